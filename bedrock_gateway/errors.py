@@ -1,0 +1,175 @@
+"""The one error tree.
+
+::
+
+    GatewayError
+    ├─ StartError            the process cannot start: one line, exit status 2
+    │  └─ ConfigError        faults of a config file, all of them, each with file:line:column
+    ├─ Refusal               what a caller is answered instead of an answer of AWS (status, AWS error type, message)
+    │  ├─ Unauthenticated 403    AccessDenied 403        UnknownModel 404       InvalidRequest 400
+    │  ├─ RequestTooLarge 413    RequestTimeout 408      Unavailable 503        MaybeBilled 424
+    │  └─ InternalFault 500
+    ├─ EventStreamError      malformed event-stream bytes (leaves in ``wire.eventstream``)
+    ├─ CredentialsError      no AWS credentials for a deployment
+    └─ StoreError            the ledger cannot take a record
+
+Statuses and types are those of AWS's REST-JSON services, chosen by what AWS SDKs repeat: 429, 500 and 503 are repeated, so a
+refusal that must not be repeated never uses them. This module imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+__all__ = [
+    "AccessDenied",
+    "ConfigError",
+    "CredentialsError",
+    "EventStreamError",
+    "Fault",
+    "GatewayError",
+    "InternalFault",
+    "InvalidRequest",
+    "MaybeBilled",
+    "Refusal",
+    "RequestTimeout",
+    "RequestTooLarge",
+    "StartError",
+    "StoreError",
+    "Unauthenticated",
+    "Unavailable",
+    "UnknownModel",
+]
+
+
+class GatewayError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class StartError(GatewayError):
+    """The process cannot start. ``str()`` is the whole line a user sees; the exit status is 2."""
+
+
+@attrs.frozen(order=True)
+class Fault:
+    """One fault of a config file: where it is (1-based line and column) and what to do about it."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class ConfigError(StartError):
+    """A config file is wrong. ``faults`` holds all of them, in file order."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class Refusal(GatewayError):
+    """An answer of the gateway's own, raised before the commit point.
+
+    Attributes:
+        status: HTTP status.
+        error_type: AWS error type, as ``x-amzn-errortype`` carries it.
+        retry_after: seconds after which a repeat may succeed, or None.
+        repeatable: whether a client may repeat the call; False adds ``x-should-retry: false``.
+        at: reason for the log only, never sent.
+    """
+
+    status: ClassVar[int] = 500
+    error_type: str = "InternalServerException"
+    repeatable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, error_type: str | None = None, retry_after: int | None = None, at: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+        self.at = at
+        if error_type is not None:
+            self.error_type = error_type
+
+
+class Unauthenticated(Refusal):
+    """No key, an unknown key, or two different ones."""
+
+    status = 403
+    error_type = "UnrecognizedClientException"
+
+
+class AccessDenied(Refusal):
+    """The caller is known and may not do this."""
+
+    status = 403
+    error_type = "AccessDeniedException"
+
+
+class UnknownModel(Refusal):
+    """No model group of this name and no raw model id either."""
+
+    status = 404
+    error_type = "ResourceNotFoundException"
+
+
+class InvalidRequest(Refusal):
+    """A path, header or body that cannot be understood where it must be."""
+
+    status = 400
+    error_type = "ValidationException"
+
+
+class RequestTooLarge(Refusal):
+    """A body over the limit (26 MB)."""
+
+    status = 413
+    error_type = "ValidationException"
+
+
+class RequestTimeout(Refusal):
+    """The head or the body of a request did not arrive in time; the connection is closed after it."""
+
+    status = 408
+    error_type = "RequestTimeoutException"
+
+
+class Unavailable(Refusal):
+    """Nothing was sent upstream; a repeat is safe and may succeed."""
+
+    status = 503
+    error_type = "ServiceUnavailableException"
+    repeatable = True
+
+
+class MaybeBilled(Refusal):
+    """Sent upstream and then lost: a repeat may be billed twice, so no SDK may repeat it (AWS SDKs do not repeat 424)."""
+
+    status = 424
+    error_type = "ModelErrorException"
+
+
+class InternalFault(Refusal):
+    """A fault of ours before dispatch."""
+
+    status = 500
+    error_type = "InternalServerException"
+
+
+class EventStreamError(GatewayError):
+    """Malformed event-stream bytes."""
+
+
+class CredentialsError(GatewayError):
+    """There are no usable AWS credentials; ``str()`` names the source and the command that mends it, never a secret."""
+
+
+class StoreError(GatewayError):
+    """The ledger cannot take a record; ``str()`` is the true cause."""

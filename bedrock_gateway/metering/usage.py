@@ -1,0 +1,34 @@
+"""What a call consumed. Knows tokens, images and units; knows no money and no transport."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["Usage"]
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Quantities one attempt consumed.
+
+    Attributes:
+        input_tokens: uncached input tokens (AWS reports input without the cached part).
+        output_tokens: output tokens, reasoning included.
+        cache_read_tokens: input tokens served from the prompt cache.
+        cache_write_5m_tokens: input tokens written to the cache for 5 minutes (also when AWS tells no TTL).
+        cache_write_1h_tokens: input tokens written to the cache for an hour.
+        images: images made.
+        meters: every other quantity as ``(meter, quantity)``, for example ``("guardrail.contentPolicyUnits", 2)``.
+        raw: AWS's own usage JSON, compact, as seen; None where AWS told nothing in JSON.
+        flags: remarks kept with the row, for example ``"cache-ttl-assumed"``.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    images: int = 0
+    meters: tuple[tuple[str, int], ...] = ()
+    raw: str | None = None
+    flags: tuple[str, ...] = ()

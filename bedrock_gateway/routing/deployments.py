@@ -1,0 +1,99 @@
+"""Deployments and where their credentials come from: one concrete target each. Knows no YAML, no network and no strategy."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+from bedrock_gateway.metering.prices import Price
+
+__all__ = ["CredentialKind", "CredentialSource", "Deployment", "Guardrail"]
+
+
+class CredentialKind(StrEnum):
+    """How the credentials of a deployment are had; the first that applies, in this order."""
+
+    BEARER = "bearer"  # a Bedrock API key: Authorization: Bearer instead of SigV4
+    WEB_IDENTITY = "web-identity"
+    ROLE = "role"
+    PROFILE = "profile"
+    STATIC = "static"
+    AMBIENT = "ambient"  # botocore's own chain: environment, SSO, process, container, IMDS
+
+
+@attrs.frozen(kw_only=True)
+class CredentialSource:
+    """Where AWS credentials come from. Equal sources share one set of credentials; secrets never show in a repr."""
+
+    kind: CredentialKind = CredentialKind.AMBIENT
+    access_key_id: str | None = attrs.field(default=None, repr=False)
+    secret_access_key: str | None = attrs.field(default=None, repr=False)
+    session_token: str | None = attrs.field(default=None, repr=False)
+    bearer: str | None = attrs.field(default=None, repr=False)
+    profile: str | None = None
+    role_arn: str | None = None
+    role_session_name: str | None = None
+    external_id: str | None = None
+    session_tags: tuple[tuple[str, str], ...] = ()
+    web_identity_token: str | None = attrs.field(default=None, repr=False)
+    sts_endpoint: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Guardrail:
+    """A guardrail forced on a deployment (``guardrailConfig``)."""
+
+    identifier: str
+    version: str
+    trace: str | None = None
+    stream_processing_mode: str | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Deployment:
+    """One concrete target: model id or ARN, region, credentials, endpoint.
+
+    Attributes:
+        id: stable id for the ledger (``model_info.id``, else 12 hex digits over what identifies it).
+        name: what callers are shown: a name out of the config, never an ARN ("claude", "claude#2" for the second of a group).
+        model_group: public name it serves; "" for an ambient deployment.
+        model_id: id or ARN that is called, decoded.
+        price_model: id its prices are looked up by (``base_model``, else the model id without its geo prefix kept).
+        region: AWS region, or "" for an ambient deployment without one.
+        credentials: where they come from.
+        endpoint: base URL of bedrock-runtime, or None for botocore's rule.
+        weight: share under simple-shuffle; None where not given.
+        rpm, tpm: requests and tokens a minute; weights where no ``weight`` is given.
+        order: lower is tried first.
+        timeout: seconds to a whole non-streaming answer; None means no limit but the idle one.
+        stream_timeout: seconds to the first byte of a streaming one.
+        max_retries: further attempts on this deployment's group, or None for the router's.
+        prices: the deployment's own prices; they win field by field.
+        guardrail: forced guardrail, or None.
+        flat: provisioned throughput, paid by the hour.
+        ssl_verify: True, False, or the path of a CA bundle.
+        extra_headers: headers added upstream.
+    """
+
+    id: str
+    name: str
+    model_group: str
+    model_id: str
+    price_model: str
+    region: str
+    credentials: CredentialSource
+    endpoint: str | None = None
+    weight: float | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    order: int = 0
+    tags: tuple[str, ...] = ()
+    timeout: float | None = None
+    stream_timeout: float | None = None
+    max_retries: int | None = None
+    prices: Price | None = None
+    guardrail: Guardrail | None = None
+    flat: bool = False
+    ssl_verify: bool | str = True
+    extra_headers: tuple[tuple[str, str], ...] = ()
