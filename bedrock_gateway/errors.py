@@ -7,8 +7,8 @@
     │  └─ ConfigError        faults of a config file, all of them, each with file:line:column
     ├─ Refusal               what a caller is answered instead of an answer of AWS (status, AWS error type, message)
     │  ├─ Unauthenticated 403    AccessDenied 403        UnknownModel 404       InvalidRequest 400
-    │  ├─ RequestTooLarge 413    RequestTimeout 408      Unavailable 503        MaybeBilled 424
-    │  └─ InternalFault 500
+    │  ├─ UnknownOperation 404   RequestTooLarge 413     RequestTimeout 408     Unavailable 503
+    │  └─ MaybeBilled 424        InternalFault 500
     ├─ EventStreamError      malformed event-stream bytes (leaves in ``wire.eventstream``)
     ├─ CredentialsError      no AWS credentials for a deployment
     └─ StoreError            the ledger cannot take a record
@@ -41,6 +41,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnknownModel",
+    "UnknownOperation",
 ]
 
 
@@ -118,6 +119,13 @@ class UnknownModel(Refusal):
 
     status = 404
     error_type = "ResourceNotFoundException"
+
+
+class UnknownOperation(Refusal):
+    """No operation of AWS that is served here has this method and path."""
+
+    status = 404
+    error_type = "UnknownOperationException"
 
 
 class InvalidRequest(Refusal):
