@@ -1,0 +1,116 @@
+"""A call: one request of a caller on its way through the chain, with everything learnt about it.
+
+Each step reads what the steps before it filled in and fills in its own part; nothing else is handed from step to step. The call holds
+what came from downstream as plain values (method, target, headers, body), so that a step never needs the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import attrs
+from aiohttp import web
+
+from bedrock_gateway.access.callers import Caller
+from bedrock_gateway.errors import Refusal
+from bedrock_gateway.metering.prices import Price
+from bedrock_gateway.metering.states import State
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.table import Resolution
+from bedrock_gateway.upstream.session import UpstreamRequest
+from bedrock_gateway.wire.targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bedrock_gateway.chain.gateway import Gateway, Snapshot
+    from bedrock_gateway.downstream.bodies import Ticket
+
+__all__ = ["CALL", "Attempt", "Call"]
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """One request sent (or about to be sent) upstream for a call.
+
+    Attributes:
+        id: its id in the ledger.
+        number: 1 for the first attempt of the call.
+        deployment: where it goes.
+        price: what it costs there, or None.
+        last: whether no further attempt can follow it: then nothing of the answer is held back.
+        request: signed, exactly as it will be sent; filled in by ``sign``.
+        notes: edits made to the request, kept with the row.
+        opened, closed: whether the ledger has its opening and its closing.
+        state, spend, input_tokens, output_tokens: how it was booked.
+    """
+
+    id: str
+    number: int
+    deployment: Deployment
+    price: Price | None
+    last: bool
+    request: UpstreamRequest | None = None
+    notes: list[str] = attrs.field(factory=list)
+    opened: bool = False
+    closed: bool = False
+    state: State | None = None
+    spend: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@attrs.define(eq=False)
+class Call:
+    """One request of a caller and what is known of it.
+
+    Attributes:
+        gateway: what exists; snapshot: routing, prices and callers as they were when the call began.
+        id: UUIDv7 text, also told to the caller.
+        method, raw_target, headers: as received.
+        arrived: monotonic seconds; started_at: UTC ms.
+        task: the task that serves the call, for ``leave``.
+        caller: filled in by ``authenticate``.
+        target, resolution: operation and where it may go; filled in by ``resolve``.
+        ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
+        query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by ``resolve``.
+        attempt: the attempt under way; attempts: how many were begun.
+        left: the caller has gone; dispatched: monotonic seconds of the first send, for the overhead.
+        first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
+        status, refusal: what the caller was answered.
+    """
+
+    gateway: Gateway
+    snapshot: Snapshot
+    id: str
+    method: str
+    raw_target: str
+    headers: Mapping[str, str]
+    arrived: float
+    started_at: int
+    task: asyncio.Task[None] | None = None
+    caller: Caller | None = None
+    target: Target | None = None
+    resolution: Resolution | None = None
+    forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
+    query: str = ""
+    model_in_body: str | None = None
+    ticket: Ticket | None = None
+    body: bytes | bytearray = b""
+    body_hash: str = ""
+    attempt: Attempt | None = None
+    attempts: int = 0
+    spend: int | None = 0
+    left: bool = False
+    abandoned: str = ""
+    waiting: float = 0.0
+    first_byte: float = 0.0
+    status: int = 0
+    refusal: Refusal | None = None
+    error_type: str | None = None
+    recorded: bool = False
+
+
+#: Where a request keeps its call.
+CALL: web.RequestKey[Call] = web.RequestKey("call", Call)

@@ -1,0 +1,108 @@
+"""First step: the caller's dialect. Turns whatever goes wrong further in into an answer of that dialect, and settles the call.
+
+Every call ends here, on every path: body budget, slots and timers are released, the call is on record, and one line is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bedrock_gateway.chain.booking import call_record
+from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.dialects import bedrock
+from bedrock_gateway.downstream.answers import WholeAnswer
+from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal
+
+__all__ = ["dialect", "line_of", "refuse"]
+
+_LOG = logging.getLogger("bedrock_gateway.chain")
+
+
+@web.middleware
+async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer refusals in the caller's dialect; release and record everything at the end."""
+    call = request[CALL]
+    try:
+        answer = await handler(request)
+    except Refusal as refusal:
+        answer = refuse(call, refusal)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not call.abandoned or task is None:
+            raise
+        task.uncancel()
+        answer = refuse(call, MaybeBilled(f"The call was ended: {call.abandoned}."))
+    except Exception:
+        # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the id.
+        _LOG.exception("call %s failed in the gateway", call.id)
+        told = f"The gateway failed; its log has the details under call {call.id}."
+        answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if call.attempts else InternalFault(told))
+    finally:
+        settle(call)
+    return answer
+
+
+def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
+    """Return the answer for a refusal."""
+    call.refusal = refusal
+    call.status = refusal.status
+    call.error_type = refusal.error_type
+    status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
+    headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts))]
+    return WholeAnswer(status, headers, body)
+
+
+def settle(call: Call) -> None:
+    """Release what the call holds, put it on record if it is not yet, and log its line."""
+    gateway = call.gateway
+    if call.ticket is not None:
+        call.ticket.release()
+    gateway.leaving.done(call)
+    gateway.calls.discard(call)
+    if not gateway.calls:
+        gateway.idle.set()
+    # A call without a caller is not recorded: who has no key cannot make the ledger grow.
+    if not call.recorded and call.caller is not None:
+        call.recorded = True
+        gateway.ledger.record_call(call_record(call))
+    gateway.log(line_of(call))
+
+
+def line_of(call: Call) -> str:
+    """Return the one line that is logged for a call: ``key=value`` pairs, empty ones left out, never a secret."""
+    now = time.monotonic()
+    attempt = call.attempt
+    parts = [
+        f"call={call.id} caller={call.caller.id if call.caller else '-'} "
+        f"operation={call.target.operation.name if call.target else '-'} status={call.status} "
+        f"attempts={call.attempts} ms={(now - call.arrived) * 1000:.1f}"
+    ]
+    if call.first_byte:
+        parts.append(f"first_byte_ms={(call.first_byte - call.arrived) * 1000:.1f}")
+    if call.resolution is not None and call.resolution.model_group:
+        parts.append(f"model_group={quoted(call.resolution.model_group)}")
+    if attempt is not None:
+        parts.append(f"deployment={quoted(attempt.deployment.name)}")
+        if attempt.state is not None:
+            spend = "-" if attempt.spend is None else f"{attempt.spend / 1e9:.9f}"
+            parts.append(f"state={attempt.state} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}")
+    if call.left:
+        parts.append("caller_left=yes")
+    if call.error_type:
+        parts.append(f"error={call.error_type}")
+    if call.refusal is not None and call.refusal.at:
+        parts.append(f"at={quoted(call.refusal.at)}")
+    return " ".join(parts)
+
+
+def quoted(text: str) -> str:
+    """Return a value safe to stand in a line of ``key=value`` pairs."""
+    plain = text.replace("-", "").replace(".", "").replace(":", "").replace("/", "").replace("_", "").replace("#", "")
+    return text if plain.isalnum() else ascii(text)
+
+

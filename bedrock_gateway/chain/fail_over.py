@@ -1,0 +1,182 @@
+"""Fourth step: which deployment, and what follows when one fails. Calls the rest of the chain once an attempt.
+
+Whether another attempt follows is decided by one table (``routing.verdicts``); which deployment is next by the group's strategy. An
+SDK that repeats by itself (``amz-sdk-request: attempt=2``) is given one attempt only, so that its repeats and ours never multiply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
+from bedrock_gateway.chain.booking import book
+from bedrock_gateway.chain.call import CALL, Attempt, Call
+from bedrock_gateway.chain.relay import gateway_headers
+from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
+from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable
+from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.strategies import order
+from bedrock_gateway.routing.verdicts import Cools, Retry, Verdict
+
+__all__ = ["fail_over"]
+
+_LOG = logging.getLogger("bedrock_gateway.deployments")
+_SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
+
+#: Seconds before the first repeat on the same deployment, doubled for each further one, where upstream names no time.
+BACKOFF = 0.5
+
+
+@web.middleware
+async def fail_over(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Try deployments in order until one answers, or none is left that may."""
+    call = request[CALL]
+    gateway, resolution = call.gateway, call.resolution
+    assert resolution is not None
+    remaining = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
+    if not remaining:
+        wait = gateway.health.wait(resolution.candidates, time.monotonic())
+        raise Unavailable("Every deployment of this model is cooling down. Nothing was sent.", retry_after=max(1, round(wait)))
+    retries = _retries(call, remaining[0])
+    number = 0
+    internal_errors = 0
+    while True:
+        deployment = remaining.pop(0)
+        number += 1
+        attempt = call.attempt = Attempt(
+            id=gateway.new_id(),
+            number=number,
+            deployment=deployment,
+            price=call.snapshot.price_of(deployment),
+            last=number > retries,
+        )
+        try:
+            return await handler(request)
+        except AttemptFailed as failed:
+            verdict = failed.verdict
+            _log_failure(call, attempt, failed)
+            _judge(call, deployment, failed)
+            internal_errors += verdict.retry is Retry.NEXT_ONCE
+            goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
+            wait = 0.0
+            if goes_on and not attempt.last and not call.left:
+                if not remaining and verdict.same_again:
+                    wait = failed.retry_after if failed.retry_after is not None else BACKOFF * 2 ** (number - 1)
+                    if wait <= call.snapshot.max_wait:
+                        remaining.append(deployment)
+                if remaining:
+                    _book_failure(call, attempt, failed, final=False)
+                    if wait:
+                        await asyncio.sleep(wait * (0.75 + gateway.random.random() / 4))
+                    continue
+            return await _give_up(request, call, attempt, failed)
+
+
+def _retries(call: Call, first: Deployment) -> int:
+    """Return how many attempts may follow the first."""
+    sdk = _SDK_ATTEMPT.search(call.headers.get("amz-sdk-request", ""))
+    if sdk is not None and int(sdk[1]) > 1:
+        return 0
+    return call.snapshot.num_retries if first.max_retries is None else first.max_retries
+
+
+def _judge(call: Call, deployment: Deployment, failed: AttemptFailed) -> None:
+    """Tell health what the failure says of the deployment."""
+    health, now = call.gateway.health, time.monotonic()
+    match failed.verdict.cools:
+        case Cools.DEPLOYMENT:
+            health.cool(deployment.id, now, failed.retry_after)
+        case Cools.MODEL:
+            health.mark_model(deployment.id, deployment.model_id, now)
+        case Cools.COUNTS:
+            health.count_failure(deployment.id, now)
+        case Cools.NO:
+            pass
+
+
+def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
+    """Log why an attempt failed, with AWS's own text: only here, since it names accounts and roles."""
+    if failed.verdict.cools is not Cools.NO or failed.answer is None:
+        _LOG.warning(
+            "call=%s attempt=%d deployment=%s: %s", call.id, attempt.number, attempt.deployment.name, failed.reason[:500]
+        )
+
+
+def _book_failure(call: Call, attempt: Attempt, failed: AttemptFailed, *, final: bool) -> asyncio.Future[None] | None:
+    """Close the attempt as its verdict says."""
+    if not attempt.opened:
+        return None
+    return book(
+        call,
+        attempt,
+        _outcome(failed.verdict),
+        None,
+        status=failed.answer.status if failed.answer else None,
+        error_type=failed.error_type,
+        aws_request_id=failed.aws_request_id,
+        final=final,
+    )
+
+
+async def _give_up(request: web.Request, call: Call, attempt: Attempt, failed: AttemptFailed) -> web.StreamResponse:
+    """Answer with the last failure: upstream's own words where they are fit for the caller, ours elsewhere."""
+    verdict, answer = failed.verdict, failed.answer
+    relayed = verdict.relay and answer is not None
+    refusal = None if relayed else _refusal(attempt, failed)
+    call.status = answer.status if relayed and answer else (refusal.status if refusal else 0)
+    call.error_type = failed.error_type if relayed else (refusal.error_type if refusal else None)
+    booked = _book_failure(call, attempt, failed, final=True)
+    if booked is not None:
+        await booked
+    if refusal is not None:
+        raise refusal from failed
+    assert answer is not None
+    return await _relayed(request, call, attempt, answer)
+
+
+async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: UpstreamAnswer) -> web.StreamResponse:
+    headers = [*answer.headers, *gateway_headers(call, attempt)]
+    if answer.status != 200:
+        return WholeAnswer(answer.status, headers, answer.body)
+    # A stream whose first message is an exception stays what it is.
+    streamed = StreamedAnswer(answer.status, headers)
+    try:
+        if not call.left:
+            await streamed.start(request)
+            await streamed.write(answer.body)
+            await streamed.finish()
+    except CallerLeft:
+        streamed.abort()
+    return streamed
+
+
+def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
+    """Return our own answer for a failure that upstream said nothing fit for the caller about."""
+    name = attempt.deployment.name
+    if failed.verdict.charged:
+        return MaybeBilled(
+            f"Deployment {name!r} was sent this call and gave no whole answer ({failed.verdict.name}). It may have been billed; "
+            "a repeat may be billed again.",
+            at=failed.reason[:500],
+        )
+    retry_after = 1 if failed.retry_after is None else max(1, round(failed.retry_after))
+    if failed.answer is not None:
+        return Unavailable(
+            f"Deployment {name!r} refused the gateway's own credentials or rights; the gateway's log has AWS's words.",
+            retry_after=retry_after,
+            at=failed.reason[:500],
+        )
+    return Unavailable(
+        f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=failed.reason[:500]
+    )
+
+
+def _outcome(verdict: Verdict) -> Outcome:
+    return Outcome.CUT if verdict.charged else Outcome.REFUSED

@@ -1,0 +1,164 @@
+"""Last step, once an attempt: put it on record, send it, and give back what came: a failure to ``fail_over``, a small answer whole,
+anything else as a stream (``chain.relay``).
+
+The commit point is the head that goes downstream. Before it a fault raises ``AttemptFailed``; after it nothing is raised any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
+from bedrock_gateway.chain.booking import book, open_attempt
+from bedrock_gateway.chain.call import CALL, Attempt, Call
+from bedrock_gateway.chain.relay import gateway_headers, relay
+from bedrock_gateway.downstream.answers import WholeAnswer
+from bedrock_gateway.metering.meters import read_body
+from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.routing import verdicts
+from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
+from bedrock_gateway.wire.headers import downstream_headers
+
+__all__ = ["forward"]
+
+#: Bytes up to which a non-streaming answer is read whole before it leaves, so that a broken one becomes an error.
+WHOLE = 1_048_576
+#: Bytes read of an error's body.
+ERROR_BODY = 1_048_576
+
+
+@web.middleware
+async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send the attempt under way and return the answer. The chain ends here: ``handler`` is never called."""
+    call = request[CALL]
+    attempt = call.attempt
+    assert attempt is not None and attempt.request is not None and call.target is not None
+    await open_attempt(call, attempt)
+    try:
+        async with _deadline(call, attempt):
+            response = await _waiting(call, call.gateway.upstream.send(attempt.request))
+            try:
+                if response.status >= 300:
+                    await _refused(call, response)
+                prefix: list[bytes] = []
+                if _is_whole(response, call):
+                    prefix = await _read(call, response)
+                    if response.content.at_eof():
+                        return await _answer_whole(call, attempt, response, b"".join(prefix))
+            except BaseException:
+                response.close()
+                raise
+        return await relay(request, call, attempt, response, prefix)
+    except UpstreamFault as fault:
+        raise AttemptFailed(verdicts.of_fault(fault.happened), reason=str(fault)) from fault
+    except TimeoutError as error:
+        raise AttemptFailed(verdicts.of_fault(Happened.SILENT), reason="the deployment's timeout passed") from error
+    except asyncio.CancelledError:
+        if attempt.opened and not attempt.closed:
+            # Ended on purpose (the caller left, or the gateway stops) before anything went downstream.
+            call.status = 0
+            book(call, attempt, Outcome.LEFT, None, error_type=call.abandoned or "cancelled")
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _deadline(call: Call, attempt: Attempt) -> AsyncIterator[None]:
+    """Bound the time to an answer's first byte (a stream) or to all of it (a whole one), where the deployment says so."""
+    assert call.target is not None
+    deployment = attempt.deployment
+    limit = deployment.stream_timeout if call.target.operation.stream_out else None
+    limit = limit if limit is not None else deployment.timeout
+    if limit is None:
+        yield
+        return
+    async with asyncio.timeout(limit):
+        yield
+
+
+def _is_whole(response: aiohttp.ClientResponse, call: Call) -> bool:
+    """Tell whether an answer is to be read whole: not a stream, and not known to be large."""
+    kind = response.headers.get("content-type", "")
+    if kind.startswith(("application/vnd.amazon.eventstream", "text/event-stream")):
+        return False
+    length = response.content_length
+    return length is None or length <= WHOLE
+
+
+async def _read(call: Call, response: aiohttp.ClientResponse, limit: int = WHOLE) -> list[bytes]:
+    """Read a body to its end, or until it is larger than ``limit``."""
+    parts: list[bytes] = []
+    size = 0
+    begun = time.monotonic()
+    try:
+        while size <= limit:
+            data = await response.content.readany()
+            if not data:
+                break
+            parts.append(data)
+            size += len(data)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise fault_of(error, head_seen=True) from error
+    finally:
+        call.waiting += time.monotonic() - begun
+    return parts
+
+
+async def _answer_whole(
+    call: Call, attempt: Attempt, response: aiohttp.ClientResponse, body: bytes
+) -> web.StreamResponse:
+    """Meter, book and return a small answer; its spend goes into a header."""
+    assert call.target is not None
+    request_id = response.headers.get("x-amzn-requestid")
+    reading = read_body(call.target.operation, response.headers, body)
+    if reading.unreadable:
+        raise AttemptFailed(verdicts.UNREADABLE, reason="a 200 whose body is no JSON document", aws_request_id=request_id)
+    if verdicts.unknown_operation(body):
+        raise AttemptFailed(
+            verdicts.classify(200, "UnknownOperationException", ""),
+            reason="a 200 that says UnknownOperationException",
+            error_type="UnknownOperationException",
+            aws_request_id=request_id,
+            answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
+        )
+    call.status = response.status
+    await book(call, attempt, Outcome.COMPLETE, reading, status=response.status, aws_request_id=request_id)
+    headers = downstream_headers(response.headers.items())
+    headers += gateway_headers(call, attempt)
+    if call.spend is not None and attempt.spend is not None:
+        headers.append(("x-bedrock-gateway-spend-usd", usd(call.spend)))
+    return WholeAnswer(response.status, headers, body)
+
+
+async def _refused(call: Call, response: aiohttp.ClientResponse) -> None:
+    """Raise what an error answer of upstream means."""
+    body = b"".join(await _read(call, response, ERROR_BODY))
+    error_type, message = verdicts.error_of(response.headers.get("x-amzn-errortype"), body)
+    raise AttemptFailed(
+        verdicts.classify(response.status, error_type, message),
+        reason=f"{response.status} {error_type or ''} {message}".strip(),
+        error_type=error_type,
+        retry_after=verdicts.retry_after(response.headers.get("retry-after")),
+        aws_request_id=response.headers.get("x-amzn-requestid"),
+        answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
+    )
+
+
+async def _waiting(call: Call, send: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+    """Await upstream, and keep count of the time that is not ours."""
+    begun = time.monotonic()
+    try:
+        return await send
+    finally:
+        call.waiting += time.monotonic() - begun
+
+
+def usd(nano: int) -> str:
+    """Return nano-USD as USD, exact, without an exponent."""
+    return f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}"

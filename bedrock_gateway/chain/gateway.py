@@ -1,0 +1,108 @@
+"""What exists while the gateway runs, as one record that every step of the chain can reach. Built by ``app``; holds no settings dict."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+
+import attrs
+from aiohttp import web
+
+from bedrock_gateway.access.callers import Callers
+from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.leaving import Leaving
+from bedrock_gateway.downstream.bodies import BodyBudget
+from bedrock_gateway.metering.prices import PriceTable
+from bedrock_gateway.routing.health import Health
+from bedrock_gateway.routing.table import RoutingTable
+from bedrock_gateway.store.ids import new_id
+from bedrock_gateway.store.ledger import Ledger
+from bedrock_gateway.upstream.addresses import Addresses
+from bedrock_gateway.upstream.credentials import CredentialStore
+from bedrock_gateway.upstream.session import Upstream
+from bedrock_gateway.wire.sigv4 import Signer
+from bedrock_gateway.wire.targets import RouteTable
+
+__all__ = ["GATEWAY", "Clock", "Gateway", "Snapshot"]
+
+
+@attrs.define(eq=False)
+class Clock:
+    """The only reader of clocks on the way of a call; the SigV4 date is formatted once a second."""
+
+    _second: int = -1
+    _amz_date: str = ""
+
+    def now_ms(self) -> int:
+        """Return UTC milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000
+
+    def amz_date(self) -> str:
+        """Return now as SigV4 writes it, ``YYYYMMDDTHHMMSSZ``."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._amz_date = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        return self._amz_date
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """What can change while the gateway runs, as one immutable value; a call keeps the one it began with.
+
+    Attributes:
+        routing: names to deployments.
+        prices: what a model costs.
+        callers: who may call.
+        num_retries: further attempts after the first one of a call.
+        max_wait: seconds a call may wait before it is sent again to the only deployment left.
+    """
+
+    routing: RoutingTable
+    prices: PriceTable
+    callers: Callers
+    num_retries: int = 2
+    max_wait: float = 5.0
+    _prices_of: dict[Deployment, Price | None] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+
+    def price_of(self, deployment: Deployment) -> Price | None:
+        """Return what a deployment costs: its own prices field by field, else the table's; looked up once a deployment."""
+        if deployment not in self._prices_of:
+            if len(self._prices_of) >= MAX_PRICES:
+                self._prices_of.clear()
+            self._prices_of[deployment] = self.prices.of(deployment)
+        return self._prices_of[deployment]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Gateway:
+    """Everything the chain uses. One per process; reached by ``call.gateway`` and, outside the chain, by ``app.GATEWAY``."""
+
+    instance: str
+    snapshot: Snapshot
+    routes: RouteTable
+    ledger: Ledger
+    upstream: Upstream
+    addresses: Addresses
+    credentials: CredentialStore
+    signer: Signer
+    bodies: BodyBudget
+    health: Health
+    leaving: Leaving
+    log: Callable[[str], None]
+    clock: Clock = attrs.field(factory=Clock)
+    random: random.Random = attrs.field(factory=random.Random)
+    calls: set[Call] = attrs.field(factory=set)
+    stopping: bool = False
+    #: Set whenever the last call under way has ended.
+    idle: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    def new_id(self) -> str:
+        """Return a new UUIDv7."""
+        return new_id(self.clock.now_ms(), os.urandom(10))
+
+
+#: Where the application keeps it.
+GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)

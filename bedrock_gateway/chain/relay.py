@@ -1,0 +1,215 @@
+"""Relaying a streamed answer: bytes first, meter second, booked before the end is passed on.
+
+A caller that leaves changes nothing here but that writing stops: upstream is read on until its end (``chain.leaving`` says for how
+long). After the commit point nothing is raised: what goes wrong ends the answer with a modelled exception message where upstream
+stopped between two messages, and with an abort where it stopped inside one, because a clean end there looks like success to boto3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+from aiohttp import web
+
+from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
+from bedrock_gateway.chain.booking import book
+from bedrock_gateway.chain.call import Attempt, Call
+from bedrock_gateway.dialects import bedrock
+from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
+from bedrock_gateway.errors import MaybeBilled
+from bedrock_gateway.metering.meters import Meter, open_meter
+from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.routing import verdicts
+from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
+from bedrock_gateway.wire.headers import downstream_headers
+
+__all__ = ["gateway_headers", "relay"]
+
+#: Bytes read of a stream whose first message is an exception.
+EXCEPTION_MESSAGE = 262_144
+
+
+async def relay(
+    request: web.Request, call: Call, attempt: Attempt, response: aiohttp.ClientResponse, prefix: list[bytes]
+) -> web.StreamResponse:
+    """Stream an answer through.
+
+    Args:
+        prefix: what of the body was read already.
+
+    Raises:
+        AttemptFailed: the first message is an exception that another attempt may mend; nothing went downstream yet.
+        UpstreamFault: upstream broke off before anything went downstream.
+    """
+    assert call.target is not None
+    operation = call.target.operation
+    content_type = response.headers.get("content-type", "")
+    meter = open_meter(operation, content_type, response.headers)
+    answer = StreamedAnswer(
+        response.status, [*downstream_headers(response.headers.items()), *gateway_headers(call, attempt)]
+    )
+    held = prefix
+    try:
+        if not attempt.last and operation.stream_out:
+            held = await _hold_first(call, response, meter, prefix)
+        else:
+            for data in prefix:
+                meter.receive_data(data)
+        call.status = response.status
+        call.first_byte = time.monotonic()
+        fault = await _pump(request, call, response, meter, answer, held)
+    finally:
+        # Reached with the body unread when the first message failed or the call was ended: the connection cannot be used again.
+        if not response.content.at_eof():
+            response.close()
+    return await _end(request, call, attempt, response, meter, answer, fault)
+
+
+async def _hold_first(
+    call: Call, response: aiohttp.ClientResponse, meter: Meter, prefix: list[bytes]
+) -> list[bytes]:
+    """Read until the headers of the first message are there; another attempt can still take its place if it is an exception."""
+    held = []
+    pending = iter(prefix)
+    while meter.first is None and meter.fault is None:
+        data = next(pending, None) or await read_some(call, response)
+        if not data:
+            break
+        meter.receive_data(data)
+        held.append(data)
+    for data in pending:
+        meter.receive_data(data)
+        held.append(data)
+    first = meter.first
+    if first is not None and first.message_type in ("exception", "error"):
+        error_type = first.exception_type or first.error_code or ""
+        verdict = verdicts.classify_exception(error_type)
+        if verdict.retry is not verdicts.Retry.NEVER:
+            # Nothing comes after an exception; it is kept whole in case nothing else can be tried.
+            while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await read_some(call, response)):
+                held.append(data)
+            raise AttemptFailed(
+                verdict,
+                reason=f"first message of the stream: {error_type}",
+                error_type=error_type,
+                aws_request_id=response.headers.get("x-amzn-requestid"),
+                answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), b"".join(held)),
+            )
+    return held
+
+
+async def _pump(
+    request: web.Request,
+    call: Call,
+    response: aiohttp.ClientResponse,
+    meter: Meter,
+    answer: StreamedAnswer,
+    held: list[bytes],
+) -> UpstreamFault | None:
+    """Pass on everything upstream says until it ends; return what broke it off, or None for a proper end."""
+    leaving = call.gateway.leaving
+    try:
+        try:
+            if not call.left:
+                await answer.start(request)
+                for data in held:
+                    await answer.write(data)
+        except CallerLeft:
+            answer.abort()
+            leaving.leave(call)
+        while True:
+            data = await read_some(call, response)
+            if not data:
+                return None
+            if not call.left:
+                try:
+                    await answer.write(data)
+                except CallerLeft:
+                    answer.abort()
+                    leaving.leave(call)
+            meter.receive_data(data)
+    except UpstreamFault as fault:
+        return fault
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not call.abandoned or task is None:
+            raise
+        task.uncancel()
+        return UpstreamFault(Happened.CUT, call.abandoned)
+
+
+async def _end(
+    request: web.Request,
+    call: Call,
+    attempt: Attempt,
+    response: aiohttp.ClientResponse,
+    meter: Meter,
+    answer: StreamedAnswer,
+    fault: UpstreamFault | None,
+) -> web.StreamResponse:
+    """Book the attempt, then pass the end on."""
+    meter.receive_eof()
+    reading = meter.reading()
+    broken = fault is not None or meter.mid_message
+    outcome = Outcome.COMPLETE
+    error_type = reading.exception_type
+    if call.abandoned:
+        outcome, error_type = Outcome.LEFT, call.abandoned
+    elif broken:
+        outcome, error_type = Outcome.CUT, fault.happened if fault is not None else Happened.CUT
+    call.error_type = error_type
+    booked = book(
+        call,
+        attempt,
+        outcome,
+        reading,
+        status=response.status,
+        error_type=error_type,
+        aws_request_id=response.headers.get("x-amzn-requestid"),
+    )
+    try:
+        await booked
+        if call.left:
+            return answer
+        if not broken:
+            await answer.finish()
+        elif meter.mid_message or not call.target or not call.target.operation.stream_out:
+            answer.abort()
+        else:
+            told = MaybeBilled(f"The answer of upstream broke off ({error_type}); what was sent of it may have been billed.")
+            await answer.write(bedrock.exception_message(call.target.operation, told))
+            await answer.finish()
+    except CallerLeft:
+        answer.abort()
+    except asyncio.CancelledError:
+        answer.abort()
+        task = asyncio.current_task()
+        if not call.abandoned or task is None:
+            raise
+        task.uncancel()
+    return answer
+
+
+async def read_some(call: Call, response: aiohttp.ClientResponse) -> bytes:
+    """Return what upstream has sent since, as it arrives; empty at its end.
+
+    Raises:
+        UpstreamFault: the body broke off or fell silent.
+    """
+    try:
+        return await response.content.readany()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise fault_of(error, head_seen=True) from error
+
+
+def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
+    """Return what a caller is told besides the answer; the spend is added where it is known before the headers leave."""
+    overhead = (time.monotonic() - call.arrived - call.waiting) * 1000
+    return [
+        ("x-bedrock-gateway-call-id", call.id),
+        ("x-bedrock-gateway-deployment", attempt.deployment.name),
+        ("x-bedrock-gateway-attempts", str(attempt.number)),
+        ("x-bedrock-gateway-overhead-ms", f"{overhead:.2f}"),
+    ]

@@ -1,0 +1,53 @@
+"""Which operation is asked for, and where it may go. Part of the third word of the way: auth → model resolution → signing → forward."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bedrock_gateway.chain.admit import take_body
+from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.errors import InvalidRequest, UnknownOperation
+from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
+
+__all__ = ["resolve"]
+
+
+@web.middleware
+async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read operation and model out of the request target, and look the model up."""
+    call = request[CALL]
+    target = call.gateway.routes.parse(call.method, call.raw_target)
+    if target is None:
+        raise UnknownOperation("This path is none of Bedrock's.")
+    call.target = target
+    if target.query:
+        call.query = strip_query_credentials(target.query)
+    call.forward_headers = upstream_headers(call.headers.items())
+    name = target.model_id
+    if name is None and target.operation.model_in_body is not None:
+        await take_body(request, call)
+        name = call.model_in_body = model_in_body(call, target.operation.model_in_body)
+    routing = call.snapshot.routing
+    call.resolution = routing.ambient() if name is None else routing.resolve(name)
+    return await handler(request)
+
+
+def model_in_body(call: Call, path: tuple[str, ...]) -> str:
+    """Return the model id that a JSON body names at ``path``.
+
+    Raises:
+        InvalidRequest: the body is no JSON object, or names none.
+    """
+    try:
+        value: Any = json.loads(bytes(call.body))
+    except ValueError as error:
+        raise InvalidRequest(f"The body is not JSON ({error}); the model it names has to be read.") from error
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(f"The body names no model: {'.'.join(path)} must be a model id.")
+    return value

@@ -1,0 +1,82 @@
+"""Where an operation of a deployment is: the exact URL that is sent and the canonical path that is signed for it, worked out once.
+
+Nothing from outside chooses a host: it is the deployment's own endpoint or botocore's rule for its region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+from yarl import URL
+
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.upstream.endpoints import Endpoints
+from bedrock_gateway.wire.operations import Operation
+from bedrock_gateway.wire.sigv4 import canonical_path, canonical_query
+from bedrock_gateway.wire.targets import upstream_path
+
+__all__ = ["Address", "Addresses"]
+
+#: Addresses kept; past it all are forgotten (raw ids make new ones without end).
+MAX_KEPT = 2048
+
+
+@attrs.frozen
+class Address:
+    """One request target upstream.
+
+    Attributes:
+        url: sent as it is, never quoted again.
+        host: value of the Host header, signed.
+        path, query: canonical forms, signed.
+    """
+
+    url: URL
+    host: str
+    path: str
+    query: str
+
+
+@attrs.define(eq=False)
+class Addresses:
+    """Addresses by deployment and operation, for the operations whose only label is the model id and that carry no query."""
+
+    _endpoints: Endpoints
+    _kept: dict[tuple[Deployment, str], Address] = attrs.field(factory=dict, init=False, repr=False)
+
+    def of(self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str) -> Address:
+        """Return where a request goes.
+
+        Args:
+            labels: decoded URI labels; the model id in them is replaced by the deployment's.
+            query: raw query string, credentials already taken out.
+        """
+        label = operation.model_label
+        keep = label is not None and len(labels) == 1 and not query
+        if keep:
+            kept = self._kept.get((deployment, operation.name))
+            if kept is not None:
+                return kept
+        if label is not None:
+            labels = {**labels, label: deployment.model_id}
+        base = URL(self._base(deployment, operation))
+        path = base.raw_path.rstrip("/") + upstream_path(operation, labels)
+        host = base.raw_host or ""
+        host = f"[{host}]" if ":" in host else host
+        netloc = host if base.is_default_port() or base.explicit_port is None else f"{host}:{base.explicit_port}"
+        target = f"{path}?{query}" if query else path
+        address = Address(
+            URL(f"{base.scheme}://{netloc}{target}", encoded=True), netloc, canonical_path(path), canonical_query(query)
+        )
+        if keep:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[deployment, operation.name] = address
+        return address
+
+    def _base(self, deployment: Deployment, operation: Operation) -> str:
+        # A deployment's own endpoint is one of bedrock-runtime; other services of it are found by the rule.
+        if deployment.endpoint is not None and operation.host_prefix == "bedrock-runtime":
+            return deployment.endpoint
+        return self._endpoints.base_url(operation.host_prefix, deployment.region)

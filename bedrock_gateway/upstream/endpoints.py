@@ -1,0 +1,45 @@
+"""Where AWS's services are: base URLs by service and region, from botocore's own partitions.
+
+Source: botocore ``data/partitions.json`` (region patterns and DNS suffixes), the ``endpoint-rule-set-1`` of the Bedrock services,
+whose default rule is ``https://{service}.{region}.{dnsSuffix}``.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+from botocore.loaders import Loader
+
+from bedrock_gateway.errors import StartError
+
+__all__ = ["Endpoints"]
+
+#: A region as AWS spells one; anything else never gets into a host name.
+REGION = re.compile(r"[a-z]{2,6}(?:-[a-z]+){1,3}-\d{1,2}")
+
+
+@attrs.frozen
+class Endpoints:
+    """Base URLs by rule."""
+
+    _partitions: tuple[tuple[re.Pattern[str], str], ...]
+
+    @classmethod
+    def load(cls) -> Endpoints:
+        """Read botocore's partitions from disk."""
+        data = Loader().load_data("partitions")
+        return cls(
+            tuple((re.compile(part["regionRegex"]), part["outputs"]["dnsSuffix"]) for part in data["partitions"])
+        )
+
+    def base_url(self, service: str, region: str) -> str:
+        """Return the base URL of a service in a region, without a trailing slash.
+
+        Raises:
+            StartError: the region does not look like one.
+        """
+        if not REGION.fullmatch(region):
+            raise StartError(f"{region!r} does not look like an AWS region (us-east-1, eu-central-1, …)")
+        suffix = next((suffix for pattern, suffix in self._partitions if pattern.fullmatch(region)), "amazonaws.com")
+        return f"https://{service}.{region}.{suffix}"
