@@ -5,28 +5,12 @@ Times are UTC milliseconds since the epoch; money is integer nano-USD; ids are U
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import attrs
 
+from bedrock_gateway.metering.states import State
 from bedrock_gateway.metering.usage import Usage
 
 __all__ = ["CallRecord", "Closing", "Opening", "State"]
-
-
-class State(StrEnum):
-    """State of an attempt; a call has its worst. Order of definition is from worst to best."""
-
-    OPEN = "open"
-    INTERRUPTED = "interrupted"
-    UNMETERED = "unmetered"
-    UNPRICED = "unpriced"
-    ESTIMATED = "estimated"
-    INCOMPLETE = "incomplete"
-    METERED = "metered"
-    FLAT = "flat"
-    FREE = "free"
-    REFUSED = "refused"
 
 
 @attrs.frozen(kw_only=True)

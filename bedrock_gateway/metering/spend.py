@@ -1,0 +1,291 @@
+"""Spend: quantities times rates, and the state an attempt is booked in.
+
+Knows usage, prices and how an attempt ended; knows no transport and no store. Money is integer nano-USD, rounded once
+an attempt, half up. No state is a quiet zero: what is not known is None under a state that says why.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from bedrock_gateway.metering.asked import CHUNKS_PER_QUERY, MAX_IMAGES, read_request
+from bedrock_gateway.metering.prices import GUARDRAILS, Price
+from bedrock_gateway.metering.states import Outcome, State
+from bedrock_gateway.metering.tally import Reading
+from bedrock_gateway.metering.usage import Usage
+from bedrock_gateway.wire.operations import Kind, Operation
+
+__all__ = ["Outcome", "Settlement", "State", "at_most", "settle", "spend"]
+
+MILLION = 1_000_000
+HALF = MILLION // 2
+
+#: Bytes of text that make a token, for estimates: four characters of English, fewer of most else, more of base64.
+BYTES_PER_TOKEN = 4
+#: Input tokens no byte of the body stands for: system prompts of tool use (AWS and Anthropic print up to some 700)
+#: and of citations.
+HIDDEN_TOKENS = 2048
+#: A picture or document in a body is at least this long: its own JSON around it and the smallest file of its kind.
+PICTURE_BYTES = 128
+#: Longest text of one token, in characters, for the bound on a guardrail's units.
+CHARS_PER_TOKEN = 16
+#: Characters of one text unit of a guardrail.
+CHARS_PER_UNIT = 1000
+
+#: Units that cannot be bounded by the length of a body: a minute of video may be a reference of fifty bytes.
+_UNBOUNDED = ("input_video_seconds", "input_audio_seconds", "input_audio_tokens", "output_audio_tokens")
+
+_REFUSED = (Outcome.REFUSED, Outcome.UNREACHED, Outcome.INTERNAL)
+_OF_MODELS = (Kind.CONVERSE, Kind.INVOKE)
+
+
+@attrs.frozen(kw_only=True)
+class Settlement:
+    """How one attempt is booked.
+
+    Attributes:
+        state: never ``open`` or ``interrupted``.
+        charged: whether it counts in the call's spend.
+        spend: nano-USD; None where the state says so.
+        usage: what was consumed, estimated where the state says so; None where nothing is known.
+        notes: remarks kept with the row.
+    """
+
+    state: State
+    charged: bool
+    spend: int | None
+    usage: Usage | None
+    notes: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class _Sum:
+    """A spend under way: the sum in millionths of a nano-USD, what was priced, and what could not be."""
+
+    total: int = 0
+    priced: bool = False
+    missing: list[str] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    own: bool = True
+
+    def add(self, quantity: int, rate: int | None, name: str) -> None:
+        if not quantity:
+            return
+        if rate is None:
+            self.missing.append(name)
+        else:
+            self.total += quantity * rate
+            self.priced = True
+
+    def rounded(self) -> int:
+        return (self.total + HALF) // MILLION
+
+
+def spend(
+    usage: Usage,
+    price: Price,
+    *,
+    tier: str | None = None,
+    latency: str | None = None,
+    image_class: str = "default",
+) -> int:
+    """Give the spend of a usage in nano-USD: the sum of quantity times rate, rounded once, half up.
+
+    Quantities that have no rate add nothing; ``settle`` says which these are.
+    """
+    return _sum(usage, price, tier or "default", latency or "standard", image_class).rounded()
+
+
+def at_most(
+    price: Price,
+    *,
+    body_bytes: int,
+    max_output: int | None,
+    guarded: bool = False,
+) -> int | None:
+    """Bound the spend of a call before it is sent, in nano-USD, without parsing its body; None where nothing bounds it.
+
+    One input token a byte of body and ``HIDDEN_TOKENS`` more; ``max_output`` output tokens (None: the model's own
+    maximum); ten images; each at the dearest rate the answer may be charged by. ``guarded`` adds a guardrail's units.
+    A picture that packs more tokens than bytes (a blank page of a megapixel) is beyond what a length can tell.
+    """
+    if any(price.meter_rate(meter) for meter in _UNBOUNDED):
+        return None
+    dearest_input, dearest_output = price.dearest
+    total = (body_bytes + HIDDEN_TOKENS) * (dearest_input or 0)
+    outputs = price.max_output_tokens if max_output is None else max_output
+    if dearest_output:
+        if outputs is None:
+            return None
+        total += outputs * dearest_output
+    total += MAX_IMAGES * max((rate for _, rate in price.images), default=0)
+    total += (body_bytes // CHUNKS_PER_QUERY + 1) * (price.meter_rate("queries") or 0)
+    total += (body_bytes // PICTURE_BYTES + 1) * (price.meter_rate("input_images") or 0)
+    if guarded or price.model == GUARDRAILS:
+        units = (body_bytes + (outputs or 0) * CHARS_PER_TOKEN) // CHARS_PER_UNIT + 2
+        total += units * sum(rate for meter, rate in price.meters if meter.startswith("guardrail."))
+    return -(-total // MILLION)
+
+
+def settle(
+    *,
+    operation: Operation,
+    reading: Reading | None,
+    price: Price | None,
+    outcome: Outcome,
+    flat: bool,
+    body_bytes: int,
+    status: int | None = None,
+    request_body: bytes | bytearray = b"",
+    guarded: bool = False,
+) -> Settlement:
+    """Decide the state, spend and usage of one attempt.
+
+    Args:
+        reading: what the meter read, or None where there was nothing to read.
+        price: of the model where it ran, or None.
+        outcome: how the attempt ended.
+        flat: whether the deployment is paid by the hour.
+        body_bytes: length of the request body, for estimates.
+        status: upstream's HTTP status, or None where none arrived.
+        request_body: the request's body; parsed only for models priced by images, queries or pictures.
+        guarded: whether a guardrail was asked for, by the caller or by the deployment.
+    """
+    usage = None if reading is None else reading.usage
+    if outcome in _REFUSED:
+        return _settled(State.REFUSED, 0, None, "maybe-billed" if outcome is Outcome.INTERNAL else None, charged=False)
+    if status is not None and status >= 400 and usage is None and outcome is Outcome.COMPLETE:
+        return _settled(State.REFUSED, 0, None, charged=False)
+    if operation.free:
+        return _settled(State.FREE, 0, usage)
+    notes = [] if usage is None else list(usage.flags)
+    if reading is not None and reading.fault is not None:
+        notes.append(reading.fault)
+    if flat:
+        return _settled(State.FLAT, 0, usage, *notes)
+    if reading is not None and reading.service_tier == "reserved":
+        # Reserved capacity is paid by the month; what overflows it is answered as "default".
+        return _settled(State.FLAT, 0, usage, *notes, "tier:reserved")
+    ended = outcome is Outcome.COMPLETE and _ended_properly(operation, reading)
+    estimated = usage is None or not (ended or _told_the_end(reading))
+    if operation.kind in _OF_MODELS:
+        if estimated and not ended:
+            usage = _estimate(usage, reading, price, body_bytes, request_body)
+            if outcome is Outcome.COMPLETE:
+                notes.append("no-proper-end")
+        if price is not None and price.by_request:
+            told, usage = usage, _with_units(usage, price, request_body)
+            if told != usage:
+                estimated = True
+                notes.append("units-from-request")
+    if usage is None:
+        return _settled(State.UNMETERED, None, None, *notes)
+    if price is None:
+        return _settled(State.UNPRICED, None, usage, *notes, *(["estimated-usage"] if estimated else []))
+    asked = read_request(request_body) if usage.images and price.images else None
+    amount = _sum(
+        usage,
+        price,
+        (reading.service_tier if reading else None) or "default",
+        (reading.latency_mode if reading else None) or "standard",
+        asked.image_class if asked else "default",
+    )
+    notes += amount.notes
+    notes += [f"no-rate:{name}" for name in amount.missing]
+    if amount.missing and not amount.priced:
+        return _settled(State.UNPRICED, None, usage, *notes)
+    if estimated or not amount.own or (reading is not None and reading.fault is not None):
+        state = State.ESTIMATED
+    elif amount.missing:
+        state = State.INCOMPLETE
+    else:
+        state = State.METERED
+    if _guardrail_untold(reading, usage, guarded):
+        notes.append("guardrail-unpriced")
+        if state is State.METERED:
+            state = State.INCOMPLETE
+    return _settled(state, amount.rounded(), usage, *notes)
+
+
+def _settled(
+    state: State, amount: int | None, usage: Usage | None, *notes: str | None, charged: bool = True
+) -> Settlement:
+    kept = tuple(dict.fromkeys(note for note in notes if note)) if notes else ()
+    return Settlement(state=state, charged=charged, spend=amount, usage=usage, notes=kept)
+
+
+def _ended_properly(operation: Operation, reading: Reading | None) -> bool:
+    """Tell whether a complete answer said all it had to say: a stream without its last event did not, whatever its
+    framing.
+    """
+    if reading is None or reading.unreadable:
+        return False
+    if reading.exception_type is not None:
+        return False
+    return reading.terminal or not operation.stream_out
+
+
+def _told_the_end(reading: Reading | None) -> bool:
+    """Tell whether usage came with the end, although the answer broke off after it."""
+    return reading is not None and reading.terminal and not reading.unreadable
+
+
+def _guardrail_untold(reading: Reading | None, usage: Usage, guarded: bool) -> bool:
+    if reading is not None and reading.guardrail_unpriced:
+        return True
+    return guarded and not any(meter.startswith("guardrail.") for meter, _ in usage.meters)
+
+
+def _estimate(
+    seen: Usage | None, reading: Reading | None, price: Price | None, body_bytes: int, request_body: bytes | bytearray
+) -> Usage:
+    """Estimate what AWS did not tell: what was seen stands; input from the body, output from what was delivered."""
+    seen = Usage() if seen is None else seen
+    if price is not None and not any(price.dearest):
+        # Priced by images or queries alone.
+        images = read_request(request_body).images if price.images else 0
+        return attrs.evolve(seen, images=seen.images or images)
+    known = seen.input_tokens or seen.cache_read_tokens or seen.cache_write_5m_tokens or seen.cache_write_1h_tokens
+    delivered = 0 if reading is None else reading.delta_bytes
+    return attrs.evolve(
+        seen,
+        input_tokens=seen.input_tokens if known else -(-body_bytes // BYTES_PER_TOKEN),
+        output_tokens=max(seen.output_tokens, -(-delivered // BYTES_PER_TOKEN)),
+    )
+
+
+def _with_units(usage: Usage | None, price: Price, request_body: bytes | bytearray) -> Usage | None:
+    """Add the units of a model that is priced by them and that AWS tells in no answer."""
+    meters = dict(usage.meters) if usage is not None else {}
+    asked = read_request(request_body)
+    if asked.queries and price.meter_rate("queries"):
+        meters.setdefault("queries", asked.queries)
+    if asked.input_images and price.meter_rate("input_images"):
+        meters.setdefault("input_images", asked.input_images)
+    if not meters:
+        return usage
+    return attrs.evolve(Usage() if usage is None else usage, meters=tuple(sorted(meters.items())))
+
+
+def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str) -> _Sum:
+    amount = _Sum()
+    read, written_5m, written_1h = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
+    band = price.rates(tier, latency, usage.input_tokens + read + written_5m + written_1h)
+    rates = band.rates
+    amount.add(usage.input_tokens, rates[0], "input")
+    amount.add(usage.output_tokens, rates[1], "output")
+    if read or written_5m or written_1h:
+        amount.add(read, rates[2], "cache_read")
+        amount.add(written_5m, rates[3], "cache_write_5m")
+        amount.add(written_1h, rates[4], "cache_write_1h")
+        amount.notes += [f"rate-assumed:{kind}" for kind in band.assumed if getattr(usage, f"{kind}_tokens")]
+        if "cache_write_1h" in band.assumed and written_1h:
+            # An hour costs more than five minutes wherever both are printed: the figure is ours, not AWS's.
+            amount.own = False
+    amount.add(usage.images, price.image_rate(image_class), "images")
+    for meter, quantity in usage.meters:
+        amount.add(quantity, price.meter_rate(meter), meter)
+    if not band.own:
+        amount.own = False
+        amount.notes.append(f"no-rates-of:{tier}/{latency}")
+    return amount

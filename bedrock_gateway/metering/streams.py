@@ -1,0 +1,265 @@
+"""Meters of streams: usage out of event-stream messages and server-sent events, while somebody else relays the bytes.
+
+Know which events of Bedrock's streams carry usage and what ends a stream properly. Must not touch the bytes, hold
+them longer than a message, or raise: a fault is kept and the stream goes on without being metered.
+
+Source: botocore's bedrock-runtime model (ConverseStream, InvokeModelWithResponseStream); AWS user guide, "Inference
+request parameters" (``chunk`` payload ``{"bytes": base64 of the model's own JSON}``,
+``amazon-bedrock-invocationMetrics`` in the last one); WHATWG HTML, 9.2.6 (server-sent events).
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+
+from bedrock_gateway.errors import EventStreamError
+from bedrock_gateway.metering.families import read_document, read_headers
+from bedrock_gateway.metering.tally import MAX_TEXT, Reading, Tally, is_name, plain
+from bedrock_gateway.wire.eventstream import Heads, Message, MessageDecoder
+
+__all__ = ["MAX_PAYLOAD", "EventStreamMeter", "SseMeter", "message_heads"]
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+#: Payloads above this are passed over: no usage is told in one, and no stream may cost a meter more memory.
+MAX_PAYLOAD = 1 * MEBIBYTE
+#: Heads remembered over all streams that share them: some ten events in some hundred lengths.
+_HEADS_REMEMBERED = 2048
+#: Longest line of server-sent events that is looked into.
+MAX_LINE = 256 * KIBIBYTE
+
+#: What a document that tells anything contains: a usage object, a token count, or a sign of a guardrail.
+_NEEDLES = (b"usage", b"okenCount", b"oken_count", b"message_stop", b"billed_units", b"guardrail")
+
+
+def _in_base64(needle: bytes) -> tuple[bytes, ...]:
+    """Give what a needle looks like inside base64, at each of the three offsets its first byte can have."""
+    found = []
+    for offset in range(3):
+        encoded = b64encode(b"\0" * offset + needle)
+        first = -(-offset * 8 // 6)
+        last = (offset + len(needle)) * 8 // 6
+        found.append(encoded[first:last])
+    return tuple(found)
+
+
+_BASE64_NEEDLES = tuple(form for needle in _NEEDLES for form in _in_base64(needle))
+#: Events whose payload is read. Exceptions and errors are too.
+_WANTED = frozenset(["metadata", "messageStop", "chunk"])
+
+
+def _wants(head: Message) -> bool:
+    headers = head.headers
+    return headers.get(":event-type") in _WANTED or headers.get(":message-type") != "event"
+
+
+def message_heads() -> Heads:
+    """Build what all event-stream meters of a process may share: what they know of message heads (bounded)."""
+    return Heads(wants=_wants, keep_at_most=MAX_PAYLOAD, remember=_HEADS_REMEMBERED)
+
+
+class EventStreamMeter:
+    """Meter of ``application/vnd.amazon.eventstream``, whatever the operation: the events say themselves what they are.
+
+    Attributes:
+        fault: why the reading may be less than AWS told, or None.
+        first: head of the first message once its headers are complete, else None.
+    """
+
+    __slots__ = ("_broken", "_decoder", "_metadata", "_stopped", "_tally", "first")
+
+    def __init__(self, headers: Mapping[str, str], heads: Heads | None = None) -> None:
+        self._tally = Tally()
+        self._decoder = MessageDecoder(heads=message_heads() if heads is None else heads)
+        self._broken = False
+        self._stopped = False
+        self._metadata = False
+        self.first: Message | None = None
+        read_headers(headers, self._tally)
+
+    @property
+    def fault(self) -> str | None:
+        """Why the reading may be less than AWS told, or None."""
+        return self._tally.fault
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether an end here would cut a message; True also where the framing was broken."""
+        return self._broken or self._decoder.mid_message
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they arrived."""
+        if self._broken:
+            return
+        decoder = self._decoder
+        try:
+            decoder.receive_data(data)
+            while (message := decoder.next_message()) is not None:
+                if self.first is None:
+                    self.first = message
+                headers = message.headers
+                if headers.get(":event-type") == "contentBlockDelta":
+                    self._tally.delta_bytes += message.payload_length
+                else:
+                    self._take(message)
+            if self.first is None:
+                self.first = decoder.head
+        except EventStreamError as error:
+            self._break(f"event-stream:{type(error).__name__}")
+        except Exception as error:  # a fault of the meter must never reach the stream
+            self._break(f"meter:{type(error).__name__}")
+
+    def receive_eof(self) -> None:
+        """Take note of the end."""
+        if not self._broken and self._decoder.mid_message:
+            self._tally.fault = self._tally.fault or "event-stream:TruncatedMessage"
+
+    def reading(self) -> Reading:
+        """Give what is known by now."""
+        self._tally.terminal = self._tally.terminal or (self._stopped and self._metadata)
+        return self._tally.reading()
+
+    def _break(self, fault: str) -> None:
+        self._broken = True
+        self._tally.fault = self._tally.fault or fault
+
+    def _take(self, message: Message) -> None:
+        event = message.headers.get(":event-type")
+        payload = message.payload
+        if event == "chunk":
+            # {"bytes":"…","p":"…"}: three bytes of answer in four of base64.
+            self._tally.delta_bytes += message.payload_length * 3 // 4
+            if payload is not None and any(needle in payload for needle in _BASE64_NEEDLES):
+                self._take_chunk(payload)
+        elif event == "metadata":
+            if payload is None:
+                self._tally.fault = self._tally.fault or "metadata-too-large"
+                return
+            self._metadata = True
+            self._read(payload)
+        elif event == "messageStop":
+            self._stopped = True
+            if payload is not None and b"guardrail_intervened" in payload:
+                self._tally.guarded = True
+        elif message.headers.get(":message-type") != "event":
+            self._take_exception(message)
+
+    def _take_chunk(self, payload: bytes) -> None:
+        try:
+            envelope = json.loads(payload)
+            inner = b64decode(envelope["bytes"], validate=True)
+        except (ValueError, KeyError, TypeError, RecursionError, Base64Error):
+            self._tally.fault = self._tally.fault or "chunk-unreadable"
+            return
+        self._read(inner)
+
+    def _read(self, document: bytes) -> None:
+        try:
+            parsed = json.loads(document)
+        except (ValueError, RecursionError):
+            self._tally.fault = self._tally.fault or "event-unreadable"
+            return
+        read_document(parsed, self._tally)
+
+    def _take_exception(self, message: Message) -> None:
+        tally = self._tally
+        kind = message.exception_type or message.error_code or "unknown"
+        tally.exception_type = plain(kind, 80) if is_name(kind) else "unknown"
+        text = message.headers.get(":error-message")
+        if message.payload:
+            try:
+                body = json.loads(message.payload)
+            except (ValueError, RecursionError):
+                body = None
+            if type(body) is dict:
+                text = body.get("message") or body.get("Message") or text
+        if isinstance(text, str):
+            tally.exception_message = plain(text, MAX_TEXT)
+
+
+class SseMeter:
+    """Meter of ``text/event-stream`` in OpenAI's or Anthropic's shape.
+
+    A line is looked into only when it holds a needle; of a line under way at most ``MAX_LINE`` bytes are held.
+    """
+
+    __slots__ = ("_line", "_skipping", "_tally", "first")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._tally = Tally()
+        self._line = bytearray()
+        self._skipping = False
+        self.first: Message | None = None
+        read_headers(headers, self._tally)
+
+    @property
+    def fault(self) -> str | None:
+        """Why the reading may be less than AWS told, or None."""
+        return self._tally.fault
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether an end here would cut a line."""
+        return self._skipping or bool(self._line)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they arrived."""
+        try:
+            self._receive(data)
+        except Exception as error:  # a fault of the meter must never reach the stream
+            self._tally.fault = self._tally.fault or f"meter:{type(error).__name__}"
+            self._line.clear()
+
+    def receive_eof(self) -> None:
+        """Take note of the end."""
+        if self.mid_message:
+            self._tally.fault = self._tally.fault or "sse:cut"
+
+    def reading(self) -> Reading:
+        """Give what is known by now."""
+        return self._tally.reading()
+
+    def _receive(self, data: bytes) -> None:
+        # A carriage return ends a line too (alone or before a line feed); the empty lines this makes mean nothing here.
+        lines = data.replace(b"\r", b"\n").split(b"\n")
+        for piece in lines[:-1]:
+            if self._skipping:
+                self._skipping = False
+                self._tally.delta_bytes += len(piece)
+                continue
+            if self._line:
+                piece = bytes(self._line) + piece
+                self._line.clear()
+            if piece:
+                self._take(piece)
+        last = lines[-1]
+        if self._skipping:
+            self._tally.delta_bytes += len(last)
+        elif len(self._line) + len(last) > MAX_LINE:
+            self._tally.delta_bytes += len(self._line) + len(last)
+            self._line.clear()
+            self._skipping = True
+        else:
+            self._line += last
+
+    def _take(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        value = line[5:].strip()
+        if value == b"[DONE]":
+            self._tally.terminal = True
+            return
+        self._tally.delta_bytes += len(value)
+        if len(value) <= MAX_LINE and any(needle in value for needle in _NEEDLES):
+            try:
+                document = json.loads(value)
+            except (ValueError, RecursionError):
+                self._tally.fault = self._tally.fault or "event-unreadable"
+                return
+            if type(document) is dict and type(document.get("response")) is dict:
+                document = document["response"]  # OpenAI's Responses shape: response.completed
+            read_document(document, self._tally)
