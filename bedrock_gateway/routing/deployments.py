@@ -1,8 +1,15 @@
-"""Deployments and where their credentials come from: one concrete target each. Knows no YAML, no network and no strategy."""
+"""Deployments and where their credentials come from: one concrete target each.
+
+Knows no YAML, no network and no strategy.
+
+Source of the kinds of credentials and their precedence: LiteLLM documentation, "AWS Bedrock", "Authentication".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import attrs
 
@@ -22,9 +29,16 @@ class CredentialKind(StrEnum):
     AMBIENT = "ambient"  # botocore's own chain: environment, SSO, process, container, IMDS
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class CredentialSource:
-    """Where AWS credentials come from. Equal sources share one set of credentials; secrets never show in a repr."""
+    """Where AWS credentials come from. Equal sources share one set of credentials; secrets never show in a repr.
+
+    Attributes:
+        kind: how they are had; the rest is what that kind needs. A role is assumed with the static keys or the profile
+            beside it, else with the ambient credentials.
+        ignore_environment: the ambient chain passes over the keys in the environment: they are the developer's own
+            client's.
+    """
 
     kind: CredentialKind = CredentialKind.AMBIENT
     access_key_id: str | None = attrs.field(default=None, repr=False)
@@ -38,6 +52,7 @@ class CredentialSource:
     session_tags: tuple[tuple[str, str], ...] = ()
     web_identity_token: str | None = attrs.field(default=None, repr=False)
     sts_endpoint: str | None = None
+    ignore_environment: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -56,10 +71,12 @@ class Deployment:
 
     Attributes:
         id: stable id for the ledger (``model_info.id``, else 12 hex digits over what identifies it).
-        name: what callers are shown: a name out of the config, never an ARN ("claude", "claude#2" for the second of a group).
+        name: what callers are shown: a name out of the config, never an ARN ("claude", "claude#2" for the second of a
+            group).
         model_group: public name it serves; "" for an ambient deployment.
         model_id: id or ARN that is called, decoded.
-        price_model: id its prices are looked up by (``base_model``, else the model id without its geo prefix kept).
+        price_model: id its prices are looked up by: ``base_model``, else ``model`` where ``model_id`` is called, else
+            the model id; a geo prefix is kept.
         region: AWS region, or "" for an ambient deployment without one.
         credentials: where they come from.
         endpoint: base URL of bedrock-runtime, or None for botocore's rule.
@@ -73,7 +90,8 @@ class Deployment:
         guardrail: forced guardrail, or None.
         flat: provisioned throughput, paid by the hour.
         ssl_verify: True, False, or the path of a CA bundle.
-        extra_headers: headers added upstream.
+        extra_headers: headers added upstream; lower-case names.
+        model_info: what the config's ``model_info`` says, kept as it is.
     """
 
     id: str
@@ -97,3 +115,4 @@ class Deployment:
     flat: bool = False
     ssl_verify: bool | str = True
     extra_headers: tuple[tuple[str, str], ...] = ()
+    model_info: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)

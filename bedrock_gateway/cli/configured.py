@@ -1,0 +1,36 @@
+"""Reads the config file and the surroundings it depends on. The one place where a command opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bedrock_gateway.config import Config, load_config
+from bedrock_gateway.config.document import LARGEST
+from bedrock_gateway.errors import StartError
+from bedrock_gateway.upstream.credentials import ambient_region
+
+__all__ = ["read_config"]
+
+
+def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
+    """Return the config of a file, or that of the environment alone where no file is named.
+
+    Raises:
+        StartError: the file cannot be read.
+        ConfigError: what it says is wrong, every fault with its line.
+    """
+    if path is None:
+        return load_config(None, environ=environ, profile_region=ambient_region)
+    try:
+        with Path(path).open("rb") as file:
+            # One byte more than is allowed shows that a file is too large; a device without an end is no config either.
+            text = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise StartError(f"{path}: there is no such file; --config takes the path of a config.yaml") from None
+    except IsADirectoryError:
+        raise StartError(f"{path}: is a directory; --config takes the path of a config.yaml") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StartError(f"{path}: cannot be read: {reason}") from error
+    return load_config(text, file=path, environ=environ, profile_region=ambient_region)

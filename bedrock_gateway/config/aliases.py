@@ -1,0 +1,103 @@
+"""``model_group_alias``: further names for model groups, checked against the groups there are.
+
+Source: LiteLLM documentation, "Router", "Model group alias" (``name: group`` and ``name: {model, hidden}``). A list (in
+that order) and ``{models, balance}`` are the gateway's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from bedrock_gateway.config.document import Entry
+from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.routing.model_names import is_raw_id
+from bedrock_gateway.routing.table import Alias
+
+__all__ = ["aliases"]
+
+_KEYS = ("model", "models", "balance", "hidden")
+
+#: Aliases of aliases followed; more are a mistake.
+DEEPEST = 20
+
+
+def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
+    """Read every alias.
+
+    Faults: a target that does not exist, a circle, a name that a model group has already.
+
+    Args:
+        router: ``router_settings``.
+        groups: names of the model groups, those not served included.
+    """
+    section = router.section("model_group_alias")
+    found: dict[str, tuple[Alias, Entry]] = {}
+    for name, entry in section:
+        if name in groups:
+            section.reader.fault(
+                entry.line,
+                entry.column,
+                f"{section.name(name)}: {name!r} is a model group too; the alias would never be used",
+            )
+            continue
+        alias = _alias(section, name, entry)
+        if alias is not None:
+            found[name] = (alias, entry)
+    names = {*groups, *section.entries}
+    told: set[str] = set()
+    for name, (alias, entry) in found.items():
+        for target in alias.targets:
+            if target == name:
+                section.reader.fault(
+                    entry.node.line, entry.node.column, f"{section.name(name)} leads to itself; name a model group"
+                )
+            elif target not in names and not is_raw_id(target) and not any("*" in group for group in groups):
+                section.reader.fault(
+                    entry.node.line,
+                    entry.node.column,
+                    f"{section.name(name)} leads to {target!r}, which is no model group"
+                    + nearest(target, names - {name}),
+                )
+        circle = _circle(name, {key: value[0].targets for key, value in found.items()})
+        if circle and not told.issuperset(circle):
+            told.update(circle)
+            message = (
+                f"{section.name(name)} goes in a circle: {' -> '.join(circle)}; let one of them name a model group"
+            )
+            section.reader.fault(entry.node.line, entry.node.column, message)
+    return tuple(alias for alias, _ in found.values())
+
+
+def _alias(section: Section, name: str, entry: Entry) -> Alias | None:
+    """Read one alias, or return None after a fault."""
+    reader, path, node = section.reader, section.name(name), entry.node
+    if not isinstance(node.value, dict):
+        if node.value is None or node.value == []:
+            reader.fault(node.line if node.value == [] else entry.line, entry.column, f"{path} names no model group")
+            return None
+        targets = reader.texts(path, node)
+        return Alias(name=name, targets=targets) if targets else None
+    inner = reader.section(path, node)
+    for key, item in inner:
+        if key not in _KEYS:
+            reader.fault(item.line, item.column, f"{inner.name(key)} is not a known key{nearest(key, _KEYS)}")
+    targets = inner.texts("models") or inner.texts("model")
+    if not targets and not ("models" in inner or "model" in inner):
+        inner.fault("models", f"{path} names no model group; give models: [a, b]")
+    balance, hidden = bool(inner.boolean("balance")), bool(inner.boolean("hidden"))
+    return Alias(name=name, targets=targets, balance=balance, hidden=hidden) if targets else None
+
+
+def _circle(name: str, targets: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the way from a name back to itself over other names, or nothing."""
+    ways: list[tuple[str, ...]] = [(name,)]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for target in targets.get(way[-1], ()):
+            if target == name and len(way) > 1:
+                return (*way, name)
+            if target not in seen and target != way[-1]:
+                seen.add(target)
+                ways.append((*way, target))
+    return ()

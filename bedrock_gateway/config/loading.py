@@ -1,0 +1,179 @@
+"""The way from a file's text to a ``Config``: compose, read section by section, check, and tell every fault at once.
+
+Pure: the text, the environment and what the AWS config files say are passed in.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping
+
+from bedrock_gateway.config.aliases import aliases
+from bedrock_gateway.config.credentials import Surroundings
+from bedrock_gateway.config.document import Entry, Node, compose
+from bedrock_gateway.config.entries import Entries, Listed
+from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
+from bedrock_gateway.config.reading import Reader, Section, nearest
+from bedrock_gateway.config.settings import Config, general_settings, router_settings, services
+from bedrock_gateway.errors import ConfigError, Fault
+
+__all__ = ["load_config"]
+
+#: What ``credential_list`` may give a deployment.
+_SHAREABLE = CREDENTIAL_KEYS | {"aws_region_name", "api_base", "aws_bedrock_runtime_endpoint"}
+
+NO_REGION = (
+    "No AWS region. Set AWS_REGION_NAME, AWS_REGION or AWS_DEFAULT_REGION, or name a profile that has one "
+    "(AWS_PROFILE_NAME); to try the gateway without AWS: bedrock-gateway serve --simulate"
+)
+
+
+def _no_profiles(profile: str | None) -> str | None:
+    return None
+
+
+def load_config(
+    text: str | bytes | None,
+    *,
+    file: str = "config.yaml",
+    environ: Mapping[str, str],
+    profile_region: Callable[[str | None], str | None] = _no_profiles,
+    regions: Collection[str] = (),
+) -> Config:
+    """Turn a config into frozen settings.
+
+    Args:
+        text: the file, or None where there is none: then every Bedrock model id passes through with the ambient
+            deployment.
+        file: its name, as messages give it.
+        environ: environment variables.
+        profile_region: gives the region of an AWS profile (None: the default one) out of the AWS config files, or None.
+        regions: regions that exist; empty takes every one that looks like one.
+
+    Raises:
+        ConfigError: with every fault of the file and the environment.
+    """
+    reader = Reader(file if text is not None else "environment", environ)
+    root = Node({}, 0, 0)
+    if text is not None:
+        composed = compose(text, reader.fault)
+        if composed is None and not reader.faults:
+            reader.fault(
+                1, 1, "the file is empty; add model_list, or start without a config to pass every model id through"
+            )
+        elif composed is not None and not isinstance(composed.value, dict):
+            reader.fault(composed.line, composed.column, f"a config is a mapping (model_list: …), not {composed.kind}")
+        elif composed is not None:
+            root = composed
+        if reader.faults and not root.value:
+            raise _error(reader)
+    top = reader.section("", root)
+    environ = _environment(top, environ)
+    reader.environ = environ
+    general, router, litellm = (
+        top.section("general_settings"),
+        top.section("router_settings"),
+        top.section("litellm_settings"),
+    )
+    ignored = _ignored(general)
+    check_keys(top, TOP, ignored=ignored)
+    around = Surroundings(environ, profile_region, frozenset(regions))
+    around.allowed_regions = _allowed_regions(general, around)
+    settings = general_settings(general, around, router=router, ignored=ignored)
+    source = around.credentials(settings.master_key)
+    ambient = services(general, around, source)
+    routing = router_settings(router, litellm, ignored=ignored)
+    listed = Listed.nothing()
+    entries = top.entries.get("model_list")
+    if entries is not None:
+        # Nothing has no place of its own: the key's is told then.
+        node = entries.node if entries.node.value is not None else Node(None, entries.line, entries.column)
+        listed = Entries(reader, around, source, _shared(top), ignored).read(node)
+    elif not ambient[0][1].region and not reader.faults:
+        # With a list, what it does not name may stay without a region; without one there is nothing else.
+        reader.faults.append(Fault(reader.file, root.line, root.column, NO_REGION))
+    others = aliases(router, listed.group_names)
+    if reader.faults:
+        raise _error(reader)
+    return Config(
+        file=file if text is not None else "",
+        deployments=listed.deployments,
+        unserved=tuple(listed.unserved.items()),
+        aliases=others,
+        ambient=ambient,
+        router=routing,
+        general=settings,
+        warnings=(*sorted(set(reader.warnings), key=_place), *around.warnings),
+    )
+
+
+def _place(fault: Fault) -> tuple[int, int]:
+    return fault.line, fault.column
+
+
+def _error(reader: Reader) -> ConfigError:
+    """Return all faults in file order; those of the environment, which have no line, come first."""
+    return ConfigError(tuple(sorted(dict.fromkeys(reader.faults), key=_place)))
+
+
+def _environment(top: Section, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the file's ``environment_variables`` over it, as LiteLLM sets them."""
+    section = top.section("environment_variables")
+    values: dict[str, str] = {}
+    for name, entry in section:
+        if isinstance(entry.node.value, bool):
+            values[name] = str(entry.node.value).lower()
+        else:
+            value = section.text(name)
+            if value is not None:
+                values[name] = value
+    return ChainMap(values, dict(environ)) if values else environ
+
+
+def _ignored(general: Section) -> frozenset[str]:
+    """Return what ``general_settings.ignore`` names; a name that restricts nothing is a typing error."""
+    known = restricting_names()
+    names = general.texts("ignore")
+    for name in names:
+        if name not in known:
+            general.fault(
+                "ignore", f"{general.name('ignore')}: {name!r} is no key that restricts{nearest(name, known)}"
+            )
+    return frozenset(names)
+
+
+def _allowed_regions(general: Section, around: Surroundings) -> frozenset[str]:
+    names = general.texts("allowed_regions")
+    for name in names:
+        trouble = around.bad_region(name)
+        if trouble:
+            general.fault("allowed_regions", f"{general.name('allowed_regions')}: {trouble}")
+    return frozenset(names)
+
+
+def _shared(top: Section) -> dict[str, dict[str, Entry]]:
+    """Return ``credential_list``: the values by credential name."""
+    node = top.find("credential_list")
+    found: dict[str, dict[str, Entry]] = {}
+    for index, item in enumerate(top.reader.items("credential_list", node) if node else ()):
+        path = f"credential_list[{index}]"
+        if not isinstance(item.value, dict):
+            top.reader.fault(
+                item.line, item.column, f"{path} must be a mapping with credential_name and credential_values"
+            )
+            continue
+        section = top.reader.section(path, item)
+        for key, entry in section:
+            if key not in ("credential_name", "credential_values", "credential_info"):
+                names = ("credential_name", "credential_values", "credential_info")
+                top.reader.fault(entry.line, entry.column, f"{path}.{key} is not a known key{nearest(key, names)}")
+        name, values = section.text("credential_name"), section.section("credential_values")
+        if name is None:
+            if "credential_name" not in section:
+                section.fault("credential_name", f"{path} needs credential_name")
+            continue
+        if name in found:
+            section.fault("credential_name", f"{path}: credential {name!r} is given twice")
+        # Those of other providers hold other keys; only what a Bedrock deployment can use is taken.
+        found[name] = {key: entry for key, entry in values.entries.items() if key in _SHAREABLE}
+    return found

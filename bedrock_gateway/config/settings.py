@@ -1,0 +1,394 @@
+"""What a config comes to: frozen settings, and how ``router_settings`` and ``general_settings`` become them.
+
+Knows names, units and bounds. Whether a master key is good enough is asked when the listener starts
+(``master_key_weakness``), because it depends on where it listens.
+
+Source: LiteLLM documentation, "Router settings" and "Config settings"; keys that are the gateway's own stand under
+``general_settings``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import attrs
+
+from bedrock_gateway.access.callers import OnLeave
+from bedrock_gateway.config.credentials import Surroundings, bad_url, credentials
+from bedrock_gateway.config.document import Entry
+from bedrock_gateway.config.keys import CREDENTIAL_KEYS, GENERAL, LITELLM, ROUTER, check_keys
+from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.errors import Fault
+from bedrock_gateway.routing.deployments import CredentialSource, Deployment
+from bedrock_gateway.routing.table import Alias, RoutingTable, stable_id
+
+__all__ = [
+    "Config",
+    "GeneralSettings",
+    "Limits",
+    "RouterSettings",
+    "general_settings",
+    "master_key_weakness",
+    "router_settings",
+    "services",
+]
+
+_T = TypeVar("_T")
+
+MEBIBYTE = 1024 * 1024
+
+#: Strategies LiteLLM knows; the first is the one served.
+STRATEGIES = (
+    "simple-shuffle",
+    "least-busy",
+    "latency-based-routing",
+    "usage-based-routing",
+    "usage-based-routing-v2",
+    "cost-based-routing",
+    "provider-budget-routing",
+)
+
+#: Services of AWS the gateway calls, by their endpoint's name.
+SERVICES = ("bedrock-runtime", "bedrock")
+
+#: Characters after ``sk-`` below which a master key can be guessed.
+SHORTEST_MASTER_KEY = 20
+
+#: Master keys out of examples.
+_KNOWN_MASTER_KEYS = frozenset(
+    {
+        "1234",
+        "12345",
+        "123456",
+        "12345678",
+        "test",
+        "changeme",
+        "change-me",
+        "master",
+        "password",
+        "your-key",
+        "xxxx",
+        "local",
+        "dummy",
+    }
+)
+
+
+@attrs.frozen(kw_only=True)
+class RouterSettings:
+    """``router_settings``.
+
+    Attributes:
+        routing_strategy: ``simple-shuffle``.
+        num_retries: further attempts of a call after the first.
+        retry_after: seconds at least between two attempts on one deployment.
+        cooldown_time: seconds a failing deployment is left out; 0 switches it off.
+        allowed_fails: failures within a minute that only count before they cool.
+        timeout: seconds to a whole non-streaming answer, where the deployment has none; None means no limit but the
+            idle one.
+        stream_timeout: seconds to the first byte of a streaming one.
+    """
+
+    routing_strategy: str = "simple-shuffle"
+    num_retries: int = 2
+    retry_after: float = 0.0
+    cooldown_time: float = 5.0
+    allowed_fails: int = 3
+    timeout: float | None = None
+    stream_timeout: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds on requests and on waiting.
+
+    Attributes:
+        body: bytes of one request body.
+        bodies: bytes of all bodies in memory together.
+        idle_timeout: seconds upstream may be silent.
+        drain_timeout: seconds an answer is read on after its caller has left.
+        shutdown_timeout: seconds open answers get to finish when the gateway stops.
+        max_drains: answers of one caller read on at once.
+    """
+
+    body: int = 26 * MEBIBYTE
+    bodies: int = 256 * MEBIBYTE
+    idle_timeout: float = 600.0
+    drain_timeout: float = 900.0
+    shutdown_timeout: float = 30.0
+    max_drains: int = 8
+
+
+@attrs.frozen(kw_only=True)
+class GeneralSettings:
+    """``general_settings``.
+
+    Attributes:
+        master_key: opens everything; None where the gateway is open (loopback only).
+        database_url: ``sqlite:///…`` or a path; None for the default file.
+        allowed_hosts: values of ``Host`` that open mode answers beside loopback's, lower case.
+        allowed_origins: values of ``Origin`` that are let in.
+        allowed_regions: regions that may be called; empty means every one.
+        default_allowed_operations: what a virtual key may call beside the built-in operations: ``Operation`` or
+            ``service:Operation``.
+        pass_through_all_models: any virtual key may call any model id.
+        on_disconnect: what happens upstream when a caller leaves early.
+        ledger_durability: ``process`` or ``power``.
+        limits: bounds on requests and waiting.
+        accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
+        litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
+        ignore: restricting keys that may go unenforced.
+    """
+
+    master_key: str | None = attrs.field(default=None, repr=False)
+    database_url: str | None = attrs.field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    allowed_regions: tuple[str, ...] = ()
+    default_allowed_operations: tuple[str, ...] = ()
+    pass_through_all_models: bool = False
+    on_disconnect: OnLeave = OnLeave.DRAIN
+    ledger_durability: str = "process"
+    limits: Limits = attrs.field(factory=Limits)
+    accept_key_as_access_key_id: bool = True
+    litellm_headers: bool = False
+    ignore: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole config, checked.
+
+    Attributes:
+        file: its name as messages give it; "" where there is none.
+        deployments: in the file's order; those of one group are balanced.
+        unserved: groups that are not served, with the reason.
+        aliases: ``model_group_alias``.
+        ambient: by service, deployments for what no config names; their region may be "" when every deployment has its
+            own.
+        router, general: settings.
+        warnings: what does nothing here, in file order.
+    """
+
+    file: str
+    deployments: tuple[Deployment, ...]
+    unserved: tuple[tuple[str, str], ...]
+    aliases: tuple[Alias, ...]
+    ambient: tuple[tuple[str, Deployment], ...]
+    router: RouterSettings
+    general: GeneralSettings
+    warnings: tuple[Fault, ...]
+
+    def routing_table(self) -> RoutingTable:
+        """Build the table that resolves names."""
+        return RoutingTable.build(
+            deployments=self.deployments,
+            aliases=self.aliases,
+            unserved=dict(self.unserved),
+            ambient=dict(self.ambient),
+            allowed_regions=self.general.allowed_regions,
+        )
+
+
+def master_key_weakness(key: str) -> str | None:
+    """Return why a master key is too weak for anything but loopback, or None. The reason never quotes the key."""
+    if not key.startswith("sk-"):
+        return "it does not begin with sk-"
+    rest = key.removeprefix("sk-")
+    if rest.lower() in _KNOWN_MASTER_KEYS:
+        return "it is a well-known example"
+    if len(rest) < SHORTEST_MASTER_KEY:
+        return f"it has {len(rest)} characters after sk-, at least {SHORTEST_MASTER_KEY} are needed"
+    if len(set(rest)) < 8:
+        return "it repeats a few characters"
+    return None
+
+
+def router_settings(router: Section, litellm: Section, *, ignored: frozenset[str]) -> RouterSettings:
+    """Read ``router_settings``; what is not there is taken from ``litellm_settings``, as LiteLLM does."""
+    check_keys(router, ROUTER, ignored=ignored)
+    check_keys(litellm, LITELLM, ignored=ignored)
+    strategy = router.choice("routing_strategy", STRATEGIES)
+    if strategy not in (None, STRATEGIES[0]):
+        router.warn(
+            "routing_strategy", f"routing_strategy {strategy} is not served by this version; {STRATEGIES[0]} is used"
+        )
+    cooldown_time = router.number("cooldown_time", least=0, most=86_400)
+    if router.boolean("disable_cooldowns"):
+        cooldown_time = 0.0
+    default = RouterSettings()
+    return RouterSettings(
+        num_retries=_first(
+            router.integer("num_retries", most=100), litellm.integer("num_retries", most=100), default.num_retries
+        ),
+        retry_after=_first(router.number("retry_after", least=0, most=3600), default.retry_after),
+        cooldown_time=_first(cooldown_time, default.cooldown_time),
+        allowed_fails=_first(router.integer("allowed_fails"), litellm.integer("allowed_fails"), default.allowed_fails),
+        timeout=_optional(router.seconds("timeout"), litellm.seconds("request_timeout")),
+        stream_timeout=router.seconds("stream_timeout"),
+    )
+
+
+def general_settings(
+    general: Section, around: Surroundings, *, router: Section, ignored: frozenset[str]
+) -> GeneralSettings:
+    """Read ``general_settings``; master key and database come from the environment where the file has none."""
+    check_keys(general, GENERAL, ignored=ignored)
+    master_key, database_url = general.text("master_key"), general.text("database_url")
+    if "master_key" not in general:
+        master_key = around.get("LITELLM_MASTER_KEY")
+    if "database_url" not in general:
+        database_url = around.get("DATABASE_URL")
+        trouble = bad_database(database_url)
+        if trouble:
+            general.reader.faults.append(Fault("environment", 0, 0, f"DATABASE_URL {trouble}"))
+    else:
+        trouble = bad_database(database_url)
+        if trouble:
+            general.fault("database_url", f"{general.name('database_url')} {trouble}")
+    allowed_origins = tuple(origin.rstrip("/").lower() for origin in general.texts("allowed_origins"))
+    for origin in allowed_origins:
+        if bad_url(origin) or origin.count("/") != 2:
+            general.fault(
+                "allowed_origins", f"{general.name('allowed_origins')} holds scheme://host[:port], not {origin[:60]!r}"
+            )
+    allowed_hosts = tuple(host.lower() for host in general.texts("allowed_hosts"))
+    for host in allowed_hosts:
+        if "/" in host or "*" in host or " " in host:
+            general.fault("allowed_hosts", f"{general.name('allowed_hosts')} holds host[:port], not {host[:60]!r}")
+    leave = general.choice("on_disconnect", [leave.value for leave in OnLeave])
+    if leave is None and general.boolean("cancel_on_disconnect"):
+        leave = OnLeave.ABORT
+    more = router.section("router_general_settings")
+    for key, entry in more:
+        if key not in ("async_only_mode", "pass_through_all_models"):
+            more.reader.fault(
+                entry.line,
+                entry.column,
+                f"{more.name(key)} is not a known key{nearest(key, ['pass_through_all_models'])}",
+            )
+    pass_through = general.boolean("pass_through_all_models")
+    if pass_through is None:
+        pass_through = more.boolean("pass_through_all_models")
+    return GeneralSettings(
+        master_key=master_key,
+        database_url=database_url,
+        allowed_hosts=allowed_hosts,
+        allowed_origins=allowed_origins,
+        allowed_regions=tuple(sorted(around.allowed_regions)),
+        default_allowed_operations=general.texts("default_allowed_operations"),
+        pass_through_all_models=bool(pass_through),
+        on_disconnect=OnLeave(leave or OnLeave.DRAIN),
+        ledger_durability=general.choice("ledger_durability", ("process", "power")) or "process",
+        limits=_limits(general),
+        accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
+        litellm_headers=bool(general.boolean("litellm_headers")),
+        ignore=tuple(sorted(ignored)),
+    )
+
+
+def _limits(general: Section) -> Limits:
+    default = Limits()
+    body = general.number("max_request_size_mb", least=0.001, most=1024)
+    bodies = general.number("max_request_memory_mb", least=1, most=1_048_576)
+    limits = Limits(
+        body=default.body if body is None else int(body * MEBIBYTE),
+        bodies=default.bodies if bodies is None else int(bodies * MEBIBYTE),
+        idle_timeout=_first(general.seconds("idle_timeout"), default.idle_timeout),
+        drain_timeout=_first(general.seconds("drain_timeout"), default.drain_timeout),
+        shutdown_timeout=_first(general.number("shutdown_timeout", least=0, most=86_400), default.shutdown_timeout),
+        max_drains=_first(general.integer("max_drains", most=100_000), default.max_drains),
+    )
+    if limits.body > limits.bodies:
+        general.fault(
+            "max_request_memory_mb", f"{general.name('max_request_memory_mb')} must not be below max_request_size_mb"
+        )
+    return limits
+
+
+def bad_database(url: str | None) -> str:
+    """Return what is wrong with a database URL, or "". The URL is not quoted: it may hold a password."""
+    if url is None:
+        return ""
+    scheme, separator, _ = url.partition("://")
+    if scheme.lower() in ("postgres", "postgresql"):
+        return "is a PostgreSQL URL; the ledger is SQLite for now: give sqlite:////path/to/ledger.db"
+    if separator and scheme.lower() not in ("sqlite", "sqlite3"):
+        return "is of a database this gateway does not know: give sqlite:////path/to/ledger.db"
+    return ""
+
+
+def services(general: Section, around: Surroundings, source: CredentialSource) -> tuple[tuple[str, Deployment], ...]:
+    """Return the ambient deployment of each service: the environment, and over it ``general_settings.services``."""
+    section = general.section("services")
+    for key, entry in section:
+        if key != "default" and key not in SERVICES:
+            names = ("default", *SERVICES)
+            message = f"{section.name(key)} is not a known key ({', '.join(names)}){nearest(key, names)}"
+            section.reader.fault(entry.line, entry.column, message)
+    shared = section.section("default")
+    _check_service(shared)
+    found: list[tuple[str, Deployment]] = []
+    for service in SERVICES:
+        own = section.section(service)
+        _check_service(own)
+        entries: dict[str, Entry] = {**shared.entries, **own.entries}
+        line, column = (own.line, own.column) if service in section else (shared.line, shared.column)
+        params = Section(general.reader, own.path if service in section else shared.path, entries, line, column)
+        signs = credentials(params, around, source)
+        region = params.text("aws_region_name")
+        if region is None and "aws_region_name" not in params:
+            region = around.region(signs.profile)
+            trouble = around.bad_region(region) if region else ""
+            if trouble:
+                general.reader.faults.append(Fault("environment", 0, 0, f"the AWS region: {trouble}"))
+        elif region is not None and around.bad_region(region):
+            params.fault("aws_region_name", f"{params.name('aws_region_name')}: {around.bad_region(region)}")
+        base_url = params.text("endpoint")
+        if base_url is not None and bad_url(base_url):
+            params.fault("endpoint", f"{params.name('endpoint')} {bad_url(base_url)}")
+        if base_url is None and service == "bedrock-runtime":
+            base_url = around.get("AWS_BEDROCK_RUNTIME_ENDPOINT")
+        elif "endpoint" not in own and service != "bedrock-runtime":
+            base_url = None  # a base URL is one service's
+        name = "ambient" if service == SERVICES[0] else f"ambient-{service}"
+        identity = (signs.access_key_id or "", signs.profile or "", signs.role_arn or "")
+        found.append(
+            (
+                service,
+                Deployment(
+                    id=stable_id("", name, region or "", base_url or "", signs.kind.value, *identity),
+                    name=name,
+                    model_group="",
+                    model_id="",
+                    price_model="",
+                    region=region or "",
+                    credentials=signs,
+                    endpoint=base_url.rstrip("/") if base_url else None,
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _check_service(section: Section) -> None:
+    known = CREDENTIAL_KEYS | {"aws_region_name", "endpoint"}
+    for key, entry in section:
+        if key not in known:
+            section.reader.fault(
+                entry.line, entry.column, f"{section.name(key)} is not a known key{nearest(key, known)}"
+            )
+    if section.path.endswith(".default") and "endpoint" in section:
+        section.fault(
+            "endpoint",
+            f"{section.name('endpoint')}: an endpoint is one service's; give it under bedrock-runtime or bedrock",
+        )
+
+
+def _optional(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _first(*values: _T | None) -> _T:
+    """Return the first value that is there; the last one always is."""
+    return next(value for value in values if value is not None)

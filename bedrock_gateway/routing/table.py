@@ -1,0 +1,391 @@
+"""Names to deployments: what a caller asks for, and where it may go.
+
+Knows model groups, aliases, wildcards and raw model ids. Knows no caller: whether this one may use a raw id is for
+``access``, which ``Resolution.via`` tells how the name was found. Immutable; a changed config is a new table.
+
+Source: LiteLLM documentation, "Router" (``model_group_alias``), "Wildcard routing".
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+
+import attrs
+
+from bedrock_gateway.errors import UnknownModel
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.model_names import REGION, bedrock_id, is_raw_id, parse_arn
+
+__all__ = ["Alias", "Resolution", "RoutingTable", "Via", "stable_id"]
+
+#: Raw ids and wildcard matches kept ready; each costs some microseconds to make.
+READY = 2048
+
+#: Names of similar length compared with an unknown one, at most, so that a guess costs little.
+MOST_COMPARED = 200
+
+#: Characters of a caller's own text that a message repeats.
+SHOWN = 120
+
+
+class Via(StrEnum):
+    """How a name was found."""
+
+    GROUP = "group"
+    ALIAS = "alias"
+    DEPLOYMENT = "deployment"  # a raw id that a deployment names
+    WILDCARD = "wildcard"
+    RAW = "raw"  # a raw id nothing names: the ambient deployment
+
+
+@attrs.frozen(kw_only=True)
+class Alias:
+    """One entry of ``model_group_alias``.
+
+    Attributes:
+        name: what callers ask for.
+        targets: groups, other aliases or raw ids; tried in this order.
+        balance: all targets at once instead, as if they were one group.
+        hidden: left out of listings.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    balance: bool = False
+    hidden: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Resolution:
+    """Where a call may go.
+
+    Attributes:
+        model_group: public name it is booked under; "" for a raw id nothing names.
+        candidates: deployments in tiers, first choice first; no tier is empty.
+        via: how the name was found.
+    """
+
+    model_group: str
+    candidates: tuple[tuple[Deployment, ...], ...]
+    via: Via
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return every candidate, tier after tier."""
+        return tuple(deployment for tier in self.candidates for deployment in tier)
+
+
+@attrs.frozen
+class _Wildcard:
+    """A group whose name holds ``*``, compiled."""
+
+    group: str
+    pattern: re.Pattern[str]
+    deployments: tuple[Deployment, ...]
+
+
+def stable_id(*parts: str) -> str:
+    """Return 12 hex digits over what identifies a deployment."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _tiers(deployments: Iterable[Deployment]) -> tuple[tuple[Deployment, ...], ...]:
+    """Group deployments by their ``order``, lowest first."""
+    by_order: dict[int, list[Deployment]] = {}
+    for deployment in deployments:
+        by_order.setdefault(deployment.order, []).append(deployment)
+    return tuple(tuple(by_order[key]) for key in sorted(by_order))
+
+
+class RoutingTable:
+    """Every name that leads somewhere. Build one with ``RoutingTable.build``."""
+
+    __slots__ = (
+        "_ambient",
+        "_may_region",
+        "_names",
+        "_ready",
+        "_resolutions",
+        "_unserved",
+        "_wildcards",
+        "deployments",
+    )
+
+    def __init__(
+        self,
+        *,
+        deployments: tuple[Deployment, ...],
+        aliases: tuple[Alias, ...],
+        unserved: Mapping[str, str],
+        ambient: Mapping[str, Deployment],
+        allowed_regions: frozenset[str],
+    ) -> None:
+        """Lay out the table; ``build`` says what the parts are."""
+        self.deployments = deployments
+        self._ambient = dict(ambient)
+        self._unserved = dict(unserved)
+        self._may_region = allowed_regions
+        groups: dict[str, list[Deployment]] = {}
+        for deployment in deployments:
+            groups.setdefault(deployment.model_group, []).append(deployment)
+        # The longest text beside the stars is the most particular pattern, so it is looked at first.
+        self._wildcards = sorted(
+            (
+                _Wildcard(name, re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL), tuple(members))
+                for name, members in groups.items()
+                if "*" in name
+            ),
+            key=lambda wildcard: -len(wildcard.group.replace("*", "")),
+        )
+        self._resolutions: dict[str, Resolution] = {
+            name: Resolution(model_group=name, candidates=_tiers(members), via=Via.GROUP)
+            for name, members in groups.items()
+            if "*" not in name
+        }
+        self._names = list(self._resolutions)
+        # Keeps what was made of raw ids and wildcards: bounded, and a function of the name alone, so the table stays a
+        # value.
+        self._ready: Callable[[str], Resolution] = lru_cache(maxsize=READY)(self._match)
+        for members in groups.values():
+            for deployment in members:
+                if (
+                    "*" not in deployment.model_id
+                    and deployment.model_id not in self._resolutions
+                    and is_raw_id(deployment.model_id)
+                ):
+                    named = [other for other in members if other.model_id == deployment.model_id]
+                    self._resolutions[deployment.model_id] = Resolution(
+                        model_group=deployment.model_group, candidates=_tiers(named), via=Via.DEPLOYMENT
+                    )
+        pending = {alias.name: alias for alias in aliases}
+        for alias in aliases:
+            self._add_alias(alias, pending, ())
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        deployments: Iterable[Deployment] = (),
+        aliases: Iterable[Alias] = (),
+        unserved: Mapping[str, str] | None = None,
+        ambient: Mapping[str, Deployment],
+        allowed_regions: Iterable[str] = (),
+    ) -> RoutingTable:
+        """Build the table.
+
+        Args:
+            deployments: in the file's order; those of one group are balanced.
+            aliases: checked before: every target exists and none leads back to its alias.
+            unserved: groups whose deployments are of other providers, with the reason.
+            ambient: by service name (``bedrock-runtime``, ``bedrock``), deployments for what no config names.
+            allowed_regions: regions an ARN of a caller may name; empty allows every region.
+        """
+        return cls(
+            deployments=tuple(deployments),
+            aliases=tuple(aliases),
+            unserved=unserved or {},
+            ambient=ambient,
+            allowed_regions=frozenset(allowed_regions),
+        )
+
+    def resolve(self, name: str, *, may_see: Callable[[str], bool] | None = None) -> Resolution:
+        """Return where a name leads: a group, an alias, a deployment's own model id, a wildcard group, a raw id, in
+        this order.
+
+        Args:
+            name: as the caller asked for it, decoded.
+            may_see: tells which names a refusal may suggest; all of them by default.
+
+        Raises:
+            UnknownModel: it leads nowhere; the text has the names most like it, or says which provider is not served.
+        """
+        found = self._resolutions.get(name)
+        if found is not None:
+            return found
+        try:
+            return self._ready(name)
+        except UnknownModel as error:
+            if error.at != "unknown model":
+                raise
+            raise UnknownModel(error.message + self._suggest(name, may_see), at=error.at) from None
+
+    def ambient(self, service: str = "bedrock-runtime") -> Deployment:
+        """Return the deployment for operations that name no model.
+
+        Raises:
+            UnknownModel: no region is configured for it.
+        """
+        deployment = self._ambient[service]
+        if not deployment.region:
+            raise UnknownModel(
+                "No AWS region is configured for what model_list does not name. Whoever runs the gateway sets "
+                "AWS_REGION_NAME or general_settings.services.default.aws_region_name.",
+                at="no ambient region",
+            )
+        return deployment
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names callers may ask for: groups without stars, then aliases that are not hidden."""
+        return tuple(self._names)
+
+    def group_names(self) -> tuple[str, ...]:
+        """Return every group in the file's order, wildcards and those not served included."""
+        return tuple(dict.fromkeys([*(deployment.model_group for deployment in self.deployments), *self._unserved]))
+
+    def unserved(self) -> Mapping[str, str]:
+        """Return the groups that are not served, with the reason."""
+        return dict(self._unserved)
+
+    def _add_alias(self, alias: Alias, pending: Mapping[str, Alias], way: tuple[str, ...]) -> Resolution | None:
+        known = self._resolutions.get(alias.name)
+        if known is not None and known.via is not Via.DEPLOYMENT:
+            return known
+        parts: list[Resolution] = []
+        for target in alias.targets:
+            # A circle was reported when the config was read; here it must only not go round for ever.
+            inner = pending.get(target) if target not in (alias.name, *way) else None
+            known = self._resolutions.get(target)
+            if inner is not None and (known is None or known.via is Via.DEPLOYMENT):
+                known = self._add_alias(inner, pending, (*way, alias.name))
+            if known is None:
+                try:
+                    known = self._ready(target)
+                except UnknownModel:
+                    continue
+            parts.append(known)
+        if not parts:
+            self._unserved.setdefault(
+                alias.name, self._unserved.get(alias.targets[0], "none of its targets can be called")
+            )
+            return None
+        if alias.balance:
+            candidates = _tiers(_once(deployment for part in parts for deployment in part.deployments()))
+        else:
+            seen = _once(deployment for part in parts for deployment in part.deployments())
+            left = {id(deployment) for deployment in seen}
+            tiers: list[tuple[Deployment, ...]] = []
+            for tier in (tier for part in parts for tier in part.candidates):
+                fresh = tuple(deployment for deployment in tier if id(deployment) in left)
+                left -= {id(deployment) for deployment in fresh}
+                if fresh:
+                    tiers.append(fresh)
+            candidates = tuple(tiers)
+        # Another name of one group is booked under that group; a name for several is a group of its own.
+        group = parts[0].model_group if len(alias.targets) == 1 else alias.name
+        resolution = Resolution(model_group=group or alias.name, candidates=candidates, via=Via.ALIAS)
+        self._resolutions[alias.name] = resolution
+        if not alias.hidden:
+            self._names.append(alias.name)
+        return resolution
+
+    def _match(self, name: str) -> Resolution:
+        """Resolve a name that is no group, no alias and no deployment's model id."""
+        reason = self._unserved.get(name)
+        if reason is not None:
+            raise UnknownModel(f"Model group {_shown(name)} is not served here: {reason}.", at="unserved group")
+        # LiteLLM's callers write bedrock/ID where a wildcard group is configured so; AWS's clients never do.
+        bare = name.removeprefix("bedrock/")
+        if bare != name:
+            known = self._resolutions.get(bare)
+            if known is not None and known.via is Via.DEPLOYMENT:
+                return known
+        for wildcard in self._wildcards:
+            for asked in dict.fromkeys((name, bare, f"bedrock/{bare}") if is_raw_id(bare) else (name,)):
+                match = wildcard.pattern.fullmatch(asked)
+                if match is not None:
+                    members = _filled(wildcard, asked, self._may_region)
+                    if members:
+                        return Resolution(model_group=wildcard.group, candidates=_tiers(members), via=Via.WILDCARD)
+        if is_raw_id(bare):
+            return Resolution(model_group="", candidates=((self._raw(bare),),), via=Via.RAW)
+        for unserved, why in self._unserved.items():
+            if "*" in unserved and re.fullmatch(".*".join(map(re.escape, unserved.split("*"))), name, re.DOTALL):
+                raise UnknownModel(f"Model {_shown(name)} is not served here: {why}.", at="unserved group")
+        raise UnknownModel(
+            f"There is no model group {_shown(name)}, and it is no Bedrock model id or ARN.", at="unknown model"
+        )
+
+    def _raw(self, model_id: str) -> Deployment:
+        """Return the ambient deployment for one model id; an ARN is called in its own region."""
+        template = self._ambient["bedrock-runtime"]
+        arn = parse_arn(model_id)
+        region = template.region
+        if arn is not None and arn.region:
+            region = arn.region
+            if not REGION.fullmatch(region):
+                raise UnknownModel("The ARN names no AWS region.", at="ARN with an odd region")
+            if self._may_region and region not in self._may_region:
+                raise UnknownModel(
+                    f"Region {region} of the ARN is not among the regions this gateway may use.",
+                    at="region not allowed",
+                )
+        elif not region:
+            template = self.ambient()
+        # A base URL of the operator's own stays: it is where this gateway's Bedrock is.
+        return attrs.evolve(
+            template,
+            id=stable_id(template.id, model_id, region),
+            model_id=model_id,
+            price_model=bedrock_id(model_id),
+            region=region,
+            flat=arn is not None and arn.kind == "provisioned-model",
+        )
+
+    def _suggest(self, name: str, may_see: Callable[[str], bool] | None) -> str:
+        names = [known for known in self._names if abs(len(known) - len(name)) <= 3 + len(name) // 3]
+        if may_see is not None:
+            names = [known for known in names if may_see(known)]
+        near = difflib.get_close_matches(name[:SHOWN], names[:MOST_COMPARED], n=3, cutoff=0.6)
+        return f" Nearest: {', '.join(near)}." if near else ""
+
+
+def _once(deployments: Iterable[Deployment]) -> list[Deployment]:
+    """Drop repeated deployments, keeping the first."""
+    return list({id(deployment): deployment for deployment in deployments}.values())
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= SHOWN else name[:SHOWN] + "…")
+
+
+def _filled(wildcard: _Wildcard, asked: str, may_region: frozenset[str]) -> list[Deployment]:
+    """Return a wildcard's deployments with what the stars of the group stand for put into their model ids.
+
+    One whose model id would not be Bedrock's, or whose ARN is of a region that may not be used, is left out.
+    """
+    stars = re.compile("(.*)".join(map(re.escape, wildcard.group.split("*"))), re.DOTALL).fullmatch(asked)
+    parts = list(stars.groups()) if stars else []
+    members: list[Deployment] = []
+    for deployment in wildcard.deployments:
+        model_id = deployment.model_id
+        if "*" in model_id:
+            texts = model_id.split("*")
+            # A lone star takes all that was asked for: model_name "*" with model "bedrock/*" passes ids through.
+            filling = parts if len(parts) == len(texts) - 1 else ["*".join(parts)] * (len(texts) - 1)
+            model_id = "".join(text + part for text, part in zip(texts, [*filling, ""], strict=True)).removeprefix(
+                "bedrock/"
+            )
+            if not is_raw_id(model_id):
+                # "*" of another provider's model, or a typing error: AWS would only say that the id is invalid.
+                continue
+        arn = parse_arn(model_id)
+        region = arn.region if arn is not None and arn.region else deployment.region
+        if region != deployment.region and (not REGION.fullmatch(region) or (may_region and region not in may_region)):
+            continue
+        price_model = deployment.price_model if "*" not in deployment.price_model else bedrock_id(model_id)
+        members.append(
+            attrs.evolve(
+                deployment,
+                # An id the config gives is kept; else each model is a target of its own, cooled apart from the others.
+                id=deployment.id if "id" in deployment.model_info else stable_id(deployment.id, model_id, region),
+                model_id=model_id,
+                price_model=price_model,
+                flat=deployment.flat or (arn is not None and arn.kind == "provisioned-model"),
+                region=region,
+            )
+        )
+    return members
