@@ -4,7 +4,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PORT ?= 4000
 FUZZ_MINUTES ?= 10
-RUFF_CHECK = --select E,F,W,I,B,UP,C4,SIM,RUF,ASYNC --ignore RUF001,RUF002,RUF003,RUF012,SIM105,SIM117
+# SIM300 (constants on the right) is against the order of every assertion here: expected == actual.
+RUFF_CHECK = --select E,F,W,I,B,UP,C4,SIM,RUF,ASYNC \
+	--ignore RUF001,RUF002,RUF003,RUF012,SIM105,SIM117,SIM300
 RUFF = --isolated --target-version py311 --line-length 120
 SOURCES = bedrock_gateway tests examples setup.py
 
