@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bedrock_gateway.chain.booking import off_record
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.downstream.bodies import read_body
 from bedrock_gateway.errors import Unavailable
@@ -21,9 +22,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise Unavailable("The gateway is stopping. Nothing was sent.", retry_after=1)
     trouble = gateway.ledger.trouble
     if trouble is not None:
-        raise Unavailable(
-            "The gateway cannot put calls on record right now, so nothing was sent.", retry_after=5, at=trouble
-        )
+        raise off_record(trouble)
     await take_body(request, call)
     return await handler(request)
 
@@ -31,4 +30,5 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def take_body(request: web.Request, call: Call) -> None:
     """Read the body of the request, once."""
     if call.ticket is None:
-        call.body, call.ticket = await read_body(request, call.gateway.bodies)
+        call.ticket = call.gateway.bodies.ticket()
+        call.body = await read_body(request, call.ticket, call.gateway.limits)

@@ -6,9 +6,11 @@ import asyncio
 
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
-from bedrock_gateway.metering.spend import Outcome, at_most, settle
 from bedrock_gateway.metering.meters import Reading
+from bedrock_gateway.metering.spend import at_most, settle
+from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
+from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["book", "call_record", "open_attempt"]
 
@@ -39,14 +41,23 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
     )
     try:
         waiter = gateway.ledger.open_attempt(opening)
-        if waiter is not None:
-            await waiter
     except StoreError as error:
-        raise Unavailable(
-            "The gateway cannot put calls on record right now, so nothing was sent.", retry_after=5, at=str(error)
-        ) from error
+        raise off_record(str(error)) from error
     attempt.opened = True
+    if waiter is not None:
+        try:
+            await waiter
+        except StoreError as error:
+            book(call, attempt, Outcome.UNREACHED, None, error_type="StoreError", final=False)
+            raise off_record(str(error)) from error
     call.attempts = attempt.number
+
+
+def off_record(cause: str) -> Unavailable:
+    """Return the refusal of a call that cannot be put on record; the cause is for the log."""
+    return Unavailable(
+        "The gateway cannot put calls on record right now, so nothing was sent.", retry_after=5, at=cause
+    )
 
 
 def bound(call: Call, attempt: Attempt) -> int | None:
@@ -59,8 +70,19 @@ def bound(call: Call, attempt: Attempt) -> int | None:
     return at_most(
         attempt.price,
         body_bytes=len(call.body),
-        max_output=call.snapshot.prices.max_output_tokens(attempt.deployment.price_model),
+        max_output=attempt.price.max_output_tokens,
+        guarded=is_guarded(call, attempt),
     )
+
+
+def is_guarded(call: Call, attempt: Attempt) -> bool:
+    """Tell whether a guardrail is asked for, by the deployment or by the caller, without parsing the body."""
+    if attempt.deployment.guardrail is not None:
+        return True
+    assert call.target is not None
+    if call.target.operation.kind is Kind.CONVERSE:
+        return b'"guardrailConfig"' in call.body
+    return any(name == "x-amzn-bedrock-guardrailidentifier" for name, _ in call.forward_headers)
 
 
 def book(
@@ -84,6 +106,8 @@ def book(
         flat=attempt.deployment.flat,
         body_bytes=len(call.body),
         status=status,
+        request_body=call.body,
+        guarded=is_guarded(call, attempt),
     )
     attempt.closed = True
     attempt.state, attempt.spend = settlement.state, settlement.spend

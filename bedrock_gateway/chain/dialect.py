@@ -41,7 +41,9 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the id.
         _LOG.exception("call %s failed in the gateway", call.id)
         told = f"The gateway failed; its log has the details under call {call.id}."
-        answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if call.attempts else InternalFault(told))
+        answer = refuse(
+            call, MaybeBilled(told + " The call may have been billed.") if call.attempts else InternalFault(told)
+        )
     finally:
         settle(call)
     return answer
@@ -90,7 +92,9 @@ def line_of(call: Call) -> str:
         parts.append(f"deployment={quoted(attempt.deployment.name)}")
         if attempt.state is not None:
             spend = "-" if attempt.spend is None else f"{attempt.spend / 1e9:.9f}"
-            parts.append(f"state={attempt.state} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}")
+            parts.append(
+                f"state={attempt.state} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
+            )
     if call.left:
         parts.append("caller_left=yes")
     if call.error_type:
@@ -104,5 +108,3 @@ def quoted(text: str) -> str:
     """Return a value safe to stand in a line of ``key=value`` pairs."""
     plain = text.replace("-", "").replace(".", "").replace(":", "").replace("/", "").replace("_", "").replace("#", "")
     return text if plain.isalnum() else ascii(text)
-
-

@@ -19,11 +19,11 @@ from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.relay import gateway_headers
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
-from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable
-from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
+from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.strategies import order
-from bedrock_gateway.routing.verdicts import Cools, Retry, Verdict
+from bedrock_gateway.routing.verdicts import EXPIRED, UNREACHED, Cools, Retry, Verdict
 
 __all__ = ["fail_over"]
 
@@ -40,15 +40,13 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     call = request[CALL]
     gateway, resolution = call.gateway, call.resolution
     assert resolution is not None
-    remaining = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
-    if not remaining:
-        wait = gateway.health.wait(resolution.candidates, time.monotonic())
-        raise Unavailable("Every deployment of this model is cooling down. Nothing was sent.", retry_after=max(1, round(wait)))
-    retries = _retries(call, remaining[0])
+    candidates = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
+    deployment: Deployment | None = next(candidates)
+    assert deployment is not None
+    retries = _retries(call, deployment)
     number = 0
     internal_errors = 0
     while True:
-        deployment = remaining.pop(0)
         number += 1
         attempt = call.attempt = Attempt(
             id=gateway.new_id(),
@@ -65,18 +63,23 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             _judge(call, deployment, failed)
             internal_errors += verdict.retry is Retry.NEXT_ONCE
             goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
+            if attempt.last or call.left or not goes_on:
+                return await _give_up(request, call, attempt, failed)
+            # A candidate list may name the one that comes free first although it is not free: never the same one twice in a row.
+            following = next((other for other in candidates if other is not deployment), None)
             wait = 0.0
-            if goes_on and not attempt.last and not call.left:
-                if not remaining and verdict.same_again:
-                    wait = failed.retry_after if failed.retry_after is not None else BACKOFF * 2 ** (number - 1)
-                    if wait <= call.snapshot.max_wait:
-                        remaining.append(deployment)
-                if remaining:
-                    _book_failure(call, attempt, failed, final=False)
-                    if wait:
-                        await asyncio.sleep(wait * (0.75 + gateway.random.random() / 4))
-                    continue
-            return await _give_up(request, call, attempt, failed)
+            if following is None and verdict.same_again:
+                wait = failed.retry_after if failed.retry_after is not None else BACKOFF * 2 ** (number - 1)
+                wait = max(wait, call.snapshot.least_wait)
+                following = deployment if wait <= call.snapshot.max_wait else None
+            if following is None:
+                return await _give_up(request, call, attempt, failed)
+            _book_failure(call, attempt, failed, final=False)
+            if wait:
+                # A little less or more, so that calls that failed together do not come back together; never less than was asked.
+                jitter = gateway.random.random() * wait / 4
+                await asyncio.sleep(wait + jitter)
+            deployment = following
 
 
 def _retries(call: Call, first: Deployment) -> int:
@@ -88,24 +91,31 @@ def _retries(call: Call, first: Deployment) -> int:
 
 
 def _judge(call: Call, deployment: Deployment, failed: AttemptFailed) -> None:
-    """Tell health what the failure says of the deployment."""
-    health, now = call.gateway.health, time.monotonic()
+    """Tell health, and the credentials, what the failure says of the deployment."""
+    assert call.resolution is not None
+    health, now, among = call.gateway.health, time.monotonic(), call.resolution.deployments()
     match failed.verdict.cools:
         case Cools.DEPLOYMENT:
-            health.cool(deployment.id, now, failed.retry_after)
+            health.cool(deployment, now=now, among=among, retry_after=failed.retry_after)
         case Cools.MODEL:
-            health.mark_model(deployment.id, deployment.model_id, now)
+            health.mark_model(deployment, now=now, among=among)
         case Cools.COUNTS:
-            health.count_failure(deployment.id, now)
+            health.count(deployment, now=now, among=among)
         case Cools.NO:
             pass
+    if failed.verdict is EXPIRED:
+        call.gateway.credentials.forget(deployment.credentials)
 
 
 def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
     """Log why an attempt failed, with AWS's own text: only here, since it names accounts and roles."""
     if failed.verdict.cools is not Cools.NO or failed.answer is None:
         _LOG.warning(
-            "call=%s attempt=%d deployment=%s: %s", call.id, attempt.number, attempt.deployment.name, failed.reason[:500]
+            "call=%s attempt=%d deployment=%s: %s",
+            call.id,
+            attempt.number,
+            attempt.deployment.name,
+            failed.reason[:500],
         )
 
 
@@ -159,24 +169,31 @@ async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: U
 
 def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
     """Return our own answer for a failure that upstream said nothing fit for the caller about."""
-    name = attempt.deployment.name
-    if failed.verdict.charged:
-        return MaybeBilled(
-            f"Deployment {name!r} was sent this call and gave no whole answer ({failed.verdict.name}). It may have been billed; "
-            "a repeat may be billed again.",
-            at=failed.reason[:500],
-        )
+    name, verdict, at = attempt.deployment.name, failed.verdict, failed.reason[:500]
     retry_after = 1 if failed.retry_after is None else max(1, round(failed.retry_after))
-    if failed.answer is not None:
-        return Unavailable(
-            f"Deployment {name!r} refused the gateway's own credentials or rights; the gateway's log has AWS's words.",
-            retry_after=retry_after,
-            at=failed.reason[:500],
+    if verdict.charged or verdict.refusal is MaybeBilled:
+        return MaybeBilled(
+            f"Deployment {name!r} was sent this call and gave no whole answer ({verdict.name}). It may have been billed, and a "
+            "repeat may be billed again.",
+            at=at,
         )
+    if verdict is UNREACHED:
+        return Unavailable(
+            f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=at
+        )
+    if verdict.refusal is UnknownOperation:
+        return UnknownOperation(f"The endpoint of deployment {name!r} does not know this operation or model.", at=at)
     return Unavailable(
-        f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=failed.reason[:500]
+        f"Deployment {name!r} refused the gateway's own credentials or rights; the gateway's log has AWS's words.",
+        retry_after=retry_after,
+        at=at,
     )
 
 
 def _outcome(verdict: Verdict) -> Outcome:
-    return Outcome.CUT if verdict.charged else Outcome.REFUSED
+    """Return how an attempt with this verdict is booked."""
+    if verdict.charged:
+        return Outcome.CUT
+    if verdict is UNREACHED:
+        return Outcome.UNREACHED
+    return Outcome.INTERNAL if verdict.flagged else Outcome.REFUSED

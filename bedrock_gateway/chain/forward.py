@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 
 import aiohttp
 from aiohttp import web
@@ -21,10 +21,10 @@ from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.relay import gateway_headers, relay
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
-from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
-from bedrock_gateway.wire.headers import downstream_headers
+from bedrock_gateway.wire.headers import content_coding, downstream_headers
 
 __all__ = ["forward"]
 
@@ -32,6 +32,7 @@ __all__ = ["forward"]
 WHOLE = 1_048_576
 #: Bytes read of an error's body.
 ERROR_BODY = 1_048_576
+_NO_LIMIT = contextlib.nullcontext()
 
 
 @web.middleware
@@ -40,11 +41,13 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     attempt = call.attempt
     assert attempt is not None and attempt.request is not None and call.target is not None
-    await open_attempt(call, attempt)
     try:
+        await open_attempt(call, attempt)
         async with _deadline(call, attempt):
             response = await _waiting(call, call.gateway.upstream.send(attempt.request))
             try:
+                if content_coding(response.headers.get("content-encoding")) is not None:
+                    raise AttemptFailed(verdicts.UNREADABLE, reason="a compressed answer although none was asked for")
                 if response.status >= 300:
                     await _refused(call, response)
                 prefix: list[bytes] = []
@@ -68,18 +71,13 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
 
 
-@contextlib.asynccontextmanager
-async def _deadline(call: Call, attempt: Attempt) -> AsyncIterator[None]:
+def _deadline(call: Call, attempt: Attempt) -> contextlib.AbstractAsyncContextManager[object]:
     """Bound the time to an answer's first byte (a stream) or to all of it (a whole one), where the deployment says so."""
     assert call.target is not None
     deployment = attempt.deployment
     limit = deployment.stream_timeout if call.target.operation.stream_out else None
     limit = limit if limit is not None else deployment.timeout
-    if limit is None:
-        yield
-        return
-    async with asyncio.timeout(limit):
-        yield
+    return _NO_LIMIT if limit is None else asyncio.timeout(limit)
 
 
 def _is_whole(response: aiohttp.ClientResponse, call: Call) -> bool:
@@ -118,7 +116,9 @@ async def _answer_whole(
     request_id = response.headers.get("x-amzn-requestid")
     reading = read_body(call.target.operation, response.headers, body)
     if reading.unreadable:
-        raise AttemptFailed(verdicts.UNREADABLE, reason="a 200 whose body is no JSON document", aws_request_id=request_id)
+        raise AttemptFailed(
+            verdicts.UNREADABLE, reason="a 200 whose body is no JSON document", aws_request_id=request_id
+        )
     if verdicts.unknown_operation(body):
         raise AttemptFailed(
             verdicts.classify(200, "UnknownOperationException", ""),

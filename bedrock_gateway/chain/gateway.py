@@ -15,7 +15,10 @@ from bedrock_gateway.access.callers import Callers
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.downstream.bodies import BodyBudget
-from bedrock_gateway.metering.prices import PriceTable
+from bedrock_gateway.downstream.guard import EntryPolicy
+from bedrock_gateway.downstream.limits import Limits
+from bedrock_gateway.metering.prices import Price, PriceTable
+from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.ids import new_id
@@ -23,10 +26,14 @@ from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.session import Upstream
+from bedrock_gateway.wire.eventstream import Heads
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable
 
 __all__ = ["GATEWAY", "Clock", "Gateway", "Snapshot"]
+
+#: Deployments whose prices are kept at hand; raw ids make new ones without end.
+MAX_PRICES = 4096
 
 
 @attrs.define(eq=False)
@@ -57,13 +64,14 @@ class Snapshot:
         prices: what a model costs.
         callers: who may call.
         num_retries: further attempts after the first one of a call.
-        max_wait: seconds a call may wait before it is sent again to the only deployment left.
+        least_wait, max_wait: seconds a call waits at least and at most before it is sent again to the only deployment left.
     """
 
     routing: RoutingTable
     prices: PriceTable
     callers: Callers
     num_retries: int = 2
+    least_wait: float = 0.0
     max_wait: float = 5.0
     _prices_of: dict[Deployment, Price | None] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
@@ -72,7 +80,8 @@ class Snapshot:
         if deployment not in self._prices_of:
             if len(self._prices_of) >= MAX_PRICES:
                 self._prices_of.clear()
-            self._prices_of[deployment] = self.prices.of(deployment)
+            table = self.prices.find(deployment.price_model, deployment.region)
+            self._prices_of[deployment] = table if deployment.prices is None else deployment.prices.over(table)
         return self._prices_of[deployment]
 
 
@@ -89,13 +98,18 @@ class Gateway:
     credentials: CredentialStore
     signer: Signer
     bodies: BodyBudget
+    limits: Limits
+    entry: EntryPolicy
     health: Health
     leaving: Leaving
+    heads: Heads
     log: Callable[[str], None]
     clock: Clock = attrs.field(factory=Clock)
     random: random.Random = attrs.field(factory=random.Random)
     calls: set[Call] = attrs.field(factory=set)
     stopping: bool = False
+    #: Stop without waiting for calls under way.
+    hurried: bool = False
     #: Set whenever the last call under way has ended.
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
 

@@ -20,7 +20,7 @@ from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
 from bedrock_gateway.errors import MaybeBilled
 from bedrock_gateway.metering.meters import Meter, open_meter
-from bedrock_gateway.metering.spend import Outcome
+from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
 from bedrock_gateway.wire.headers import downstream_headers
@@ -46,7 +46,7 @@ async def relay(
     assert call.target is not None
     operation = call.target.operation
     content_type = response.headers.get("content-type", "")
-    meter = open_meter(operation, content_type, response.headers)
+    meter = open_meter(operation, content_type, response.headers, call.gateway.heads)
     answer = StreamedAnswer(
         response.status, [*downstream_headers(response.headers.items()), *gateway_headers(call, attempt)]
     )
@@ -67,9 +67,7 @@ async def relay(
     return await _end(request, call, attempt, response, meter, answer, fault)
 
 
-async def _hold_first(
-    call: Call, response: aiohttp.ClientResponse, meter: Meter, prefix: list[bytes]
-) -> list[bytes]:
+async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Read until the headers of the first message are there; another attempt can still take its place if it is an exception."""
     held = []
     pending = iter(prefix)
@@ -178,7 +176,9 @@ async def _end(
         elif meter.mid_message or not call.target or not call.target.operation.stream_out:
             answer.abort()
         else:
-            told = MaybeBilled(f"The answer of upstream broke off ({error_type}); what was sent of it may have been billed.")
+            told = MaybeBilled(
+                f"The answer of upstream broke off ({error_type}); what was sent of it may have been billed."
+            )
             await answer.write(bedrock.exception_message(call.target.operation, told))
             await answer.finish()
     except CallerLeft:

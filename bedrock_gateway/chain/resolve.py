@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.admit import take_body
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.errors import InvalidRequest, UnknownOperation
+from bedrock_gateway.routing.table import Resolution, Via
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
 
 __all__ = ["resolve"]
@@ -32,7 +33,11 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         await take_body(request, call)
         name = call.model_in_body = model_in_body(call, target.operation.model_in_body)
     routing = call.snapshot.routing
-    call.resolution = routing.ambient() if name is None else routing.resolve(name)
+    if name is not None:
+        call.resolution = routing.resolve(name)
+    else:
+        ambient = routing.ambient(target.operation.service)
+        call.resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
     return await handler(request)
 
 

@@ -24,6 +24,7 @@ class Endpoints:
     """Base URLs by rule."""
 
     _partitions: tuple[tuple[re.Pattern[str], str], ...]
+    _everything_at: str | None = None
 
     @classmethod
     def load(cls) -> Endpoints:
@@ -33,12 +34,19 @@ class Endpoints:
             tuple((re.compile(part["regionRegex"]), part["outputs"]["dnsSuffix"]) for part in data["partitions"])
         )
 
+    @classmethod
+    def at(cls, base_url: str) -> Endpoints:
+        """Return endpoints that are all one: the simulator's."""
+        return cls((), base_url)
+
     def base_url(self, service: str, region: str) -> str:
         """Return the base URL of a service in a region, without a trailing slash.
 
         Raises:
             StartError: the region does not look like one.
         """
+        if self._everything_at is not None:
+            return self._everything_at
         if not REGION.fullmatch(region):
             raise StartError(f"{region!r} does not look like an AWS region (us-east-1, eu-central-1, …)")
         suffix = next((suffix for pattern, suffix in self._partitions if pattern.fullmatch(region)), "amazonaws.com")

@@ -1,0 +1,45 @@
+"""bedrock_gateway: a lean, single-process, streaming gateway for AWS Bedrock.
+
+A stock AWS client changes its endpoint URL and goes through it with a virtual key. The gateway finds out who is calling, resolves the
+model, signs the request with the operator's own AWS credentials, streams the answer through byte for byte, counts usage from the event
+stream without buffering it, and books the spend in SQLite.
+
+**The way of a call**, one file a step in ``chain/``::
+
+    downstream ─▶ dialect ─▶ authenticate ─▶ resolve ─▶ admit ─▶ fail over ─▶ sign ─▶ forward ─▶ upstream
+    listener      errors in    who is it,      operation,  body,     for each     SigV4   send, relay,
+                  the caller's what may it?    model →     on        deployment           meter
+                  shape; settle                deployments record?   in order
+
+**The rooms**, and who may import whom (a room imports only from rooms to its right; a test holds it)::
+
+    cli → app → downstream, chain, admin → upstream, store → metering, routing, access, dialects, config → wire → errors
+
+========== ==================================================================================================
+downstream the listener: sockets, sniffing, limits, parse errors; what leaves towards a caller
+chain      the way of a call
+admin      the gateway's own routes: health
+upstream   AWS's side: session, credentials, addresses, service models
+store      the ledger in SQLite: the only SQL
+metering   pure: usage out of headers, bodies and messages; prices
+routing    pure: deployments, model groups, order, cooling, what follows a failure
+access     pure: callers, their keys and policies
+dialects   pure: how a caller speaks: errors, edits of bodies, relays
+config     pure: YAML text and environment → frozen settings
+wire       pure: what AWS specifies: operations, targets, headers, event stream, SigV4
+simulator  an embedded Bedrock for offline work, tests and demos
+========== ==================================================================================================
+
+Pure rooms never await and read no clock, environment, disk or chance: these are handed in.
+
+**The words**: a *virtual key* is a secret the gateway issued, *credentials* are AWS's. A *caller* is who calls, with its policy. A *model
+group* is the public name a client asks for, a *deployment* one concrete target: model id or ARN, region, credentials, endpoint. An
+*operation* is one of AWS's API. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what was
+consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the caller's side, *upstream*
+AWS's.
+"""
+
+from bedrock_gateway._version import VERSION
+
+__all__ = ["VERSION"]
+__version__ = VERSION

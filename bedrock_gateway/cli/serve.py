@@ -1,0 +1,290 @@
+"""``bedrock-gateway serve``: read the config, bind, open the ledger, serve until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from bedrock_gateway._version import VERSION
+from bedrock_gateway.app import serving
+from bedrock_gateway.chain.call_log import CallLog
+from bedrock_gateway.chain.gateway import Gateway
+from bedrock_gateway.cli.configured import read_config
+from bedrock_gateway.config.settings import Config, master_key_weakness
+from bedrock_gateway.downstream.sockets import bind, is_loopback
+from bedrock_gateway.errors import StartError
+from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource, Deployment
+from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
+from bedrock_gateway.store.location import resolve_database
+from bedrock_gateway.upstream.credentials import check_any_source
+
+__all__ = ["add_parser"]
+
+_LOG = logging.getLogger("bedrock_gateway.serve")
+
+#: Where the gateway listens unless told otherwise: this machine only.
+HOST, PORT = "127.0.0.1", 4000
+#: Region of what no config gives one, in front of the simulator.
+SIMULATED_REGION = "us-east-1"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve (the default command)",
+        description="Serve AWS Bedrock's API at http://HOST:PORT/bedrock.",
+        epilog="Without --config every Bedrock model id passes through with your own AWS credentials.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="config.yaml in LiteLLM's format")
+    parser.add_argument("--host", default=HOST, help=f"address to listen on (default {HOST})")
+    parser.add_argument(
+        "--port", type=_port, default=PORT, help=f"port to listen on, 0 for any free one (default {PORT})"
+    )
+    parser.add_argument("--unix-socket", metavar="PATH", type=Path, help="listen on a unix socket instead")
+    parser.add_argument("--database", metavar="URL", help="ledger, sqlite:////path/to/ledger.db or a path")
+    parser.add_argument(
+        "--simulate", action="store_true", help="answer from an embedded simulator; no AWS account needed"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; return the exit status.
+
+    Raises:
+        StartError: it cannot start; the text is the whole message.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    environ = dict(os.environ)
+    if args.simulate:
+        environ.setdefault("AWS_REGION", SIMULATED_REGION)
+    config = read_config(args.config, environ)
+    _check_master_key(config, args.host, unix=args.unix_socket is not None)
+    if not args.simulate:
+        _check_credentials(config)
+    # The database is touched by nobody who does not have the port.
+    sockets = bind(args.host, args.port, args.unix_socket)
+    database = resolve_database(
+        args.database or config.general.database_url, os.environ, Path.home(), simulated=args.simulate
+    )
+    _raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, sockets, database, simulate=args.simulate))
+    return 0
+
+
+async def _serve(config: Config, sockets: list[socket.socket], database: Path, *, simulate: bool) -> None:
+    log = CallLog(sys.stderr)
+    async with contextlib.AsyncExitStack() as stack:
+        simulator = None
+        if simulate:
+            simulator = await stack.enter_async_context(
+                Simulator(credentials=SIMULATOR_CREDENTIALS, pace=Pace()).serve(port=0)
+            )
+            config = simulated(config)
+        await _check_endpoints(config, {sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX})
+        stack.callback(log.flush)
+        signals = _Signals()
+        async with serving(
+            config,
+            sockets,
+            database=database,
+            log=log,
+            instance=secrets.token_hex(8),
+            pid=os.getpid(),
+            simulator=simulator,
+        ) as gateway:
+            # What start made lives for ever: the collector need not look at it again (a third of the tail latency).
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 20)
+            print(_greeting(config, sockets, database, simulate=simulate), flush=True)
+            await signals.first.wait()
+            signals.then = functools.partial(_hurry, gateway)
+            if gateway.calls:
+                seconds = config.general.limits.shutdown_timeout
+                print(f"stopping: {len(gateway.calls)} calls have {seconds:g} s to finish (again: now)", flush=True)
+
+
+def _hurry(gateway: Gateway) -> None:
+    gateway.hurried = True
+    gateway.idle.set()
+
+
+@attrs.define(eq=False)
+class _Signals:
+    """SIGTERM and Ctrl-C: the first one stops, a further one stops at once."""
+
+    first: asyncio.Event = attrs.field(factory=asyncio.Event)
+    then: Callable[[], None] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        self.first.set()
+        if self.then is not None:
+            self.then()
+
+
+def simulated(config: Config) -> Config:
+    """Return a config whose every deployment goes to the simulator: its credentials, and a region where there is none."""
+    key_id, (secret, token) = next(iter(SIMULATOR_CREDENTIALS.items()))
+    source = CredentialSource(
+        kind=CredentialKind.STATIC, access_key_id=key_id, secret_access_key=secret, session_token=token
+    )
+
+    def moved(deployment: Deployment) -> Deployment:
+        return attrs.evolve(
+            deployment, credentials=source, endpoint=None, region=deployment.region or SIMULATED_REGION, ssl_verify=True
+        )
+
+    return attrs.evolve(
+        config,
+        deployments=tuple(moved(deployment) for deployment in config.deployments),
+        ambient=tuple((service, moved(deployment)) for service, deployment in config.ambient),
+    )
+
+
+def _check_master_key(config: Config, host: str, *, unix: bool) -> None:
+    """Refuse what would let strangers in: an open or weakly locked gateway on a routable address."""
+    key = config.general.master_key
+    local = unix or is_loopback(host)
+    if key is None:
+        if not local:
+            raise StartError(
+                f"{host} can be reached from other machines, and without a master key any key is accepted. Set "
+                "LITELLM_MASTER_KEY (or general_settings.master_key) to sk- and at least 20 characters, or listen on 127.0.0.1."
+            )
+        return
+    weakness = master_key_weakness(key)
+    if weakness is not None:
+        if not local:
+            raise StartError(f"The master key is too weak to listen on {host}: {weakness}.")
+        _LOG.warning("the master key is weak: %s", weakness)
+
+
+def _check_credentials(config: Config) -> None:
+    """Refuse to start where the ambient chain is needed and has no source at all; what needs the network is asked later."""
+    used = {deployment.credentials for deployment in config.deployments}
+    # Without a model_list every call is an ambient one.
+    if not config.deployments:
+        used = {deployment.credentials for _, deployment in config.ambient}
+    if any(source.kind is CredentialKind.AMBIENT for source in used):
+        check_any_source(os.environ)
+
+
+async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
+    """Refuse an endpoint that is this gateway itself."""
+    loop = asyncio.get_running_loop()
+    for deployment in (*config.deployments, *(deployment for _, deployment in config.ambient)):
+        if deployment.endpoint is None:
+            continue
+        scheme, _, rest = deployment.endpoint.partition("://")
+        host, _, port = rest.partition("/")[0].rpartition(":") if ":" in rest.partition("/")[0] else (rest, "", "")
+        number = int(port) if port.isdigit() else (443 if scheme == "https" else 80)
+        if number not in {port for _, port in own}:
+            continue
+        with contextlib.suppress(OSError):
+            found = await loop.getaddrinfo(host.strip("[]") or "localhost", number, type=socket.SOCK_STREAM)
+            reached = {info[4][0] for info in found}
+            if any(
+                number == port
+                and (address in reached or (address in ("0.0.0.0", "::") and any(map(is_loopback, map(str, reached)))))
+                for address, port in own
+            ):
+                raise StartError(
+                    f"The endpoint of deployment {deployment.name or 'of the environment'!r} ({deployment.endpoint}) is this gateway itself."
+                )
+
+
+def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, simulate: bool) -> str:
+    """Return what is printed once calls are taken."""
+    first = sockets[0]
+    if first.family == socket.AF_UNIX:
+        url, flag = f"unix:{first.getsockname()}", f"--unix-socket {first.getsockname()} http://localhost"
+    else:
+        host, port = first.getsockname()[:2]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        url = flag = f"http://{shown}:{port}"
+    mode = (
+        "locked: callers need the master key"
+        if config.general.master_key
+        else "open: any key is accepted, from this machine only"
+    )
+    lines = [
+        f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})",
+        f"ledger {database}",
+    ]
+    lines += [f"warning: {warning}" for warning in config.warnings]
+    if simulate:
+        model = (
+            config.routing_table().names()[0]
+            if config.routing_table().names()
+            else "us.anthropic.claude-sonnet-4-20250514-v1:0"
+        )
+        key = "$LITELLM_MASTER_KEY" if config.general.master_key else "any-key"
+        lines += [
+            "simulating: nothing leaves this machine and nothing is billed. Paste one of these:",
+            "",
+            f"  curl -s {flag}/bedrock/model/{model}/converse -H 'Authorization: Bearer {key}' "
+            """-d '{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}'""",
+            f"""  {sys.executable} -c 'import boto3; c = boto3.client("bedrock-runtime", endpoint_url="{url}/bedrock", """
+            f"""region_name="us-east-1", aws_access_key_id="{key}", aws_secret_access_key="-"); [print(e["contentBlockDelta"]"""
+            f"""["delta"]["text"], end="", flush=True) for e in c.converse_stream(modelId="{model}", messages=[{{"role": "user", """
+            """"content": [{"text": "Hello"}]}])["stream"] if "contentBlockDelta" in e]'""",
+            f"  {_command()} spend --database {database}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _command() -> str:
+    """Return how this command was called, so that what is printed can be pasted."""
+    program = Path(sys.argv[0])
+    return f"{sys.executable} -m bedrock_gateway" if program.name == "__main__.py" else str(program)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop where it is installed, unless ``BEDROCK_GATEWAY_LOOP=asyncio``."""
+    wanted = os.environ.get("BEDROCK_GATEWAY_LOOP", "")
+    if wanted == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError as error:
+        if wanted == "uvloop":
+            raise StartError("BEDROCK_GATEWAY_LOOP=uvloop, but uvloop is not installed: pip install uvloop") from error
+        return None
+    return uvloop.new_event_loop
+
+
+def _raise_descriptor_limit() -> None:
+    """Raise the soft limit of open files to the hard one: every open stream takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
