@@ -1,8 +1,8 @@
 """Reads botocore's service models and keeps nothing of them but operation records.
 
-Knows which services and operations this version routes. Makes no botocore client and no session: a model is plain JSON on disk, read
-once at start and dropped. Only the models that came with botocore are read, never those of ``~/.aws/models``: what can be routed
-must not depend on whose home directory the gateway runs in.
+Knows which services and operations this version routes. Makes no botocore client and no session: a model is plain JSON
+on disk, read once at start and dropped. Only the models that came with botocore are read, never those of
+``~/.aws/models``: what can be routed must not depend on whose home directory the gateway runs in.
 
 Source: ``botocore.loaders.Loader`` (search paths, ``load_service_model``).
 """
@@ -20,8 +20,8 @@ from bedrock_gateway.wire.operations import Operation, operations_from_model
 
 __all__ = ["SERVED", "load_operations"]
 
-#: Service and its operations that are routed; None means all of them. Of the control plane (``bedrock``) only the reads that SDKs and
-#: Claude Code make before they call a model.
+#: Service and its operations that are routed; None means all of them. Of the control plane (``bedrock``) only the reads
+#: that SDKs and Claude Code make before they call a model.
 SERVED: tuple[tuple[str, tuple[str, ...] | None], ...] = (
     ("bedrock-runtime", None),
     ("bedrock", ("ListFoundationModels", "GetFoundationModel", "ListInferenceProfiles", "GetInferenceProfile")),

@@ -1,13 +1,14 @@
-"""AWS API operations as records: what a request of each looks like and what the rest of the gateway needs to know of it.
+"""AWS API operations as records: what a request of each looks like and what else has to be known of it.
 
-Knows how botocore writes a service model down and, in one small table, what no service model says: which URI label is a model id,
-where a body hides one, what kind of work the operation is, whether AWS charges for it. Must not know paths as they arrive
-(``wire.targets``), files (``upstream.models`` reads the models), prices or policies.
+Knows how botocore writes a service model down and, in one small table, what no service model says: which URI label is
+a model id, where a body hides one, what kind of work the operation is, whether AWS charges for it. Must not know paths
+as they arrive (``wire.targets``), files (``upstream.models`` reads the models), prices or policies.
 
 Source: botocore ``data/bedrock-runtime/2023-09-30/service-2.json`` and ``data/bedrock/2023-04-20/service-2.json``:
-``metadata.{endpointPrefix,signingName}``, ``operations.<name>.{http,input,output}``, ``shapes.<name>.{members,eventstream,exception}``.
-An event stream is a member whose shape says ``eventstream: true``; of that shape's members those whose shape says
-``exception: true`` are the exceptions the stream may carry, under the member's name (``throttlingException``).
+``metadata.{endpointPrefix,signingName}``, ``operations.<name>.{http,input,output}``,
+``shapes.<name>.{members,eventstream,exception}``. An event stream is a member whose shape says ``eventstream: true``;
+of that shape's members those whose shape says ``exception: true`` are the exceptions the stream may carry, under the
+member's name (``throttlingException``).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Operation:
         status: HTTP status of a success.
         stream_in: the request body is an event stream.
         stream_out: the answer is an event stream.
-        exceptions: exceptions modelled for the answer's stream, lower camel (``throttlingException``), in order of the model.
+        exceptions: exceptions modelled for the answer's stream, lower camel (``throttlingException``), in order of the
+            model.
         model_label: URI label that is a model id (a profile id or an ARN too), or None.
         model_in_body: path of the model id in the JSON body, or None.
         kind: what sort of work it is.
@@ -83,9 +85,9 @@ class _Told:
     model_in_body: tuple[str, ...] | None = None
 
 
-#: By operation name. An operation missing here is OTHER and not free: what nobody has looked at is never booked as costing nothing.
-#: The labels of GetFoundationModel and GetInferenceProfile are model ids too: a profile is visible only to the account that has it,
-#: so these reads have to find the deployment that names it.
+#: By operation name. An operation missing here is OTHER and not free: what nobody has looked at is never booked as
+#: costing nothing. The labels of GetFoundationModel and GetInferenceProfile are model ids too: a profile is visible
+#: only to the account that has it, so these reads have to find the deployment that names it.
 _TOLD: Mapping[str, _Told] = {
     "Converse": _Told(kind=Kind.CONVERSE, model_label="modelId"),
     "ConverseStream": _Told(kind=Kind.CONVERSE, model_label="modelId"),
@@ -109,8 +111,9 @@ _UNTOLD = _Told()
 def operations_from_model(service_model: Mapping[str, Any], *, service: str | None = None) -> tuple[Operation, ...]:
     """Build the records of one service, in order of its model.
 
-    ``service_model`` is the content of a botocore ``service-2.json``; ``service`` is the name of its folder where it differs from
-    the endpoint prefix. Only rest-json services have paths of their own; of any other protocol there is nothing to route by path.
+    ``service_model`` is the content of a botocore ``service-2.json``; ``service`` is the name of its folder where it
+    differs from the endpoint prefix. Only rest-json services have paths of their own; of any other protocol there is
+    nothing to route by path.
 
     Raises:
         ValueError: the model is of another protocol than rest-json.

@@ -1,0 +1,161 @@
+"""The few edits of a native request: made at a byte offset, all other bytes stay as the caller sent them.
+
+An edit is made once per attempt, before the body is hashed, and is named in the attempt's row. Knows JSON's top level
+and where a guardrail goes in each kind of operation. Must not know why an edit is made, nor deployments.
+
+Which parts of a prompt a guardrail looks at remains the caller's to say (``guardContent`` blocks of Converse,
+``tagSuffix`` of InvokeModel).
+
+Source: bedrock-runtime service-2.json (``GuardrailConfiguration``, ``GuardrailStreamConfiguration``: trace in lower
+case; InvokeModel's headers ``X-Amzn-Bedrock-{GuardrailIdentifier,GuardrailVersion,Trace}``: trace in upper case); RFC
+8259 sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from bedrock_gateway.errors import AccessDenied, InvalidRequest
+from bedrock_gateway.wire.operations import Kind, Operation
+
+__all__ = ["ForcedGuardrail", "add_guardrail", "set_member"]
+
+_OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_IDENTIFIER = "x-amzn-bedrock-guardrailidentifier"
+_VERSION = "x-amzn-bedrock-guardrailversion"
+_TRACE = "x-amzn-bedrock-trace"
+
+
+class ForcedGuardrail(Protocol):
+    """What is read of a guardrail. ``routing.deployments.Guardrail`` is one; that room is not imported from here."""
+
+    @property
+    def identifier(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def trace(self) -> str | None: ...
+    @property
+    def stream_processing_mode(self) -> str | None: ...
+
+
+def add_guardrail(
+    operation: Operation, body: bytes | bytearray, headers: list[tuple[str, str]], guardrail: ForcedGuardrail
+) -> tuple[bytes | bytearray, list[tuple[str, str]], str | None]:
+    """Force a guardrail on a request: ``(body, headers, note for the row)``; it wins over any the caller asked for.
+
+    Converse: ``guardrailConfig`` in the body. InvokeModel: headers (names in ``headers`` are lower case). Operations
+        that call no model stay
+    as they are, with no note.
+
+    Raises:
+        InvalidRequest: a Converse body is not a JSON object in UTF-8.
+        AccessDenied: the operation calls a model and has no place for a guardrail, so it would go round it.
+    """
+    if operation.kind is Kind.CONVERSE:
+        config = {"guardrailIdentifier": guardrail.identifier, "guardrailVersion": guardrail.version}
+        if guardrail.trace is not None:
+            config["trace"] = guardrail.trace.lower()
+        # Only the streaming operation has this member; AWS refuses it in the other.
+        if operation.stream_out and guardrail.stream_processing_mode is not None:
+            config["streamProcessingMode"] = guardrail.stream_processing_mode.lower()
+        body, replaced = set_member(body, "guardrailConfig", json.dumps(config, separators=(",", ":")).encode())
+    elif operation.kind is Kind.INVOKE:
+        ours = [(_IDENTIFIER, guardrail.identifier), (_VERSION, guardrail.version)]
+        if guardrail.trace is not None:
+            ours.append((_TRACE, guardrail.trace.upper()))
+        names = {name for name, _ in ours}
+        replaced = any(name in (_IDENTIFIER, _VERSION) for name, _ in headers)
+        headers = [item for item in headers if item[0] not in names] + ours
+    elif operation.kind in (Kind.ASYNC, Kind.OTHER):
+        raise AccessDenied(
+            f"{operation.name} has no place for a guardrail, and this model group is configured with one. "
+            "Use Converse or InvokeModel, or ask for a model group without a guardrail."
+        )
+    else:
+        return body, headers, None
+    return (
+        body,
+        headers,
+        f"guardrail {'replaced by' if replaced else 'added:'} {guardrail.identifier} {guardrail.version}",
+    )
+
+
+def set_member(body: bytes | bytearray, name: str, value: bytes) -> tuple[bytes, bool]:
+    """Set a member of the JSON object in a body to ``value`` (JSON): ``(body, whether it had one already)``.
+
+    A member that is there has its value replaced where it stands, every time it is there; a new one goes first.
+
+    Raises:
+        InvalidRequest: the body is not a JSON object in UTF-8.
+    """
+    opening = _OPENING.match(body)
+    if opening is None:
+        raise _not_an_object()
+    # A name can also be written with escapes. Without a backslash and without the name there is nothing to look for.
+    if b"\\" in body or name.encode() in body:
+        edited = _replace(body, name, value)
+        if edited is not None:
+            return edited, True
+    after = opening.end()
+    separator = b"" if body[after : after + 1] == b"}" else b","
+    return b"".join((body[:after], json.dumps(name).encode(), b":", value, separator, body[after:])), False
+
+
+def _replace(body: bytes | bytearray, name: str, value: bytes) -> bytes | None:
+    """Return the body with the value of every top-level member of that name replaced, or None where there is none."""
+    try:
+        text = body.decode()
+        spans = [span for found, span in _members(text) if found == name]
+    except (ValueError, IndexError, RecursionError):
+        raise _not_an_object() from None
+    if not spans:
+        return None
+    pieces, done = [], 0
+    for start, end in spans:
+        pieces += [text[done:start], value.decode()]
+        done = end
+    return "".join((*pieces, text[done:])).encode()
+
+
+def _members(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the members of the JSON object that ``text`` is: name, and where its value begins and ends.
+
+    Raises:
+        ValueError, IndexError, RecursionError: it is not one.
+    """
+    # Not strict: whether a raw line break may stand in a string is AWS's to say.
+    decode = json.JSONDecoder(strict=False).raw_decode
+    index = _past_space(text, _past_space(text, 0) + 1)
+    while text[index] != "}":
+        name, index = decode(text, index)
+        index = _past_space(text, index)
+        if not isinstance(name, str) or text[index] != ":":
+            raise ValueError("a member of an object is a string, a colon and a value")
+        start = _past_space(text, index + 1)
+        _, index = decode(text, start)
+        yield name, (start, index)
+        index = _past_space(text, index)
+        if text[index] == ",":
+            index = _past_space(text, index + 1)
+            if text[index] == "}":
+                raise ValueError("a comma at the end of an object")
+        elif text[index] != "}":
+            raise ValueError("no comma between members of an object")
+    if _past_space(text, index + 1) != len(text):
+        raise ValueError("something after the object")
+
+
+def _past_space(text: str, index: int) -> int:
+    """Return the first index from ``index`` on that is not JSON's white space."""
+    found = _SPACE.match(text, index)
+    return index if found is None else found.end()
+
+
+def _not_an_object() -> InvalidRequest:
+    """Return the error for a body that has to be a JSON object and is not."""
+    return InvalidRequest("The body is not a JSON object in UTF-8.")

@@ -1,0 +1,146 @@
+"""Operation records as botocore's own models give them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bedrock_gateway.errors import StartError
+from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.wire.operations import Kind, Operation
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Operation]:
+    """Return what is served, by name."""
+    return {operation.name: operation for operation in load_operations()}
+
+
+SERVED = [
+    # name, method, template, stream in, stream out, model label, kind, free
+    (
+        "ApplyGuardrail",
+        "POST",
+        "/guardrail/{guardrailIdentifier}/version/{guardrailVersion}/apply",
+        False,
+        False,
+        None,
+        Kind.GUARDRAIL,
+        False,
+    ),
+    ("Converse", "POST", "/model/{modelId}/converse", False, False, "modelId", Kind.CONVERSE, False),
+    ("ConverseStream", "POST", "/model/{modelId}/converse-stream", False, True, "modelId", Kind.CONVERSE, False),
+    ("CountTokens", "POST", "/model/{modelId}/count-tokens", False, False, "modelId", Kind.COUNT, True),
+    ("GetAsyncInvoke", "GET", "/async-invoke/{invocationArn}", False, False, None, Kind.READ, True),
+    (
+        "GetFoundationModel",
+        "GET",
+        "/foundation-models/{modelIdentifier}",
+        False,
+        False,
+        "modelIdentifier",
+        Kind.READ,
+        True,
+    ),
+    (
+        "GetInferenceProfile",
+        "GET",
+        "/inference-profiles/{inferenceProfileIdentifier}",
+        False,
+        False,
+        "inferenceProfileIdentifier",
+        Kind.READ,
+        True,
+    ),
+    ("InvokeGuardrailChecks", "POST", "/guardrail-checks/invoke", False, False, None, Kind.GUARDRAIL_CHECKS, False),
+    ("InvokeModel", "POST", "/model/{modelId}/invoke", False, False, "modelId", Kind.INVOKE, False),
+    (
+        "InvokeModelWithBidirectionalStream",
+        "POST",
+        "/model/{modelId}/invoke-with-bidirectional-stream",
+        True,
+        True,
+        "modelId",
+        Kind.INVOKE,
+        False,
+    ),
+    (
+        "InvokeModelWithResponseStream",
+        "POST",
+        "/model/{modelId}/invoke-with-response-stream",
+        False,
+        True,
+        "modelId",
+        Kind.INVOKE,
+        False,
+    ),
+    ("ListAsyncInvokes", "GET", "/async-invoke", False, False, None, Kind.READ, True),
+    ("ListFoundationModels", "GET", "/foundation-models", False, False, None, Kind.READ, True),
+    ("ListInferenceProfiles", "GET", "/inference-profiles", False, False, None, Kind.READ, True),
+    ("StartAsyncInvoke", "POST", "/async-invoke", False, False, None, Kind.ASYNC, False),
+]
+
+
+def test_served(operations: dict[str, Operation]) -> None:
+    """Exactly these operations are served, with the paths, streams and kinds of this table."""
+    seen = [
+        (o.name, o.method, o.template, o.stream_in, o.stream_out, o.model_label, o.kind, o.free)
+        for o in sorted(operations.values(), key=lambda operation: operation.name)
+    ]
+    assert SERVED == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "host_prefix"),
+    [("Converse", "bedrock-runtime", "bedrock-runtime"), ("GetInferenceProfile", "bedrock", "bedrock")],
+)
+def test_service(operations: dict[str, Operation], name: str, service: str, host_prefix: str) -> None:
+    """Both services sign as bedrock and differ in their host."""
+    operation = operations[name]
+    assert (service, host_prefix, "bedrock") == (operation.service, operation.host_prefix, operation.signing_name)
+
+
+@pytest.mark.parametrize(
+    ("name", "timeout_is_modelled"), [("ConverseStream", False), ("InvokeModelWithResponseStream", True)]
+)
+def test_exceptions(operations: dict[str, Operation], name: str, timeout_is_modelled: bool) -> None:
+    """modelTimeoutException is modelled for the invoke stream and not for the converse stream."""
+    exceptions = operations[name].exceptions
+    assert timeout_is_modelled == ("modelTimeoutException" in exceptions)
+    assert 5 + timeout_is_modelled == len(exceptions)
+    assert "throttlingException" in exceptions
+
+
+def test_models_of_the_home_directory_are_not_read(tmp_path: Path) -> None:
+    """A newer model in ~/.aws/models does not change what is served; botocore looks for it when imported."""
+    folder = tmp_path / ".aws" / "models" / "bedrock-runtime" / "2099-01-01"
+    folder.mkdir(parents=True)
+    model = {"metadata": {"endpointPrefix": "x", "protocol": "rest-json"}, "operations": {}, "shapes": {}}
+    (folder / "service-2.json").write_text(json.dumps(model))
+    program = "from bedrock_gateway.upstream.models import load_operations; print(len(load_operations()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{len(SERVED)}\n" == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ((("bedrock-unheard-of", None),), "has no model of bedrock-unheard-of: install it afresh"),
+        ((("bedrock", ("GetFoundationModel", "Foo", "Bar")),), "has no bedrock operation Foo, Bar"),
+    ],
+)
+def test_missing(selection: tuple[tuple[str, tuple[str, ...] | None], ...], expected: str) -> None:
+    """A botocore that lacks what is served stops the start with one line."""
+    with pytest.raises(StartError, match=expected):
+        load_operations(selection)
