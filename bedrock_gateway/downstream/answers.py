@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, StreamWriter
 from multidict import CIMultiDict, istr
 
-from bedrock_gateway.downstream.connection import Connection, reset
+from bedrock_gateway.downstream.connection import Connection, Stall, reset
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.errors import GatewayError, Refusal
 
@@ -29,8 +29,6 @@ __all__ = ["CallerLeft", "StreamedAnswer", "WholeAnswer", "refusal_answer", "ref
 _ACCEL_BUFFERING = istr("X-Accel-Buffering")
 _BODILESS = frozenset({204, 304})
 _UNWATCHED = Limits()
-#: A caller that takes nothing is looked at this many times before it counts as gone.
-_LOOKS = 4
 
 
 class CallerLeft(GatewayError, ConnectionError):
@@ -268,34 +266,31 @@ async def _taken(request: web.BaseRequest) -> None:
         CallerLeft: it went, or took no byte for ``Limits.write_seconds``.
     """
     protocol = request.protocol
-    limits = protocol.limits if isinstance(protocol, Connection) else _UNWATCHED
-    loop = asyncio.get_running_loop()
     transport = protocol.transport
-    left = transport.get_write_buffer_size() if transport is not None else 0
-    looks = 0
+    if transport is None:
+        raise CallerLeft("the caller left in the middle of its answer")
+    seconds = (protocol.limits if isinstance(protocol, Connection) else _UNWATCHED).write_seconds
+    loop = asyncio.get_running_loop()
+    stall = Stall(transport, seconds)
+    stalled = False
     timer: asyncio.TimerHandle
 
     def look() -> None:
-        nonlocal left, looks, timer
-        transport = protocol.transport
-        if transport is None:
-            return
-        now_left = transport.get_write_buffer_size()
-        looks = looks + 1 if now_left >= left else 0
-        left = now_left
-        if looks >= _LOOKS:
+        nonlocal stalled, timer
+        stalled = stall.look()
+        if stalled:
             _cut(request)
         else:
-            timer = loop.call_later(limits.write_seconds / _LOOKS, look)
+            timer = loop.call_later(stall.pause, look)
 
-    timer = loop.call_later(limits.write_seconds / _LOOKS, look)
+    timer = loop.call_later(stall.pause, look)
     try:
         await request.writer.drain()
     except ConnectionError as error:
         raise CallerLeft("the caller left in the middle of its answer") from error
     finally:
         timer.cancel()
+    if stalled:
+        raise CallerLeft(f"the caller took no byte for {seconds:g} s")
     if protocol.transport is None:
-        raise CallerLeft(
-            f"the caller took no byte for {limits.write_seconds:g} s" if looks >= _LOOKS else "the caller left"
-        )
+        raise CallerLeft("the caller left in the middle of its answer")

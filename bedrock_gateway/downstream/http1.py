@@ -23,7 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from bedrock_gateway.downstream.answers import StreamedAnswer, WholeAnswer, refusal_answer
-from bedrock_gateway.downstream.connection import Connection
+from bedrock_gateway.downstream.connection import Connection, see_off
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.errors import InternalFault, InvalidRequest, Refusal, RequestTimeout
 
@@ -292,8 +292,15 @@ class Http1Connection(Connection):
         self._task = asyncio.current_task()
         transport = self.transport
         await super().start()
-        if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
-            self._loop.call_later(self.limits.write_seconds, transport.abort)
+        if transport is not None and transport.is_closing():
+            see_off(self._loop, transport, self.limits.write_seconds)
+
+    def force_close(self) -> None:
+        """Close the connection; what is on its way to the caller is still sent while the caller takes it."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None:
+            see_off(self._loop, transport, self.limits.write_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the handler, and the listener once the handler has ended too."""
@@ -323,14 +330,11 @@ class Http1Connection(Connection):
             timer.cancel()
 
     def _process_keepalive(self) -> None:
-        """Close an idle connection; a head under way has its own time, and bytes nobody takes are given up."""
+        """Close an idle connection; a head under way has its own time."""
         if self._head_since and self._watch is not None:
             self._keepalive_handle = None
             return
-        transport = self.transport
         super()._process_keepalive()
-        if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
-            transport.abort()
 
 
 class _LastAnswer(WholeAnswer):
