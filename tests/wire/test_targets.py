@@ -5,7 +5,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import attrs
+import botocore.session
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -360,3 +363,67 @@ def test_anything(method: str, raw_path: str) -> None:
         again = parsed(method, upstream_path(target.operation, target.labels))
         assert (target.operation, target.labels) == (again.operation, again.labels)
         assert not any("%2F" in label or ".." in label.split("/") for label in target.labels.values())
+
+
+class Stopped(Exception):
+    """Carries what botocore was about to send."""
+
+    def __init__(self, request: AWSPreparedRequest) -> None:
+        super().__init__(request.url)
+        self.request = request
+
+
+def stop(request: AWSPreparedRequest, **_: object) -> None:
+    """Stop botocore where it would send."""
+    raise Stopped(request)
+
+
+GUARDRAIL = {"guardrailIdentifier": "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1", "guardrailVersion": "1"}
+INVOCATION = {"invocationArn": "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abcdefghijkl"}
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "operation", "labels", "more"),
+    [
+        ("bedrock-runtime", "converse", "Converse", {"modelId": ARN}, {"messages": []}),
+        ("bedrock-runtime", "converse_stream", "ConverseStream", {"modelId": TWO_SLASHES}, {"messages": []}),
+        ("bedrock-runtime", "invoke_model", "InvokeModel", {"modelId": "us.a.b-v1:0"}, {"body": b"{}"}),
+        (
+            "bedrock-runtime",
+            "invoke_model_with_response_stream",
+            "InvokeModelWithResponseStream",
+            {"modelId": "my model"},
+            {"body": b"{}"},
+        ),
+        ("bedrock-runtime", "count_tokens", "CountTokens", {"modelId": "team/x"}, {"input": {"converse": {}}}),
+        ("bedrock-runtime", "apply_guardrail", "ApplyGuardrail", GUARDRAIL, {"source": "INPUT", "content": []}),
+        ("bedrock-runtime", "get_async_invoke", "GetAsyncInvoke", INVOCATION, {}),
+        ("bedrock-runtime", "list_async_invokes", "ListAsyncInvokes", {}, {"maxResults": 5}),
+        ("bedrock", "list_foundation_models", "ListFoundationModels", {}, {"byProvider": "Amazon"}),
+        ("bedrock", "get_foundation_model", "GetFoundationModel", {"modelIdentifier": ARN}, {}),
+        ("bedrock", "list_inference_profiles", "ListInferenceProfiles", {}, {"typeEquals": "APPLICATION"}),
+        ("bedrock", "get_inference_profile", "GetInferenceProfile", {"inferenceProfileIdentifier": ARN}, {}),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/bedrock"])
+def test_as_botocore_sends_it(
+    prefix: str, service: str, call: str, operation: str, labels: dict[str, str], more: dict[str, object]
+) -> None:
+    """What botocore writes is parsed as the operation that was called, and goes upstream as botocore wrote it."""
+    client = botocore.session.Session().create_client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=f"http://127.0.0.1:9{prefix}",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(parameter_validation=False),
+    )
+    client.meta.events.register("before-send", stop)
+    with pytest.raises(Stopped) as caught:
+        getattr(client, call)(**labels, **more)
+    request = caught.value.request
+    raw_path = request.url.removeprefix("http://127.0.0.1:9")
+    target = parsed(request.method, raw_path)
+    assert (operation, labels, bool(prefix)) == (target.operation.name, target.labels, target.prefixed)
+    query = f"?{target.query}" if target.query else ""
+    assert raw_path == prefix + upstream_path(target.operation, target.labels) + query
