@@ -1,0 +1,505 @@
+"""The ledger: takes openings and closings on the event loop and makes them last.
+
+Knows queues, deadlines and what counts as durable; knows no SQL (``rows``, ``recovery``) and no bytes (``journal``,
+``frames``).
+
+- An *opening* is durable after one append to the journal: no await, no thread. Attempts open for a while get a row as
+  well, so that reports show them and the journal can be emptied.
+- A *closing* is durable when its transaction has committed. There is one writer; what is queued while it commits goes
+  into the next transaction together.
+- If the database does not take a group in time, its closings go to the journal's closing segment and are durable
+  there; openings are refused until the database takes records again (``trouble`` says why). Every open attempt has
+  room there from the start.
+
+Nothing here is undone by a waiter that is cancelled: a closing is queued before its future is returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import aiosqlite
+import attrs
+
+from bedrock_gateway.errors import StartError, StoreError
+from bedrock_gateway.store.connections import checkpoint, open_connection, write_changes
+from bedrock_gateway.store.frames import CLOSING_ROOM, encode_closing, encode_opening
+from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
+from bedrock_gateway.store.journal import Journal, Segment
+from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.lock import DatabaseLock
+from bedrock_gateway.store.records import CallRecord, Closing, Opening
+from bedrock_gateway.store.recovery import end_run, start_run
+from bedrock_gateway.store.rows import Change
+from bedrock_gateway.store.syncing import GroupedSync
+
+__all__ = ["Ledger", "LedgerLimits"]
+
+LOG = logging.getLogger("bedrock_gateway.store")
+
+_UNWRITABLE = (TypeError, AttributeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
+"""What a record raises that is itself at fault; everything else of SQLite is the database's trouble."""
+
+
+@attrs.define(eq=False)
+class _Attempt:
+    """An attempt from its opening until the database has its closing.
+
+    Attributes:
+        opening: as told.
+        segment: the journal segment that holds the only lasting record of it, or None once the database has a row.
+        tick: number of the tick it was opened in.
+        row_queued: whether a row of it was queued or written, so that its closing has to look for one.
+        waiters: futures that wait for its closing; None while it is open.
+        journaled: whether its closing is in the journal.
+    """
+
+    opening: Opening
+    segment: Segment | None
+    tick: int
+    row_queued: bool = False
+    waiters: list[asyncio.Future[None]] | None = None
+    journaled: bool = False
+
+
+class Ledger:
+    """The open ledger of one run. Made by ``Ledger.open``; everything is called on the event loop it was opened on.
+
+    Attributes:
+        run_id: id of this run.
+        path: the database file, links resolved.
+        trouble: why the database takes no records, or None. While it is set openings are refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        run_id: str,
+        run: int,
+        *,
+        power: bool,
+        now_ms: Callable[[], int],
+        limits: LedgerLimits,
+        lock: DatabaseLock,
+        journal: Journal,
+        thread: ThreadPoolExecutor,
+        writer: aiosqlite.Connection,
+        checkpointer: aiosqlite.Connection,
+    ) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.trouble: str | None = None
+        self._run = run
+        self._power = power
+        self._now_ms = now_ms
+        self._limits = limits
+        self._lock = lock
+        self._journal = journal
+        self._thread = thread
+        self._writer = writer
+        self._checkpointer = checkpointer
+        self._loop = asyncio.get_running_loop()
+        self._attempts: dict[str, _Attempt] = {}
+        self._open = 0
+        self._room = limits.closings_bytes // CLOSING_ROOM - 1
+        self._tick = 0
+        self._queue: list[tuple[_Attempt | None, Change]] = []
+        self._writing: list[tuple[_Attempt | None, Change]] = []
+        self._calls_waiting = 0
+        self._calls_dropped = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._ending = asyncio.Event()
+        self._closed = False
+        self._gone = False
+        self._checkpoint_trouble = False
+        self._sync = GroupedSync(thread, journal.sync)
+        self._one_by_one = 0
+        self._write_task = self._loop.create_task(self._write(), name="ledger writer")
+        self._tick_task = self._loop.create_task(self._keep_house(), name="ledger housekeeping")
+
+    # --- opening and closing the ledger ---------------------------------------------------------------------------
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path | str,
+        *,
+        simulated: bool,
+        durability: Literal["process", "power"],
+        now_ms: Callable[[], int],
+        version: str,
+        pid: int,
+        limits: LedgerLimits | None = None,
+    ) -> Ledger:
+        """Open the ledger at ``path``: lock it, bring its schema up to date, settle what dead runs left, begin a run.
+
+        ``now_ms`` is the wall clock in UTC ms. ``durability`` says what a record outlives: the process, or a power cut.
+
+        Raises:
+            StartError: another process runs on it, or it cannot be used.
+        """
+        limits = limits or LedgerLimits()
+        run_id = new_id(now_ms(), os.urandom(ID_RANDOM_BYTES))
+        async with contextlib.AsyncExitStack() as stack:
+            thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+            # Waits for a start that was cancelled half way: the lock may not go before the work it guards.
+            stack.callback(thread.shutdown)
+            starting = asyncio.get_running_loop().run_in_executor(
+                thread,
+                functools.partial(start_run, Path(path), run_id, simulated, now_ms(), version, pid, limits, stack),
+            )
+            resolved, recovered, lock, journal = await starting
+            writer = await open_connection(resolved, run=recovered.run, power=durability == "power", limits=limits)
+            stack.push_async_callback(writer.close)
+            checkpointer = await open_connection(resolved, run=0, power=False, limits=limits)
+            stack.push_async_callback(checkpointer.close)
+            ledger = cls(
+                resolved,
+                run_id,
+                recovered.run,
+                power=durability == "power",
+                now_ms=now_ms,
+                limits=limits,
+                lock=lock,
+                journal=journal,
+                thread=thread,
+                writer=writer,
+                checkpointer=checkpointer,
+            )
+            stack.pop_all()
+        if recovered.damaged:
+            LOG.warning("the ledger's journal has %d damaged places: records there are lost", recovered.damaged)
+        if recovered.interrupted or recovered.folded:
+            LOG.warning(
+                "an earlier run ended without closing its ledger: %d attempts interrupted, %d closings taken from the journal",
+                recovered.interrupted,
+                recovered.folded,
+            )
+        return ledger
+
+    async def __aenter__(self) -> Ledger:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what is queued, mark what is still open as interrupted, end the run, let go of everything.
+
+        If the database takes nothing even now, the journal keeps what is missing for the next start. Calling it twice
+        is harmless.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        for attempt in self._attempts.values():
+            self._queue_row(attempt)
+        self._ending.set()
+        self._wake_writer()
+        try:
+            await self._tick_task
+            await self._write_task
+            while self._sync.running:
+                await self._sync.wait()
+        finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        for task in (self._tick_task, self._write_task):
+            task.cancel()
+        await asyncio.gather(self._tick_task, self._write_task, return_exceptions=True)
+        self._gone = True
+        if self._writing:
+            # Cancelled in the middle of a group: whether it was written is not known, telling it twice is harmless.
+            self._begin_trouble("the ledger was closed while it wrote")
+        try:
+            await self._writer.close()
+            await self._checkpointer.close()
+            if not self._queue and not self._writing:
+                await self._loop.run_in_executor(self._thread, self._sign_off)
+        finally:
+            for waiter in self._waiters(self._writing + self._queue):
+                waiter.set_exception(StoreError(self.trouble or "the ledger is closed"))
+            self._journal.close()
+            self._thread.shutdown()
+            self._lock.release()
+
+    def _sign_off(self) -> None:
+        try:
+            end_run(self.path, self._run, self._now_ms())
+            self._journal.empty()
+        except (StartError, sqlite3.Error, OSError) as error:
+            LOG.warning("the ledger could not sign its run off, the next start will: %s", error)
+
+    # --- what the chain calls -------------------------------------------------------------------------------------
+
+    @property
+    def open_attempts(self) -> int:
+        """Attempts opened and not closed yet."""
+        return self._open
+
+    @property
+    def queued(self) -> int:
+        """Changes the database does not have yet."""
+        return len(self._queue) + len(self._writing)
+
+    def open_attempt(self, opening: Opening) -> Awaitable[None] | None:
+        """Put an attempt on record before it is sent. Returns None when that already lasts, else what to await first.
+
+        Whoever got either has to close the attempt, also if the wait fails or is cancelled.
+
+        Raises:
+            StoreError: it could not be put on record, with the true cause; nothing may be sent then.
+        """
+        if self.trouble is not None or self._closed:
+            raise StoreError(self.trouble or "the ledger is closed")
+        attempts = self._attempts
+        if len(attempts) + self._journal.closings.frames >= self._room:
+            raise StoreError(f"{len(attempts)} attempts are open at once: the journal has room for no more")
+        if opening.attempt in attempts:
+            raise StoreError(f"attempt {opening.attempt} is open already")
+        full = self._journal.current
+        segment = self._journal.append_opening(encode_opening(opening))
+        if segment is not full:
+            # What only the full segment knows goes to the database now, so that it is empty when its turn comes.
+            for attempt in attempts.values():
+                if attempt.segment is full:
+                    self._queue_row(attempt)
+        attempts[opening.attempt] = _Attempt(opening, segment, self._tick)
+        self._open += 1
+        return self._sync.wait() if self._power else None
+
+    def close_attempt(self, closing: Closing, call: CallRecord | None) -> asyncio.Future[None]:
+        """Book how an attempt ended, with its call's record if it was the last. The future resolves when that lasts.
+
+        A closing told twice changes nothing: the second future resolves with the first. The future fails with
+        ``StoreError`` only where neither database nor journal took the closing.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self._gone:
+            future.set_exception(StoreError("the ledger is closed"))
+            return future
+        attempt = self._attempts.get(closing.attempt)
+        if attempt is None or attempt.waiters is not None:
+            if call is not None:
+                self.record_call(call)
+            if attempt is None or attempt.waiters is None or attempt.journaled:
+                future.set_result(None)
+            else:
+                attempt.waiters.append(future)
+            return future
+        attempt.waiters = [future]
+        self._open -= 1
+        opening = attempt.opening
+        self._queue.append((attempt, (opening.call, opening, closing, call, attempt.row_queued)))
+        if self.trouble is not None:
+            self._journal_closings(self._queue[-1:])
+        if self._wake is not None:
+            self._wake_writer()
+        return future
+
+    def record_call(self, call: CallRecord) -> None:
+        """Book a call nothing was sent for; it is written with the next group."""
+        if self._gone or self._calls_waiting >= self._limits.unsent_calls:
+            self._calls_dropped += 1
+            return
+        self._calls_waiting += 1
+        self._queue.append((None, (call.call, None, None, call, False)))
+        self._wake_writer()
+
+    # --- the writer -----------------------------------------------------------------------------------------------
+
+    def _wake_writer(self) -> None:
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    def _queue_row(self, attempt: _Attempt) -> None:
+        """Queue an open attempt's row, once."""
+        if attempt.waiters is None and not attempt.row_queued:
+            attempt.row_queued = True
+            self._queue.append((attempt, (attempt.opening.call, attempt.opening, None, None, True)))
+            self._wake_writer()
+
+    async def _write(self) -> None:
+        """Write group after group until the ledger ends and the queue is empty, or nothing more can be written."""
+        pause, longest = self._limits.retry_s
+        while True:
+            if not self._queue:
+                if self._ending.is_set():
+                    return
+                self._wake = self._loop.create_future()
+                await self._wake
+            limit = 1 if self._one_by_one else self._limits.group
+            if len(self._queue) <= limit:
+                self._writing, self._queue = self._queue, []
+            else:
+                self._writing, self._queue = self._queue[:limit], self._queue[limit:]
+            overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
+            try:
+                await write_changes(self._writer, [change for _, change in self._writing])
+            except _UNWRITABLE as error:
+                self._discard(error)
+            except sqlite3.Error as error:
+                self._queue[:0] = self._writing
+                self._writing = []
+                self._begin_trouble(str(error))
+                if self._ending.is_set():
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), pause)
+                pause = min(pause * 2, longest)
+            else:
+                pause = self._limits.retry_s[0]
+                self._one_by_one = max(self._one_by_one - 1, 0)
+                self._settle(self._writing)
+                self._writing = []
+                if self.trouble is not None or self._journal.closings.frames:
+                    self._end_trouble()
+            finally:
+                overdue.cancel()
+
+    def _discard(self, error: Exception) -> None:
+        """Find the one record no database could take, out of the group just refused, so that it does not hold up the rest."""
+        group, self._writing = self._writing, []
+        if len(group) > 1:
+            self._queue[:0] = group
+            self._one_by_one = len(group)
+            return
+        self._one_by_one = max(self._one_by_one - 1, 0)
+        ((attempt, change),) = group
+        LOG.error("call %s: a record of it cannot be written: %r", change[0], error)
+        for waiter in self._waiters(group):
+            waiter.set_exception(StoreError(f"the closing cannot be written: {error!r}"))
+        self._settle(group)
+        if attempt is not None and change[2] is not None:
+            # Its row stays open and is interrupted at the end: not exact, and says so.
+            self._queue.append((None, (change[0], change[1], None, None, True)))
+            self._calls_waiting += 1
+
+    def _settle(self, group: list[tuple[_Attempt | None, Change]]) -> None:
+        """Note that the database has a group."""
+        attempts = self._attempts
+        for attempt, change in group:
+            if attempt is None:
+                self._calls_waiting -= 1
+                continue
+            if attempt.segment is not None:
+                attempt.segment.pending -= 1
+                attempt.segment = None
+            if change[2] is not None:
+                del attempts[attempt.opening.attempt]
+                for waiter in attempt.waiters or ():
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+    @staticmethod
+    def _waiters(group: Iterable[tuple[_Attempt | None, Change]]) -> list[asyncio.Future[None]]:
+        """Return the futures that still wait for closings of a group."""
+        return [
+            waiter
+            for attempt, change in group
+            if attempt is not None and change[2] is not None
+            for waiter in attempt.waiters or ()
+            if not waiter.done()
+        ]
+
+    # --- trouble --------------------------------------------------------------------------------------------------
+
+    def _overdue(self) -> None:
+        self._begin_trouble(f"the database took no record for {self._limits.commit_within_s:g} s")
+
+    def _begin_trouble(self, cause: str) -> None:
+        """Stop openings and make every closing the database does not have durable in the journal."""
+        if self.trouble is None:
+            LOG.error("the ledger takes no records, no call is admitted: %s: %s", self.path, cause)
+        self.trouble = cause
+        self._journal_closings(self._writing)
+        self._journal_closings(self._queue)
+
+    def _journal_closings(self, group: Iterable[tuple[_Attempt | None, Change]]) -> None:
+        """Append the closings of a group to the journal and resolve their waiters when they last there."""
+        durable: list[asyncio.Future[None]] = []
+        for attempt, (call_id, _, closing, call, _) in group:
+            if attempt is None or closing is None or attempt.journaled:
+                continue
+            # The opening is in a segment or in a row: a segment with a pending attempt is never emptied.
+            if self._journal.append_closing(encode_closing(call_id, closing, call)):
+                attempt.journaled = True
+                durable.extend(attempt.waiters or ())
+            else:
+                for waiter in attempt.waiters or ():
+                    if not waiter.done():
+                        waiter.set_exception(StoreError(f"neither database nor journal took a closing: {self.trouble}"))
+        if not durable:
+            return
+        if self._power:
+            self._sync.wait().add_done_callback(lambda _: _resolve(durable))
+        else:
+            _resolve(durable)
+
+    def _end_trouble(self) -> None:
+        """Go back to work once the database has everything the journal's closing segment holds."""
+        if any(attempt is not None and attempt.journaled for attempt, _ in self._queue):
+            return
+        if self._journal.closings.frames:
+            try:
+                self._journal.empty_closings()
+            except OSError as error:
+                self.trouble = f"{self._journal.closings.path}: {error.strerror or error}"
+                return
+        self.trouble = None
+        LOG.warning(
+            "the ledger takes records again: %s%s",
+            self.path,
+            f"; {self._calls_dropped} calls that were refused meanwhile are not on record"
+            if self._calls_dropped
+            else "",
+        )
+        self._calls_dropped = 0
+
+    # --- housekeeping ---------------------------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        """Once a tick: give attempts that have been open for a tick their rows, and bring the WAL into the database."""
+        while not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), self._limits.tick_s)
+            for attempt in self._attempts.values():
+                if attempt.tick >= self._tick:
+                    break
+                self._queue_row(attempt)
+            self._tick += 1
+            if self.trouble is not None and not self.queued:
+                self._end_trouble()
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Copy the WAL into the database off the loop and off the writer, so that commits do not wait for it."""
+        try:
+            log, copied = await checkpoint(self._checkpointer)
+            if log > self._limits.wal_frames and copied < log and self.trouble is None:
+                # Under steady writing the copy never catches up, and the WAL would only grow. The writer itself
+                # copies the short rest between two groups; then its next commit starts the WAL anew.
+                await checkpoint(self._writer)
+        except sqlite3.Error as error:
+            if not self._checkpoint_trouble:
+                LOG.error("the ledger's WAL cannot be brought into the database: %s: %s", self.path, error)
+            self._checkpoint_trouble = True
+        else:
+            self._checkpoint_trouble = False
+
+
+def _resolve(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
