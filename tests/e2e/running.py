@@ -1,0 +1,130 @@
+"""A gateway on real sockets in front of a simulator on real sockets, in this process, for the tests of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import boto3
+from botocore.config import Config as BotoConfig
+
+from bedrock_gateway.app import serving
+from bedrock_gateway.chain.gateway import Gateway
+from bedrock_gateway.config.loading import load_config
+from bedrock_gateway.downstream.sockets import bind
+from bedrock_gateway.simulator import INSTANT, Pace, Simulator
+
+CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+#: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.
+CREDENTIALS = {f"AKIDEPLOYMENT{letter}": (f"secret-{letter}", None) for letter in "ABC"}
+
+#: A config with one model group of three deployments, and one of one.
+GROUPS = """
+model_list:
+  - model_name: claude
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1,
+      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s", order: 1}
+  - model_name: claude
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-west-2,
+      aws_access_key_id: AKIDEPLOYMENTB, aws_secret_access_key: secret-B, aws_bedrock_runtime_endpoint: "%(url)s", order: 2}
+  - model_name: claude
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: eu-west-1,
+      aws_access_key_id: AKIDEPLOYMENTC, aws_secret_access_key: secret-C, aws_bedrock_runtime_endpoint: "%(url)s", order: 3}
+  - model_name: single
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1,
+      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
+"""
+
+
+@attrs.define(eq=False)
+class Running:
+    """A running gateway.
+
+    Attributes:
+        url: ``http://127.0.0.1:PORT``; simulator: what stands in for AWS; lines: what was logged of calls.
+    """
+
+    url: str
+    port: int
+    gateway: Gateway
+    simulator: Simulator
+    database: Path
+    lines: list[str]
+
+    def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Return rows of the ledger, read by a connection of their own."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(sql, values)]
+
+    async def settled(self) -> None:
+        """Wait until no call is under way."""
+        async with asyncio.timeout(20):
+            while self.gateway.calls:
+                self.gateway.idle.clear()
+                await self.gateway.idle.wait()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the loop turn until a condition holds."""
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0)
+
+    def client(self, **options: Any) -> Any:
+        """Return a boto3 client of the gateway that does not repeat calls."""
+        options = {"aws_access_key_id": "any-key", "aws_secret_access_key": "unused"} | options
+        config = BotoConfig(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=20)
+        return boto3.client(
+            "bedrock-runtime",
+            endpoint_url=f"{self.url}/bedrock",
+            region_name="us-east-1",
+            config=options.pop("config", config),
+            **options,
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path,
+    config: str | None = GROUPS,
+    *,
+    environ: Mapping[str, str] | None = None,
+    pace: Pace = INSTANT,
+    change: Callable[[Gateway], None] | None = None,
+) -> AsyncIterator[Running]:
+    """Run a gateway in front of a simulator.
+
+    Args:
+        config: YAML; ``%(url)s`` stands for the simulator, ``%(claude)s`` for a model id. None: no config at all, everything passes
+            through with ambient credentials.
+    """
+    simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7)
+    async with simulator.serve(port=0) as base_url:
+        surroundings = {
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "AKIDEPLOYMENTA",
+            "AWS_SECRET_ACCESS_KEY": "secret-A",
+            "AWS_BEDROCK_RUNTIME_ENDPOINT": base_url,
+        } | dict(environ or {})
+        text = None if config is None else config % {"url": base_url, "claude": CLAUDE}
+        lines: list[str] = []
+        sockets = bind("127.0.0.1", 0)
+        port = sockets[0].getsockname()[1]
+        database = folder / "ledger.db"
+        async with serving(
+            load_config(text, environ=surroundings),
+            sockets,
+            database=database,
+            log=lines.append,
+            instance="0123456789abcdef",
+            pid=os.getpid(),
+        ) as gateway:
+            if change is not None:
+                change(gateway)
+            yield Running(f"http://127.0.0.1:{port}", port, gateway, simulator, database, lines)
