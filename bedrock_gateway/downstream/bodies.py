@@ -25,6 +25,8 @@ __all__ = ["BodyBudget", "Ticket", "read_body"]
 TOTAL = 256 * 1024 * 1024
 #: Bytes the connection may read ahead of a large body; more makes fewer pauses, less makes less memory.
 _AHEAD = 256 * 1024
+#: Pieces smaller than this are read one a turn of the loop.
+_CRUMBS = 16 * 1024
 #: Seconds after which a place in the budget is likely to be free: what a long answer takes.
 _RETRY_AFTER = 2
 
@@ -145,6 +147,9 @@ async def _read_rest(request: web.BaseRequest, content: StreamReader, ticket: Ti
                 if parts.tell() + len(data) > limits.body:
                     raise _too_large(limits)
                 ticket.take(len(data))
+            if parts.tell() and len(data) < _CRUMBS:
+                # A body in chunks of a few bytes costs a thousand times its size to parse: let others have their turn.
+                await asyncio.sleep(0)
             parts.write(data)
     finally:
         watch.stop()

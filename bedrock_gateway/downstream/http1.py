@@ -123,6 +123,11 @@ class Http1Connection(Connection):
         self._head_since = 0.0
         self._head_bytes = 0
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on after a pause. aiohttp asks for it with every piece of a body, where mostly nothing was paused."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _in_between(self, data: bytes) -> None:
         """Take note of bytes that completed no head: a part of a body, or of a head that is watched from here on."""
         if self._in_body:
