@@ -1,6 +1,7 @@
 """The way of a call: auth → model resolution → SigV4 signing → upstream forward, one file a step, in order.
 
-Each step is an aiohttp middleware. ``fail_over`` calls what follows it once an attempt; ``forward`` is the end of the chain.
+Each step is an aiohttp middleware. ``fail_over`` calls what follows it once an attempt; ``forward`` is the end of the
+chain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Third step: may it go on right now? Reads the body, in bounded memory; nothing is taken before all of it may be taken."""
+"""Third step: may it go on right now? Reads the body, in bounded memory; nothing is taken before all of it may be
+taken.
+"""
 
 from __future__ import annotations
 

@@ -96,7 +96,9 @@ def book(
     aws_request_id: str | None = None,
     final: bool = True,
 ) -> asyncio.Future[None]:
-    """Close an attempt, and with its last one the call; the future resolves when that is durable. Closing twice changes nothing."""
+    """Close an attempt, and with its last one the call; the future resolves when that is durable. Closing twice
+    changes nothing.
+    """
     assert call.target is not None
     settlement = settle(
         operation=call.target.operation,

@@ -1,7 +1,8 @@
 """A call: one request of a caller on its way through the chain, with everything learnt about it.
 
-Each step reads what the steps before it filled in and fills in its own part; nothing else is handed from step to step. The call holds
-what came from downstream as plain values (method, target, headers, body), so that a step never needs the transport.
+Each step reads what the steps before it filled in and fills in its own part; nothing else is handed from step to step.
+The call holds what came from downstream as plain values (method, target, headers, body), so that a step never needs the
+transport.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Call:
         caller: filled in by ``authenticate``.
         target, resolution: operation and where it may go; filled in by ``resolve``.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
-        query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by ``resolve``.
+        query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
+            ``resolve``.
         attempt: the attempt under way; attempts: how many were begun.
         left: the caller has gone; dispatched: monotonic seconds of the first send, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.

@@ -1,6 +1,8 @@
-"""First step: the caller's dialect. Turns whatever goes wrong further in into an answer of that dialect, and settles the call.
+"""First step: the caller's dialect. Turns whatever goes wrong further in into an answer of that dialect, and settles
+the call.
 
-Every call ends here, on every path: body budget, slots and timers are released, the call is on record, and one line is logged.
+Every call ends here, on every path: body budget, slots and timers are released, the call is on record, and one line is
+logged.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         task.uncancel()
         answer = refuse(call, MaybeBilled(f"The call was ended: {call.abandoned}."))
     except Exception:
-        # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the id.
+        # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the
+        # id.
         _LOG.exception("call %s failed in the gateway", call.id)
         told = f"The gateway failed; its log has the details under call {call.id}."
         answer = refuse(

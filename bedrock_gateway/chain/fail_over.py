@@ -1,7 +1,8 @@
 """Fourth step: which deployment, and what follows when one fails. Calls the rest of the chain once an attempt.
 
-Whether another attempt follows is decided by one table (``routing.verdicts``); which deployment is next by the group's strategy. An
-SDK that repeats by itself (``amz-sdk-request: attempt=2``) is given one attempt only, so that its repeats and ours never multiply.
+Whether another attempt follows is decided by one table (``routing.verdicts``); which deployment is next by the group's
+strategy. An SDK that repeats by itself (``amz-sdk-request: attempt=2``) is given one attempt only, so that its repeats
+and ours never multiply.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
             if attempt.last or call.left or not goes_on:
                 return await _give_up(request, call, attempt, failed)
-            # A candidate list may name the one that comes free first although it is not free: never the same one twice in a row.
+            # A candidate list may name the one that comes free first although it is not free: never the same one twice
+            # in a row.
             following = next((other for other in candidates if other is not deployment), None)
             wait = 0.0
             if following is None and verdict.same_again:
@@ -76,7 +78,8 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 return await _give_up(request, call, attempt, failed)
             _book_failure(call, attempt, failed, final=False)
             if wait:
-                # A little less or more, so that calls that failed together do not come back together; never less than was asked.
+                # A little less or more, so that calls that failed together do not come back together; never less than
+                # was asked.
                 jitter = gateway.random.random() * wait / 4
                 await asyncio.sleep(wait + jitter)
             deployment = following
@@ -173,8 +176,8 @@ def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
     retry_after = 1 if failed.retry_after is None else max(1, round(failed.retry_after))
     if verdict.charged or verdict.refusal is MaybeBilled:
         return MaybeBilled(
-            f"Deployment {name!r} was sent this call and gave no whole answer ({verdict.name}). It may have been billed, and a "
-            "repeat may be billed again.",
+            f"Deployment {name!r} was sent this call and gave no whole answer ({verdict.name}). It may have been "
+            "billed, and a repeat may be billed again.",
             at=at,
         )
     if verdict is UNREACHED:

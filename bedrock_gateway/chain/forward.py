@@ -1,7 +1,8 @@
-"""Last step, once an attempt: put it on record, send it, and give back what came: a failure to ``fail_over``, a small answer whole,
-anything else as a stream (``chain.relay``).
+"""Last step, once an attempt: put it on record, send it, and give back what came: a failure to ``fail_over``, a small
+answer whole, anything else as a stream (``chain.relay``).
 
-The commit point is the head that goes downstream. Before it a fault raises ``AttemptFailed``; after it nothing is raised any more.
+The commit point is the head that goes downstream. Before it a fault raises ``AttemptFailed``; after it nothing is
+raised any more.
 """
 
 from __future__ import annotations

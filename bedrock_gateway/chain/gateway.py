@@ -1,4 +1,6 @@
-"""What exists while the gateway runs, as one record that every step of the chain can reach. Built by ``app``; holds no settings dict."""
+"""What exists while the gateway runs, as one record that every step of the chain can reach. Built by ``app``; holds no
+settings dict.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ class Snapshot:
         prices: what a model costs.
         callers: who may call.
         num_retries: further attempts after the first one of a call.
-        least_wait, max_wait: seconds a call waits at least and at most before it is sent again to the only deployment left.
+        least_wait, max_wait: seconds a call waits at least and at most before it is sent again to the only deployment
+            left.
     """
 
     routing: RoutingTable
@@ -76,7 +79,9 @@ class Snapshot:
     _prices_of: dict[Deployment, Price | None] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def price_of(self, deployment: Deployment) -> Price | None:
-        """Return what a deployment costs: its own prices field by field, else the table's; looked up once a deployment."""
+        """Return what a deployment costs: its own prices field by field, else the table's; looked up once a
+        deployment.
+        """
         if deployment not in self._prices_of:
             if len(self._prices_of) >= MAX_PRICES:
                 self._prices_of.clear()
@@ -87,7 +92,9 @@ class Snapshot:
 
 @attrs.define(eq=False, kw_only=True)
 class Gateway:
-    """Everything the chain uses. One per process; reached by ``call.gateway`` and, outside the chain, by ``app.GATEWAY``."""
+    """Everything the chain uses. One per process; reached by ``call.gateway`` and, outside the chain, by
+    ``app.GATEWAY``.
+    """
 
     instance: str
     snapshot: Snapshot

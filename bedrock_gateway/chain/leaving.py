@@ -1,7 +1,9 @@
-"""Callers that leave before the end. AWS bills the whole answer in any case, so by default it is read on to AWS's own usage.
+"""Callers that leave before the end. AWS bills the whole answer in any case, so by default it is read on to AWS's own
+usage.
 
-How much is read on is bounded: so many answers for one caller, so many in all, and so long for one; over a bound the oldest is closed
-and booked as an estimate. The way of telling a call that it is over is to cancel its task, with the reason in ``call.abandoned``.
+How much is read on is bounded: so many answers for one caller, so many in all, and so long for one; over a bound the
+oldest is closed and booked as an estimate. The way of telling a call that it is over is to cancel its task, with the
+reason in ``call.abandoned``.
 """
 
 from __future__ import annotations

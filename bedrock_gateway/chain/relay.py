@@ -1,8 +1,9 @@
 """Relaying a streamed answer: bytes first, meter second, booked before the end is passed on.
 
-A caller that leaves changes nothing here but that writing stops: upstream is read on until its end (``chain.leaving`` says for how
-long). After the commit point nothing is raised: what goes wrong ends the answer with a modelled exception message where upstream
-stopped between two messages, and with an abort where it stopped inside one, because a clean end there looks like success to boto3.
+A caller that leaves changes nothing here but that writing stops: upstream is read on until its end (``chain.leaving``
+says for how long). After the commit point nothing is raised: what goes wrong ends the answer with a modelled exception
+message where upstream stopped between two messages, and with an abort where it stopped inside one, because a clean end
+there looks like success to boto3.
 """
 
 from __future__ import annotations
@@ -61,14 +62,17 @@ async def relay(
         call.first_byte = time.monotonic()
         fault = await _pump(request, call, response, meter, answer, held)
     finally:
-        # Reached with the body unread when the first message failed or the call was ended: the connection cannot be used again.
+        # Reached with the body unread when the first message failed or the call was ended: the connection cannot be
+        # used again.
         if not response.content.at_eof():
             response.close()
     return await _end(request, call, attempt, response, meter, answer, fault)
 
 
 async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter, prefix: list[bytes]) -> list[bytes]:
-    """Read until the headers of the first message are there; another attempt can still take its place if it is an exception."""
+    """Read until the headers of the first message are there; another attempt can still take its place if it is an
+    exception.
+    """
     held = []
     pending = iter(prefix)
     while meter.first is None and meter.fault is None:
@@ -82,12 +86,14 @@ async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter
         held.append(data)
     first = meter.first
     if first is not None and first.message_type in ("exception", "error"):
+        # Nothing comes after an exception; it is kept whole, to be judged, and in case nothing else can be tried.
+        while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await read_some(call, response)):
+            meter.receive_data(data)
+            held.append(data)
+        reading = meter.reading()
         error_type = first.exception_type or first.error_code or ""
-        verdict = verdicts.classify_exception(error_type)
+        verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
         if verdict.retry is not verdicts.Retry.NEVER:
-            # Nothing comes after an exception; it is kept whole in case nothing else can be tried.
-            while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await read_some(call, response)):
-                held.append(data)
             raise AttemptFailed(
                 verdict,
                 reason=f"first message of the stream: {error_type}",

@@ -1,4 +1,6 @@
-"""Which operation is asked for, and where it may go. Part of the third word of the way: auth → model resolution → signing → forward."""
+"""Which operation is asked for, and where it may go. Part of the third word of the way: auth → model resolution →
+signing → forward.
+"""
 
 from __future__ import annotations
 

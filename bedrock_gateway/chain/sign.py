@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import json
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,8 +20,8 @@ from bedrock_gateway.wire.headers import is_signed
 
 __all__ = ["sign"]
 
-#: Bytes above which a body is hashed off the loop (0.56 ms a megabyte).
-HASH_OFF_LOOP = 262_144
+#: Bytes above which a body is hashed (0.56 ms a megabyte) and edited off the loop.
+OFF_LOOP = 262_144
 
 
 @web.middleware
@@ -30,14 +32,17 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     assert attempt is not None and target is not None
     deployment, operation = attempt.deployment, target.operation
     body, headers = call.body, call.forward_headers
+    if operation.model_in_body is not None and call.model_in_body != deployment.model_id:
+        body, _ = bedrock.set_member(body, operation.model_in_body[0], json.dumps(deployment.model_id).encode())
+        attempt.notes.append("edit:model")
     if deployment.guardrail is not None:
-        body, headers, note = bedrock.add_guardrail(operation, bytes(body), headers, deployment.guardrail)
+        edit = functools.partial(bedrock.add_guardrail, operation, body, headers, deployment.guardrail)
+        body, headers, note = await asyncio.to_thread(edit) if len(body) > OFF_LOOP else edit()
         if note:
             attempt.notes.append(note)
     address = gateway.addresses.of(deployment, operation, target.labels, call.query)
     sent = CIMultiDict(headers)
     sent["host"] = address.host
-    sent["accept-encoding"] = "identity"
     sent["user-agent"] = gateway.upstream.user_agent
     if body and "content-type" not in sent:
         # boto3 sends an InvokeModel without one; AWS takes it for JSON, and aiohttp would make it something else.
@@ -85,7 +90,7 @@ async def body_hash(call: Call) -> str:
 
 async def hash_of(body: bytes | bytearray) -> str:
     """Return the SHA-256 of a body in hex, off the loop where it is large."""
-    if len(body) > HASH_OFF_LOOP:
+    if len(body) > OFF_LOOP:
         return await asyncio.to_thread(_hex, body)
     return _hex(body)
 

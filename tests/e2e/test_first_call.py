@@ -36,4 +36,4 @@ async def test_a_stream_arrives_whole_and_is_booked(tmp_path: Path) -> None:
         (row,) = here.rows("SELECT * FROM attempts")
         assert "messageStart" in events[0]
         assert "metered" == row["state"]
-        assert (usage["inputTokens"], usage["outputTokens"]) == (row["input_tokens"], row["output_tokens"])
+        assert (usage["inputTokens"], usage["outputTokens"]) == (row["input"], row["output"])
