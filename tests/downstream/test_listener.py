@@ -90,6 +90,7 @@ async def test_body_in_pieces_starts_no_head_clock() -> None:
         await client.sent()
         client.send(b"y" * 499_990, b"\r\n")
         assert 500_000 + len("POST / ") == len((await client.answer())[2])
+        client.send(b"\r\n")
         await client.silent(0.25)
         client.send(get("/again"))
         assert b"GET /again " == (await client.answer())[2]
@@ -138,6 +139,18 @@ async def test_too_large_head_in_pieces_is_431() -> None:
         client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         for number in range(5):
             client.send(f"X-{number}: {'x' * 15_000}\r\n".encode())
+            await client.sent()
+        assert_refused(await client.rest(), 431, "ValidationException")
+
+
+@both_loops
+async def test_refused_client_that_goes_on_sending_sees_the_answer() -> None:
+    """The answer to too large a head is not lost to a reset while the client is still sending."""
+    async with served(echo) as server:
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(40):
+            client.send(b"x" * 100_000)
             await client.sent()
         assert_refused(await client.rest(), 431, "ValidationException")
 
@@ -259,9 +272,11 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 async def test_upgrade_is_declined_and_ends_the_connection() -> None:
     """Nothing is ever upgraded; what follows such a request is not served."""
     async with served(echo) as server:
-        raw = await server.exchange(get("/", "Upgrade: websocket", "Connection: Upgrade"), b"\x81\x05hello")
-        assert 1 == raw.count(b"HTTP/1.1 200")
-        assert b"\r\nConnection: close\r\n" in raw
+        client = await server.connect()
+        client.send(get("/", "Upgrade: websocket", "Connection: Upgrade"), get("/smuggled"))
+        status, headers, body = await client.answer()
+        assert (200, "close", b"GET / ") == (status, headers["connection"], body)
+        assert b"" == await client.rest()
 
 
 @settings(deadline=None, max_examples=60)
