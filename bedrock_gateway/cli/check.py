@@ -24,9 +24,10 @@ __all__ = ["add_parser", "report", "run"]
 #: Nano-USD in a USD.
 NANO = 10**9
 
-_HEADINGS = ("GROUP", "DEPLOYMENT", "MODEL ID", "REGION", "CREDENTIALS", "ENDPOINT", "USD/M IN", "USD/M OUT", "WEIGHT")
+#: The long columns stand last, so that the others stay under each other on a narrow terminal.
+_HEADINGS = ("GROUP", "DEPLOYMENT", "REGION", "CREDENTIALS", "USD/M IN", "USD/M OUT", "WEIGHT", "MODEL ID", "ENDPOINT")
 #: Columns of numbers, which are aligned on the right.
-_NUMBERS = frozenset({6, 7, 8})
+_NUMBERS = frozenset({4, 5, 6})
 
 
 def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,8 +35,8 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "check",
         help="check a config and print what it comes to",
-        description="Check a config and print every deployment it comes to. Exit status 0: fine. 2: it has faults, all of "
-        "them printed as FILE:LINE:COLUMN: message.",
+        description="Check a config and print every deployment it comes to. Exit status 0: fine. 2: it has faults, all "
+        "of them printed as FILE:LINE:COLUMN: message.",
     )
     parser.add_argument(
         "--config", metavar="FILE", help="config.yaml; without one, what the environment alone comes to"
@@ -57,8 +58,10 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     text = files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8")
+    encoding = sys.stdout.encoding or "utf-8"
     for line in report(config, PriceTable.from_text(text)):
-        print(line)
+        # A terminal that cannot show a group's name still gets the table.
+        print(line.encode(encoding, "backslashreplace").decode(encoding))
     return 0
 
 
@@ -97,24 +100,20 @@ def _row(deployment: Deployment, prices: PriceTable) -> tuple[str, ...]:
         found = prices.find(deployment.price_model, deployment.region)
         rates = _rates(deployment.prices.over(found) if deployment.prices is not None else found)
     weight = deployment.weight
-    share = (
-        f"{weight:g}"
-        if weight is not None
-        else f"{deployment.rpm} rpm"
-        if deployment.rpm is not None
-        else f"{deployment.tpm} tpm"
-        if deployment.tpm is not None
-        else "-"
-    )
+    share = "-" if weight is None else f"{weight:g}"
+    if weight is None and deployment.rpm is not None:
+        share = f"{deployment.rpm} rpm"
+    elif weight is None and deployment.tpm is not None:
+        share = f"{deployment.tpm} tpm"
     return (
         deployment.model_group or "(raw ids)",
         deployment.name,
-        deployment.model_id or "any",
         deployment.region or "-",
         _credentials(deployment.credentials),
-        deployment.endpoint or "AWS",
         *rates,
         share,
+        deployment.model_id or "any",
+        deployment.endpoint or "AWS",
     )
 
 

@@ -6,7 +6,7 @@ that order) and ``{models, balance}`` are the gateway's own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from bedrock_gateway.config.document import Entry
 from bedrock_gateway.config.reading import Section, nearest
@@ -33,6 +33,9 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
     section = router.section("model_group_alias")
     found: dict[str, tuple[Alias, Entry]] = {}
     for name, entry in section:
+        if not name.isprintable() or not name.strip():
+            section.reader.fault(entry.line, entry.column, f"{section.name(name)} is not a name callers could ask for")
+            continue
         if name in groups:
             section.reader.fault(
                 entry.line,
@@ -44,8 +47,11 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
         if alias is not None:
             found[name] = (alias, entry)
     names = {*groups, *section.entries}
+    targets = {name: alias.targets for name, (alias, _) in found.items()}
     told: set[str] = set()
     for name, (alias, entry) in found.items():
+        if section.reader.full:
+            break
         for target in alias.targets:
             if target == name:
                 section.reader.fault(
@@ -58,12 +64,15 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
                     f"{section.name(name)} leads to {target!r}, which is no model group"
                     + nearest(target, names - {name}),
                 )
-        circle = _circle(name, {key: value[0].targets for key, value in found.items()})
+        circle, deep = _follow(name, targets)
         if circle and not told.issuperset(circle):
             told.update(circle)
             message = (
                 f"{section.name(name)} goes in a circle: {' -> '.join(circle)}; let one of them name a model group"
             )
+            section.reader.fault(entry.node.line, entry.node.column, message)
+        if deep:
+            message = f"{section.name(name)} is an alias of an alias over more than {DEEPEST} names; name a model group"
             section.reader.fault(entry.node.line, entry.node.column, message)
     return tuple(alias for alias, _ in found.values())
 
@@ -88,16 +97,23 @@ def _alias(section: Section, name: str, entry: Entry) -> Alias | None:
     return Alias(name=name, targets=targets, balance=balance, hidden=hidden) if targets else None
 
 
-def _circle(name: str, targets: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the way from a name back to itself over other names, or nothing."""
-    ways: list[tuple[str, ...]] = [(name,)]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        for target in targets.get(way[-1], ()):
-            if target == name and len(way) > 1:
-                return (*way, name)
-            if target not in seen and target != way[-1]:
-                seen.add(target)
-                ways.append((*way, target))
-    return ()
+def _follow(name: str, targets: Mapping[str, Collection[str]]) -> tuple[tuple[str, ...], bool]:
+    """Return the shortest way from an alias back to itself over others (or nothing) and if its ways are too long."""
+    came_from: dict[str, str] = {}
+    level = [name]
+    for _ in range(DEEPEST):
+        following: list[str] = []
+        for here in level:
+            for target in targets.get(here, ()):
+                if target == name and here != name:
+                    way = [name, here]
+                    while way[-1] != name:
+                        way.append(came_from[way[-1]])
+                    return tuple(reversed(way)), False
+                if target in targets and target not in came_from and target != name:
+                    came_from[target] = here
+                    following.append(target)
+        if not following:
+            return (), False
+        level = following
+    return (), True

@@ -51,12 +51,14 @@ class Node:
         value: None, bool, int, float, str, ``list[Node]`` or ``dict[str, Entry]``.
         line, column: 1-based.
         size: nodes in it, aliases written out.
+        broken: it could not be read, which was reported; its value is None.
     """
 
     value: bool | int | float | str | list[Node] | dict[str, Entry] | None
     line: int
     column: int
     size: int = 1
+    broken: bool = False
 
     @property
     def kind(self) -> str:
@@ -133,7 +135,7 @@ class _Converter:
         line, column = raw.start_mark.line + 1, raw.start_mark.column + 1
         if id(raw) in self._open:
             self._report(line, column, "an alias (*) points into itself; write the value out")
-            return Node(None, line, column)
+            return Node(None, line, column, broken=True)
         self._open.add(id(raw))
         if isinstance(raw, MappingNode):
             entries = self._entries(raw)
@@ -143,11 +145,11 @@ class _Converter:
             items = [self.node(item) for item in raw.value]
             node = Node(items, line, column, 1 + sum(item.size for item in items))
         else:
-            node = Node(self._scalar(raw, line, column), line, column)
+            node = self._scalar(raw, line, column)
         self._open.discard(id(raw))
         if node.size > LARGEST_TREE:
             self._report(line, column, "aliases (*) make this far too large; write out what is needed")
-            node = Node(None, line, column)
+            node = Node(None, line, column, broken=True)
         self._done[id(raw)] = node
         return node
 
@@ -178,25 +180,27 @@ class _Converter:
                 entries.setdefault(name, entry)
         return entries
 
-    def _scalar(self, raw: YamlNode, line: int, column: int) -> bool | int | float | str | None:
+    def _scalar(self, raw: YamlNode, line: int, column: int) -> Node:
         text = str(raw.value)
         tag = str(raw.tag)
         name = tag.removeprefix(_TAG)
-        if name in ("str", "timestamp", "value", "merge"):
-            return text
-        if name == "null":
-            return None
-        if name == "bool":
-            return text in _TRUE if text.lower() in ("true", "false") else text
+        value: bool | int | float | str | None = text
         try:
-            if name == "int":
-                return _integer(text)
-            if name == "float":
-                return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+            if name == "null":
+                value = None
+            elif name == "bool":
+                value = text in _TRUE if text.lower() in ("true", "false") else text
+            elif name == "int":
+                value = _integer(text)
+            elif name == "float":
+                value = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+            elif name not in ("str", "timestamp", "value", "merge"):
+                shown = tag if name == tag else f"!!{name}"
+                self._report(line, column, f"the tag {shown} is not understood; remove it")
+                return Node(None, line, column, broken=True)
         except ValueError:
-            return text
-        self._report(line, column, f"the tag {tag if name == tag else '!!' + name} is not understood; remove it")
-        return None
+            value = text  # "!!int many" and the like: what is wrong with it is told where a number is wanted
+        return Node(value, line, column)
 
 
 def _integer(text: str) -> int:

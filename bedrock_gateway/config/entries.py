@@ -88,7 +88,9 @@ class Entries:
 
     def read(self, node: Node) -> Listed:
         """Read the whole list."""
-        if node.value is None or node.value == []:
+        if node.broken:
+            pass
+        elif node.value is None or node.value == []:
             self.reader.fault(
                 node.line, node.column, "model_list is empty; add an entry, or remove it to pass every model id through"
             )
@@ -96,6 +98,8 @@ class Entries:
             self.reader.fault(node.line, node.column, f"model_list must be a list (- model_name: …), not {node.kind}")
         else:
             for index, item in enumerate(node.value):
+                if self.reader.full:
+                    break
                 self._entry(f"model_list[{index}]", item)
         served = {deployment.model_group for deployment in self._deployments}
         unserved = {group: reason for group, reason in self._unserved.items() if group not in served}
@@ -106,6 +110,8 @@ class Entries:
         )
 
     def _entry(self, path: str, node: Node) -> None:
+        if node.broken:
+            return
         if not isinstance(node.value, dict):
             self.reader.fault(
                 node.line, node.column, f"{path} must be a mapping with model_name and litellm_params, not {node.kind}"

@@ -229,6 +229,8 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
     """
     owner = section.path.rpartition(".")[2].partition("[")[0]
     for key, entry in section:
+        if section.reader.full:
+            return
         name = section.name(key)
         if (
             key in keys.honoured

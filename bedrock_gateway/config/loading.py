@@ -87,7 +87,9 @@ def load_config(
     entries = top.entries.get("model_list")
     if entries is not None:
         # Nothing has no place of its own: the key's is told then.
-        node = entries.node if entries.node.value is not None else Node(None, entries.line, entries.column)
+        node = entries.node
+        if node.value is None:
+            node = Node(None, entries.line, entries.column, broken=node.broken)
         listed = Entries(reader, around, source, _shared(top), ignored).read(node)
     elif not ambient[0][1].region and not reader.faults:
         # With a list, what it does not name may stay without a region; without one there is nothing else.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
@@ -23,6 +24,9 @@ ENVIRON = "os.environ/"
 
 #: Faults kept; more of them help nobody.
 MOST_FAULTS = 200
+
+#: Control characters and lone surrogates: neither a header nor the ledger can hold them.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
@@ -48,10 +52,15 @@ class Reader:
     faults: list[Fault] = attrs.field(factory=list)
     warnings: list[Fault] = attrs.field(factory=list)
 
+    @property
+    def full(self) -> bool:
+        """Whether so many faults are noted that looking for more helps nobody."""
+        return len(self.faults) >= MOST_FAULTS
+
     def fault(self, line: int, column: int, message: str) -> None:
         """Note a fault; the same one twice (by an alias) counts once."""
         fault = Fault(self.file, line, column, message)
-        if len(self.faults) < MOST_FAULTS and fault not in self.faults:
+        if not self.full and fault not in self.faults:
             self.faults.append(fault)
 
     def warn(self, line: int, column: int, message: str) -> None:
@@ -107,15 +116,16 @@ class Reader:
         value, variable = self.resolve(node)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
-        if isinstance(value, str) and value.strip() and not any(ord(char) < 32 or ord(char) == 127 for char in value):
-            return value.strip()
+        if isinstance(value, str):
+            # Secrets out of files often end in a line feed.
+            value = value.strip()
+            if value and not _UNFIT.search(value):
+                return value
         if value is None and variable:
             return None
         what = f"the value of {variable} is" if variable else f"{path} is" if isinstance(value, str) else None
         if what:
-            self.fault(
-                node.line, node.column, f"{what} {'empty' if not str(value).strip() else 'more than one line of text'}"
-            )
+            self.fault(node.line, node.column, f"{what} {'empty' if not value else 'not one line of plain text'}")
         else:
             self.fault(node.line, node.column, f"{path} must be text, not {node.kind}")
         return None
@@ -130,7 +140,10 @@ class Reader:
                 value = float(value.strip()) if len(value) < 40 else None
             except ValueError:
                 pass
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
+            self.fault(node.line, node.column, f"{path} must be a finite number")
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
             said = f" (from {variable})" if variable else ""
             self.fault(
                 node.line, node.column, f"{path} must be a number{said}, not {'text' if variable else node.kind}"
@@ -208,7 +221,8 @@ class Section:
         return None if entry is None or entry.node.value is None else entry.node
 
     def name(self, key: str) -> str:
-        """Return a key as messages name it."""
+        """Return a key as messages name it, on one line."""
+        key = key if key.isprintable() and len(key) <= 100 else repr(key[:100])
         return f"{self.path}.{key}" if self.path else key
 
     def fault(self, key: str, message: str) -> None:

@@ -343,7 +343,8 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
             if trouble:
                 general.reader.faults.append(Fault("environment", 0, 0, f"the AWS region: {trouble}"))
         elif region is not None and around.bad_region(region):
-            params.fault("aws_region_name", f"{params.name('aws_region_name')}: {around.bad_region(region)}")
+            owner = own if "aws_region_name" in own else shared
+            owner.fault("aws_region_name", f"{owner.name('aws_region_name')}: {around.bad_region(region)}")
         base_url = params.text("endpoint")
         if base_url is not None and bad_url(base_url):
             params.fault("endpoint", f"{params.name('endpoint')} {bad_url(base_url)}")
