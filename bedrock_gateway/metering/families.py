@@ -160,8 +160,10 @@ def _read_usage(source: str, usage: object, tally: Tally) -> None:
             counts[INPUT] = whole - included
             counts[READ] = included
     total = usage.get("totalTokens")
-    if type(total) is int and total != sum(count or 0 for count in counts[:4]):
-        tally.flag("usage-total-mismatch")
+    if total is not None:
+        inputs, outputs, read, written, _, _ = counts
+        if total != (inputs or 0) + (outputs or 0) + (read or 0) + (written or 0):
+            tally.flag("usage-total-mismatch")
 
 
 def _read_cache_details(details: object, tally: Tally) -> None:

@@ -144,7 +144,7 @@ def resolve(sets: tuple[RateSet, ...], tier: str, latency: str) -> tuple[Resolve
     the band a default one, the dearer holds: AWS prints no product of the two, and too little would be a quiet loss.
     """
     by_key = {(s.tier, s.latency, s.above): s for s in sets}
-    own = any(s.tier == tier and s.latency == latency for s in sets)
+    own = (tier, latency) == ("default", "standard") or any(s.tier == tier and s.latency == latency for s in sets)
     resolved = []
     for above in sorted({s.above for s in sets} | {0}, reverse=True):
         rates: list[int | None] = []

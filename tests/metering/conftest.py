@@ -1,0 +1,29 @@
+"""What the metering tests share: AWS's own operation records and the price table as it is shipped."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+
+from bedrock_gateway.metering.prices import PriceTable
+from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.wire.operations import Operation
+
+
+@pytest.fixture(scope="session")
+def operations() -> dict[str, Operation]:
+    """bedrock-runtime's operations by name, as botocore's model tells them."""
+    return {operation.name: operation for operation in load_operations()}
+
+
+@pytest.fixture(scope="session")
+def prices_text() -> str:
+    """The text of the shipped prices.yaml."""
+    return (resources.files("bedrock_gateway.metering") / "prices.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def table(prices_text: str) -> PriceTable:
+    """The shipped price table."""
+    return PriceTable.from_text(prices_text)
