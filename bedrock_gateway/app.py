@@ -1,4 +1,6 @@
-"""What exists: the state, the chain and the gateway's own routes, put together. Reads nothing of the surroundings by itself."""
+"""What exists: the state, the chain and the gateway's own routes, put together. Reads nothing of the surroundings by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -94,19 +96,23 @@ async def open_gateway(
             await Ledger.open(
                 database,
                 simulated=simulator is not None,
-                durability=general.ledger_durability,
+                durability="power" if general.ledger_durability == "power" else "process",
                 now_ms=clock.now_ms,
                 version=VERSION,
                 pid=pid,
             )
         )
+        snapshot = snapshot_of(config)
+        for deployment in config.deployments:
+            # An entry of the price table is parsed when it is first used: not in the middle of a call.
+            snapshot.price_of(deployment)
         upstream = Upstream.open(user_agent=mark, idle_timeout=general.limits.idle_timeout)
         stack.push_async_callback(upstream.close)
         credentials = CredentialStore()
         stack.push_async_callback(credentials.close)
         yield Gateway(
             instance=instance,
-            snapshot=snapshot_of(config),
+            snapshot=snapshot,
             routes=RouteTable(load_operations()),
             ledger=ledger,
             upstream=upstream,
@@ -132,7 +138,8 @@ async def open_gateway(
 async def serving(
     config: Config, sockets: Sequence[socket.socket], *, database: Path, log: Callable[[str], None], **more: Any
 ) -> AsyncIterator[Gateway]:
-    """Serve on bound sockets while the context lasts; at its end calls under way get their time to finish, and every row is closed.
+    """Serve on bound sockets while the context lasts; at its end calls under way get their time to finish, and every
+    row is closed.
 
     Args:
         more: as ``open_gateway``.
@@ -160,7 +167,9 @@ async def serving(
 
 
 async def stop(gateway: Gateway, listener: Listener, seconds: float) -> None:
-    """Take no new calls; let those under way finish, answers read on for callers that left included; then end what is left."""
+    """Take no new calls; let those under way finish, answers read on for callers that left included; then end what is
+    left.
+    """
     gateway.stopping = True
     await listener.stop_accepting()
     with contextlib.suppress(TimeoutError):
@@ -195,8 +204,8 @@ async def nothing_here(request: web.Request) -> web.StreamResponse:
     """Answer for every path that is neither Bedrock's nor the gateway's own."""
     return refusal_answer(
         UnknownOperation(
-            "Nothing is served under this path. Bedrock's API is under /bedrock (endpoint_url http://HOST:PORT/bedrock); "
-            "/health/liveliness and /health/readiness tell how the gateway is."
+            "Nothing is served under this path. Bedrock's API is under /bedrock (endpoint_url "
+            "http://HOST:PORT/bedrock); /health/liveliness and /health/readiness tell how the gateway is."
         ),
         close=False,
     )
@@ -205,7 +214,8 @@ async def nothing_here(request: web.Request) -> web.StreamResponse:
 def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Return the handler of every request: calls go down the chain, everything else to the gateway's own routes.
 
-    The chain is composed once, in front of the application: its router and its per-request bookkeeping are not on the way of a call.
+    The chain is composed once, in front of the application: its router and its per-request bookkeeping are not on the
+    way of a call.
 
     Args:
         own: handler of the gateway's own routes.

@@ -77,10 +77,14 @@ class Call:
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
             ``resolve``.
+        guarded: whether the caller asked for a guardrail; None until somebody wants to know.
         attempt: the attempt under way; attempts: how many were begun.
-        left: the caller has gone; dispatched: monotonic seconds of the first send, for the overhead.
+        spend: nano-USD of what was charged so far; None once a part of it is not known.
+        left: the caller has gone; abandoned: why the call was ended before its time, or "".
+        waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
-        status, refusal: what the caller was answered.
+        status, error_type, refusal: what the caller was answered.
+        recorded: the ledger has been told of the whole call.
     """
 
     gateway: Gateway
@@ -101,6 +105,7 @@ class Call:
     ticket: Ticket | None = None
     body: bytes | bytearray = b""
     body_hash: str = ""
+    guarded: bool | None = None
     attempt: Attempt | None = None
     attempts: int = 0
     spend: int | None = 0

@@ -23,19 +23,21 @@ from bedrock_gateway.metering.prices import Price, PriceTable
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.table import RoutingTable
-from bedrock_gateway.store.ids import new_id
+from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.eventstream import Heads
 from bedrock_gateway.wire.sigv4 import Signer
-from bedrock_gateway.wire.targets import RouteTable
+from bedrock_gateway.wire.targets import RouteTable, Target
 
 __all__ = ["GATEWAY", "Clock", "Gateway", "Snapshot"]
 
 #: Deployments whose prices are kept at hand; raw ids make new ones without end.
 MAX_PRICES = 4096
+#: Request targets kept parsed, and the longest that is: at most 2 MiB together.
+KEPT_TARGETS, KEPT_TARGET = 4096, 512
 
 
 @attrs.define(eq=False)
@@ -120,9 +122,32 @@ class Gateway:
     #: Set whenever the last call under way has ended.
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
 
+    _entropy: bytes = b""
+    _spent: int = 0
+    _targets: dict[tuple[str, str], Target] = attrs.field(factory=dict)
+
     def new_id(self) -> str:
         """Return a new UUIDv7."""
-        return new_id(self.clock.now_ms(), os.urandom(10))
+        start = self._spent
+        if start >= len(self._entropy):
+            # One system call for many ids: it costs as much as all the rest of an id.
+            self._entropy = os.urandom(ID_RANDOM_BYTES * 256)
+            start = 0
+        self._spent = start + ID_RANDOM_BYTES
+        return new_id(self.clock.now_ms(), self._entropy[start : self._spent])
+
+    def target(self, method: str, raw_target: str) -> Target | None:
+        """Return what a request asks for, as ``RouteTable.parse``; targets seen before are not parsed again."""
+        key = (method, raw_target)
+        known = self._targets.get(key)
+        if known is not None:
+            return known
+        found = self.routes.parse(method, raw_target)
+        if found is not None and len(raw_target) <= KEPT_TARGET:
+            if len(self._targets) >= KEPT_TARGETS:
+                self._targets.clear()
+            self._targets[key] = found
+        return found
 
 
 #: Where the application keeps it.

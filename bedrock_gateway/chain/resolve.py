@@ -23,7 +23,7 @@ __all__ = ["resolve"]
 async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read operation and model out of the request target, and look the model up."""
     call = request[CALL]
-    target = call.gateway.routes.parse(call.method, call.raw_target)
+    target = call.gateway.target(call.method, call.raw_target)
     if target is None:
         raise UnknownOperation("This path is none of Bedrock's.")
     call.target = target

@@ -17,7 +17,9 @@ _COMMANDS = (serve, check, spend, simulate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 fine, 1 a fault at run time, 2 wrong usage, config or surroundings."""
+    """Run the command line and return its exit status: 0 fine, 1 a fault at run time, 2 wrong usage, config or
+    surroundings.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="bedrock-gateway",
