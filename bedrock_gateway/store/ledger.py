@@ -25,7 +25,6 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import aiosqlite
 import attrs
@@ -134,7 +133,7 @@ class Ledger:
         path: Path | str,
         *,
         simulated: bool,
-        durability: Literal["process", "power"],
+        durability: str,
         now_ms: Callable[[], int],
         version: str,
         pid: int,
@@ -142,11 +141,14 @@ class Ledger:
     ) -> Ledger:
         """Open the ledger at ``path``: lock it, bring its schema up to date, settle what dead runs left, begin a run.
 
-        ``now_ms`` is the wall clock in UTC ms. ``durability`` says what a record outlives: the process, or a power cut.
+        ``now_ms`` is the wall clock in UTC ms. ``durability`` says what a record outlives: the
+        ``process``, or a ``power`` cut.
 
         Raises:
             StartError: another process runs on it, or it cannot be used.
         """
+        if durability not in ("process", "power"):
+            raise ValueError(f"durability {durability!r} is neither process nor power")
         limits = limits or LedgerLimits()
         run_id = new_id(now_ms(), os.urandom(ID_RANDOM_BYTES))
         async with contextlib.AsyncExitStack() as stack:

@@ -1,0 +1,118 @@
+"""Records to tell a ledger, and an oracle that sums its rows without the code under test."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from bedrock_gateway.metering.usage import Usage
+from bedrock_gateway.store.ids import new_id
+from bedrock_gateway.store.ledger import Ledger
+from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
+
+NOW = 1_795_000_000_000
+_numbers = itertools.count(1)
+
+SUMS = """
+SELECT quarter, caller, model_group, model, deployment, operation, state, sum(calls), sum(attempts), sum(input), sum(output),
+    sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(images), sum(spend), sum(spend_all), sum(at_most)
+FROM (
+    SELECT started_at / 900000 AS quarter, caller, model_group, model, deployment, operation, state, 1 AS calls, 0 AS attempts,
+        0 AS input, 0 AS output, 0 AS cache_read, 0 AS cache_write_5m, 0 AS cache_write_1h, 0 AS images, 0 AS spend,
+        0 AS spend_all, 0 AS at_most
+    FROM calls
+    UNION ALL
+    SELECT calls.started_at / 900000, caller, model_group, attempts.model, attempts.deployment, operation, attempts.state, 0, 1,
+        input, output, cache_read, cache_write_5m, cache_write_1h, images,
+        CASE WHEN charged THEN coalesce(attempts.spend, 0) ELSE 0 END, coalesce(attempts.spend, 0),
+        CASE WHEN charged AND attempts.spend IS NULL THEN coalesce(spend_at_most, 0) ELSE 0 END
+    FROM attempts JOIN calls ON calls.id = attempts.call
+)
+GROUP BY quarter, caller, model_group, model, deployment, operation, state
+"""
+
+
+def identifier(at_ms: int = NOW) -> str:
+    """Return an id no other call of this returned."""
+    return new_id(at_ms, (next(_numbers) << 8).to_bytes(10, "big"))
+
+
+def opening(call: str | None = None, **changes: Any) -> Opening:
+    """Return an opening of a new attempt."""
+    values: dict[str, Any] = {
+        "attempt": identifier(),
+        "call": call or identifier(),
+        "number": 1,
+        "part": 0,
+        "caller": "local",
+        "dialect": "bedrock",
+        "operation": "Converse",
+        "model_group": "claude",
+        "deployment": "abcdef012345",
+        "model": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "region": "us-west-2",
+        "started_at": NOW,
+        "spend_at_most": 1_000,
+    }
+    return Opening(**{**values, **changes})
+
+
+def closing(of: Opening, **changes: Any) -> Closing:
+    """Return a metered closing."""
+    values: dict[str, Any] = {
+        "attempt": of.attempt,
+        "state": State.METERED,
+        "charged": True,
+        "spend": 700,
+        "usage": Usage(input_tokens=10, output_tokens=20),
+        "ended_at": of.started_at + 500,
+        "status": 200,
+        "aws_request_id": "request",
+    }
+    return Closing(**{**values, **changes})
+
+
+def record(of: Opening, **changes: Any) -> CallRecord:
+    """Return the record of a call with one attempt."""
+    values: dict[str, Any] = {
+        "call": of.call,
+        "caller": of.caller,
+        "dialect": of.dialect,
+        "operation": of.operation,
+        "model_group": of.model_group,
+        "started_at": of.started_at,
+        "ended_at": of.started_at + 600,
+        "status": 200,
+        "error_type": None,
+        "attempts": 1,
+    }
+    return CallRecord(**{**values, **changes})
+
+
+async def open_ledger(path: Path, limits: LedgerLimits | None = None, durability: str = "process") -> Ledger:
+    """Open a ledger with a clock that stands still."""
+    return await Ledger.open(
+        path, simulated=False, durability=durability, now_ms=lambda: NOW, version="1", pid=4711, limits=limits
+    )
+
+
+def query(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    connection = sqlite3.connect(path, timeout=10)
+    try:
+        return connection.execute(sql, values).fetchall()
+    finally:
+        connection.close()
+
+
+def assert_sums(path: Path) -> None:
+    """Hold the rollups against the sums of the rows, and calls' spend against their attempts'."""
+    kept = query(path, "SELECT * FROM rollups ORDER BY 1, 2, 3, 4, 5, 6, 7")
+    assert sorted(query(path, SUMS)) == sorted(kept)
+    assert [(0,)] == query(path, "SELECT count(*) FROM attempts WHERE call NOT IN (SELECT id FROM calls)")
+    charged = query(path, "SELECT coalesce(sum(spend), 0) FROM attempts WHERE charged")
+    assert charged == query(path, "SELECT coalesce(sum(spend), 0) FROM calls")
+    assert [("ok",)] == query(path, "PRAGMA integrity_check")
