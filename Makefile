@@ -75,7 +75,7 @@ endef
 
 .venv/.stamp-run: .venv/.stamp $(PACKAGING)
 	@echo 'Installing into .venv ...'
-	@$(BIN)/python $(INSTALL) --use-pep517 --editable '.[speed]'
+	@$(BIN)/python $(INSTALL) --use-pep517 --editable '.[speed]' boto3
 	@touch $@
 
 .venv/.stamp-test: .venv/.stamp $(PACKAGING)
