@@ -6,22 +6,51 @@ whoever asked. It holds a hash of the body, never the body, and no secret.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import attrs
 
 from bedrock_gateway.simulator.protocol import compact
 
-__all__ = ["Received", "ReceivedLog"]
+__all__ = ["Received", "ReceivedLog", "Sent"]
 
 MAX_RECORDS = 10_000
 MAX_BODY_BYTES = 64 * 1024 * 1024
 # Headers that say something about the call and nothing secret.
 _TOLD = ("user-agent", "content-type", "amz-sdk-invocation-id", "amz-sdk-request", "x-amz-date")
+
+
+class Sent:
+    """What has been sent of the body of an answer so far: how many bytes, and their hash.
+
+    Attributes:
+        size: bytes, without any transfer encoding.
+    """
+
+    __slots__ = ("_hash", "size")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes so far, in hex."""
+        return self._hash.hexdigest()
+
+    def add(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Count bytes in."""
+        self._hash.update(data)
+        self.size += len(data)
+
+    def clear(self) -> None:
+        """Begin again: what was sent was not of the body."""
+        self._hash = hashlib.sha256()
+        self.size = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +68,7 @@ class Received:
         region: of the credential scope.
         refused: error type, where the request was refused before any fault or model.
         fault: kind of the fault that befell it.
+        sent: the body of the answer, which grows until the answer ends.
     """
 
     sequence: int
@@ -55,6 +85,7 @@ class Received:
     region: str | None
     refused: str | None
     fault: str | None
+    sent: Sent = attrs.field(factory=Sent, repr=False, eq=False)
 
     def header(self, name: str) -> str | None:
         """Give the first value of a header, by lower-case name."""
@@ -64,7 +95,7 @@ class Received:
         """Give the line of the file, new line included."""
         told = {name: value for name in _TOLD if (value := self.header(name)) is not None}
         told |= {key.lower(): value for key, value in self.headers if key.lower().startswith("x-amzn-bedrock-")}
-        facts = attrs.asdict(self, filter=lambda attribute, _: attribute.name not in ("headers", "body"))
+        facts = attrs.asdict(self, filter=lambda attribute, _: attribute.name not in ("headers", "body", "sent"))
         return compact({**facts, "body_bytes": len(self.body), "headers": told}) + b"\n"
 
 

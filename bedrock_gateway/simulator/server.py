@@ -15,12 +15,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import attrs
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
@@ -32,7 +33,7 @@ from bedrock_gateway.simulator.faults import Directives, Fault, FaultKind, Fault
 from bedrock_gateway.simulator.inference import Inference, Prepared, parse_json
 from bedrock_gateway.simulator.pace import INSTANT, Pace
 from bedrock_gateway.simulator.protocol import JSON, SimulatedError, Streamed, Whole, compact
-from bedrock_gateway.simulator.received import MAX_RECORDS, Received, ReceivedLog
+from bedrock_gateway.simulator.received import MAX_RECORDS, Received, ReceivedLog, Sent
 from bedrock_gateway.simulator.routes import Route, find_route
 from bedrock_gateway.simulator.sending import Sender, close, error_headers, status_fault
 from bedrock_gateway.simulator.signatures import Identity, Incoming, Judge, sha256_hex
@@ -48,6 +49,8 @@ MAX_BODY = 64 * 1024 * 1024
 MAX_FIELD = 64 * 1024
 HASHED_ON_LOOP = 1024 * 1024
 SHUTDOWN_SECONDS = 0.25
+# Where a request keeps count of its answer.
+_SENT: Final = web.RequestKey("sent", Sent)
 _NOTHING = Directives(faults=(), tokens=None, reasoning=False, text="")
 
 
@@ -148,6 +151,7 @@ class Simulator:
         if request.headers.get("expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
+            request[_SENT].clear()
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -216,6 +220,7 @@ class Simulator:
                 region=None if identity is None else identity.region,
                 refused=error.error_type if error is not None and fault is None else None,
                 fault=None if fault is None else fault.kind.value,
+                sent=request[_SENT],
             )
         )
         if fault is not None:
@@ -326,9 +331,17 @@ def _make_request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """Make requests whose bodies may be larger than aiohttp's 1 MiB."""
+    """Make requests whose bodies may be larger than aiohttp's 1 MiB, and whose answers are counted as they leave."""
     loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+    sent = Sent()
+
+    async def count(data: bytes | bytearray | memoryview[Any]) -> None:
+        sent.add(data)
+
+    counting = StreamWriter(protocol, loop, on_chunk_sent=count)
+    request = web.BaseRequest(message, payload, protocol, counting, task, loop, client_max_size=MAX_BODY)
+    request[_SENT] = sent
+    return request
 
 
 def _plain(whole: Whole) -> Prepared:
