@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.booking import call_record
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.dialects import bedrock
-from bedrock_gateway.downstream.answers import WholeAnswer
+from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
 from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal
 
 __all__ = ["dialect", "line_of", "refuse"]
@@ -33,6 +33,10 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = await handler(request)
     except Refusal as refusal:
         answer = refuse(call, refusal)
+    except CallerLeft:
+        call.left = True
+        call.error_type = "CallerLeft"
+        answer = WholeAnswer(499, (), close=True)  # nobody is there to see it
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if not call.abandoned or task is None:
