@@ -24,7 +24,8 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
             rounds=[rate / most for rate in direct],
             least=2,
         ),
-        Figure.median("bare proxy, 32 connections", bare_rate, unit=" calls/s", digits=0),
+        Figure.median("bare proxy: 32 connections", bare_rate, unit=" calls/s", digits=0),
+        Figure.median("bare proxy: 32 connections, CPU a call", cpu("calls", BARE, "calls"), unit=" µs", digits=0),
     ]
     gateways = [name for name in (UVLOOP, ASYNCIO) if name in bench.servers]
     for name in gateways:
@@ -38,6 +39,7 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
         made += [
             Figure.median(f"{of}: 32 connections", rate, unit=" calls/s", digits=0),
             Figure.ratio(f"{of}: 32 connections, calls/s ÷ bare proxy", rate, bare_rate, least=0.8 if barred else None),
+            Figure.median(f"{of}: 32 connections, CPU a call", cpu("calls", name, "calls"), unit=" µs", digits=0),
             Figure.median(f"{of}: 32 connections, 99th percentile", rounds("calls", name, "latency_p99"), unit=" ms"),
             Figure.added(
                 f"{of}: 1 connection, added median", *lone, unit=" ms", digits=3, most=0.4 if barred else None
@@ -80,6 +82,12 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
     made += [
         Figure.worst(
             "bare proxy: 20 MB body, longest stall", bench.results["uploads"][BARE][0]["longest"], unit=" ms", digits=1
+        ),
+        Figure.worst(
+            "no proxy: 20 MB body, longest stall (the instrument's own)",
+            bench.results["instrument"]["upstream"][0]["longest"],
+            unit=" ms",
+            digits=1,
         ),
         Figure(
             name="bare proxy: 1,000 open streams, RSS",

@@ -206,6 +206,9 @@ class Bench:
                 self.load(self.upstream, "calls", connections=32, seconds=plan.call_seconds / 2) for _ in range(2)
             ]
         }
+        self.results["instrument"] = {
+            "upstream": [self.load(self.upstream, "probe", uploads=plan.uploads, upload_bytes=UPLOAD_BYTES)]
+        }
         self.in_turn(
             "calls", plan.rounds, lambda server: self.load(server, "calls", connections=32, seconds=plan.call_seconds)
         )
