@@ -6,10 +6,10 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
+from bedrock_gateway.errors import StartError
 from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
 
 __all__ = ["add_parser", "run"]
@@ -53,20 +53,15 @@ def _amount(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGINT or SIGTERM; 0 then, 2 if it cannot start."""
-    try:
+    """Run until SIGINT or SIGTERM, then return 0.
+
+    Raises:
+        StartError: the address cannot be bound, or the log cannot be written.
+    """
+    # Ctrl-C before the handler of it is there.
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(args))
-    except _CannotStart as reason:
-        print(f"bedrock-gateway: {reason}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        # A second Ctrl-C, or one before the handler was there.
-        return 0
     return 0
-
-
-class _CannotStart(Exception):
-    """Why the simulator cannot start, in one line."""
 
 
 async def _serve(args: argparse.Namespace) -> None:
@@ -74,7 +69,7 @@ async def _serve(args: argparse.Namespace) -> None:
     try:
         simulator = Simulator(pace=pace, seed=args.seed, log_path=args.log, control=True, keep=KEPT_REQUESTS)
     except OSError as error:
-        raise _CannotStart(f"cannot write the log {args.log}: {error.strerror}") from None
+        raise StartError(f"cannot write the log {args.log}: {error.strerror}") from None
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -84,7 +79,7 @@ async def _serve(args: argparse.Namespace) -> None:
             base_url = await stack.enter_async_context(simulator.serve(args.host, args.port))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise _CannotStart(
+            raise StartError(
                 f"cannot listen on {args.host}:{args.port}: {reason}; choose another with --port"
             ) from None
         print(_greeting(base_url), flush=True)

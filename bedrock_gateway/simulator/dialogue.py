@@ -161,11 +161,11 @@ def blocked() -> Reply:
 
 def answer(question: Question, directives: Directives, seed: int) -> Reply:
     """Answer a question; ``directives`` are those of its text."""
-    digest = hashlib.sha256(
-        b"\0".join([str(seed).encode(), encode(question.text), *(encode(result) for result in question.tool_results)])
-    )
-    rng = random.Random(digest.digest())
     topic = " ".join(directives.text.split())
+    # Directives are left out: a fault changes what happens to an answer, never what it says.
+    spoken = [str(seed), topic, *question.tool_results]
+    digest = hashlib.sha256(b"\0".join([encode(text) for text in spoken]))
+    rng = random.Random(digest.digest())
     blocks: list[Block] = []
     if question.reasoning or directives.reasoning:
         signature = "sim" + digest.hexdigest()

@@ -176,10 +176,9 @@ def run_checks(body: dict[str, Any]) -> Whole:
     for name, known in CATEGORIES.items():
         if name not in checks:
             continue
-        asked = [
-            mapping(item, "category").get("category")
-            for item in mapping(checks[name], name).get("categories") or [{"category": None}]
-        ]
+        categories = mapping(checks[name], name).get("categories")
+        require(isinstance(categories, list) and bool(categories), f"checks.{name}.categories: is required.")
+        asked = [mapping(item, "category").get("category") for item in categories or ()]
         require(all(category in known for category in asked), f"checks.{name}.categories: unknown category.")
         score = 0.9 if verdict.intervened else 0.0
         results[name] = {"results": [{"category": category, "severityScore": score} for category in asked]}
@@ -187,7 +186,7 @@ def run_checks(body: dict[str, Any]) -> Whole:
     if "sensitiveInformation" in checks:
         entities = mapping(checks["sensitiveInformation"], "sensitiveInformation").get("entities")
         require(isinstance(entities, list) and bool(entities), "checks.sensitiveInformation.entities: is required.")
-        wanted = {mapping(entity, "entity").get("type") for entity in entities or ()}
+        wanted = [mapping(entity, "entity").get("type") for entity in entities or ()]
         found = [
             {
                 "type": "EMAIL",

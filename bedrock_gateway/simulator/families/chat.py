@@ -27,7 +27,9 @@ def parse(body: dict[str, Any]) -> Question:
     require(isinstance(messages, list) and bool(messages), "messages: at least one message is required")
     parts: list[Part | CachePoint] = []
     tools: list[Tool] = []
-    for item in body.get("tools") or ():
+    given = body.get("tools")
+    require(given is None or isinstance(given, list), "tools: expected a list")
+    for item in given or ():
         tool = mapping(item, "tools")
         parts.append(json_part(tool))
         function = mapping(tool.get("function"), "tools.function")

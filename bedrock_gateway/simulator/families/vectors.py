@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from bedrock_gateway.simulator.conversation import mapping
+from bedrock_gateway.simulator.conversation import mapping, strings
 from bedrock_gateway.simulator.counting import encode, media_part, tokens_of
 from bedrock_gateway.simulator.families.shapes import PlainFamily, malformed, required
 from bedrock_gateway.simulator.models import Model
@@ -58,7 +58,7 @@ def titan_embed(model: Model, body: dict[str, Any], seed: int) -> tuple[dict[str
         return {"embedding": vector(text, 1_536, seed), "inputTextTokenCount": tokens}, tokens
     size = _choice(body.get("dimensions"), 1_024, (256, 512, 1_024), "dimensions")
     kinds = body.get("embeddingTypes") or ["float"]
-    require(isinstance(kinds, list) and set(kinds) <= {"float", "binary"}, "embeddingTypes: must be float or binary.")
+    require(set(strings(kinds, "embeddingTypes")) <= {"float", "binary"}, "embeddingTypes: must be float or binary.")
     floats = vector(text, size, seed)
     by_type: dict[str, Any] = {}
     if "float" in kinds:
@@ -77,15 +77,10 @@ def cohere_embed(model: Model, body: dict[str, Any], seed: int) -> tuple[dict[st
         raise malformed("#: required key [input_type] not found")
     contents: list[str] = []
     tokens = 0
-    texts = body.get("texts")
-    images = body.get("images")
-    require(isinstance(texts, list) or isinstance(images, list), "texts or images is required.")
-    for text in texts or ():
-        require(isinstance(text, str), "texts: must be strings.")
-        contents.append(text)
+    texts, images = strings(body.get("texts"), "texts"), strings(body.get("images"), "images")
+    contents.extend(texts)
     tokens += text_tokens(*contents)
-    for image in images or ():
-        require(isinstance(image, str), "images: must be strings.")
+    for image in images:
         contents.append(image)
         tokens += media_part(image).other_tokens
     require(0 < len(contents) <= MAX_TEXTS, f"texts: between 1 and {MAX_TEXTS} are allowed.")
@@ -93,7 +88,7 @@ def cohere_embed(model: Model, body: dict[str, Any], seed: int) -> tuple[dict[st
     size = _choice(body.get("output_dimension"), size, (256, 512, 1_024, 1_536), "output_dimension")
     floats = [vector(content, size, seed) for content in contents]
     identity = hashlib.sha256(encode("\0".join(contents))).hexdigest()[:32]
-    answer: dict[str, Any] = {"id": identity, "texts": texts or []}
+    answer: dict[str, Any] = {"id": identity, "texts": list(texts)}
     kinds = body.get("embedding_types")
     if not kinds:
         return {**answer, "embeddings": floats, "response_type": "embeddings_floats"}, tokens
@@ -104,7 +99,7 @@ def cohere_embed(model: Model, body: dict[str, Any], seed: int) -> tuple[dict[st
         "binary": lambda values: _bits(values, 128),
         "ubinary": lambda values: _bits(values, 0),
     }
-    require(isinstance(kinds, list) and all(kind in known for kind in kinds), "embedding_types: unknown type.")
+    require(set(strings(kinds, "embedding_types")) <= set(known), "embedding_types: unknown type.")
     by_type = {kind: [known[kind](values) for values in floats] for kind in kinds}
     return {**answer, "embeddings": by_type, "response_type": "embeddings_by_type"}, tokens
 

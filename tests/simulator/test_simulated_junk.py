@@ -1,0 +1,255 @@
+"""Whatever a request's JSON holds, the simulator answers it or refuses it in AWS's shape; it never fails."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulator_requests import CLAUDE, NOVA, user
+
+from bedrock_gateway.simulator import INSTANT, Pace
+from bedrock_gateway.simulator.async_invokes import AsyncInvokes
+from bedrock_gateway.simulator.guardrails import apply_guardrail, run_checks
+from bedrock_gateway.simulator.inference import Inference, parse_json
+from bedrock_gateway.simulator.protocol import SimulatedError, Streamed, Whole, compact
+from bedrock_gateway.simulator.sending import encode
+
+CONVERSE = {
+    "system": [{"text": "be"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"text": "use the tool on x [[simulate: throttle]]"},
+                {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+                {"document": {"format": "pdf", "name": "n", "source": {"bytes": "AAAA"}}},
+                {"toolResult": {"toolUseId": "t", "content": [{"text": "r"}, {"json": {"a": 1}}]}},
+                {"guardContent": {"text": {"text": "g"}}},
+            ],
+        }
+    ],
+    "toolConfig": {
+        "tools": [
+            {
+                "toolSpec": {
+                    "name": "f",
+                    "inputSchema": {
+                        "json": {
+                            "type": "object",
+                            "properties": {
+                                "a": {"type": "array", "items": {"type": "number", "minimum": 2}},
+                                "b": {"type": "object", "properties": {"c": {"enum": ["d"]}}},
+                            },
+                        }
+                    },
+                }
+            },
+            {"cachePoint": {"type": "default"}},
+        ],
+        "toolChoice": {"any": {}},
+    },
+    "inferenceConfig": {"maxTokens": 50, "temperature": 0.5, "topP": 0.5, "stopSequences": ["END"]},
+    "additionalModelRequestFields": {"thinking": {"type": "enabled"}},
+    "additionalModelResponseFieldPaths": ["/stop_sequence"],
+    "guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1", "trace": "enabled"},
+    "serviceTier": {"type": "flex"},
+    "performanceConfig": {"latency": "standard"},
+}
+ANTHROPIC = {
+    "anthropic_version": "x",
+    "max_tokens": 50,
+    "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "5m"}}],
+    "messages": [
+        {"role": "user", "content": "plain"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "use f"},
+                {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+                {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "r"}]},
+            ],
+        },
+    ],
+    "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}],
+    "tool_choice": {"type": "tool", "name": "f"},
+    "stop_sequences": ["END"],
+    "thinking": {"type": "enabled"},
+}
+CHAT = {
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "use f"}, {"type": "image_url", "image_url": {"url": "x"}}],
+        }
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "stop": ["END"],
+    "max_completion_tokens": 50,
+}
+INVOKE: list[tuple[str, dict[str, Any]]] = [
+    (CLAUDE, ANTHROPIC),
+    (NOVA, {name: CONVERSE[name] for name in ("system", "messages", "toolConfig", "inferenceConfig")}),
+    ("openai.gpt-oss-20b-1:0", CHAT),
+    ("meta.llama3-8b-instruct-v1:0", {"prompt": "p", "max_gen_len": 5}),
+    (
+        "amazon.titan-text-lite-v1",
+        {"inputText": "p", "textGenerationConfig": {"maxTokenCount": 5, "stopSequences": ["E"]}},
+    ),
+    ("cohere.command-r-v1:0", {"message": "p", "chat_history": [{"role": "USER", "message": "m"}], "max_tokens": 5}),
+    ("cohere.command-text-v14", {"prompt": "p", "max_tokens": 5, "stop_sequences": ["E"]}),
+    ("cohere.embed-english-v3", {"texts": ["p"], "input_type": "x", "embedding_types": ["binary"], "images": ["x"]}),
+    ("amazon.titan-embed-text-v2:0", {"inputText": "p", "dimensions": 256, "embeddingTypes": ["float"]}),
+    (
+        "amazon.titan-embed-image-v1",
+        {"inputText": "p", "inputImage": "x", "embeddingConfig": {"outputEmbeddingLength": 256}},
+    ),
+    (
+        "amazon.nova-2-multimodal-embeddings-v1:0",
+        {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"text": {"value": "p"}, "embeddingDimension": 256}},
+    ),
+    ("cohere.rerank-v3-5:0", {"query": "q", "documents": ["d", {"text": "e"}], "top_n": 1}),
+    (
+        "amazon.nova-canvas-v1:0",
+        {
+            "taskType": "TEXT_IMAGE",
+            "textToImageParams": {"text": "p"},
+            "imageGenerationConfig": {"numberOfImages": 1, "width": 8, "height": 8, "seed": 1},
+        },
+    ),
+    ("stability.sd3-5-large-v1:0", {"prompt": "p", "aspect_ratio": "1:1", "seed": 2}),
+    ("stability.stable-diffusion-xl-v1", {"text_prompts": [{"text": "p"}], "width": 8, "height": 8}),
+    ("arn:aws:bedrock:us-east-1:1:provisioned-model/x", {"messages": [{"role": "user", "content": [{"text": "p"}]}]}),
+]
+CHECKS = {
+    "messages": [{"role": "user", "content": [{"text": "a@b.cd"}]}],
+    "checks": {
+        "contentFilter": {"categories": [{"category": "HATE"}]},
+        "promptAttack": {"categories": [{"category": "JAILBREAK"}]},
+        "sensitiveInformation": {"entities": [{"type": "EMAIL"}]},
+    },
+}
+GUARDRAIL = {"source": "INPUT", "content": [{"text": {"text": "a forbidden word"}}, {"image": {"format": "png"}}]}
+ASYNC = {
+    "modelId": "amazon.nova-reel-v1:0",
+    "modelInput": {"a": 1},
+    "clientRequestToken": "t",
+    "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/x"}},
+}
+# JSON as a client may write it, lone surrogates and huge numbers included.
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.sampled_from(["", " ", "x", "\ud800", "é" * 50, "[[simulate: cut after=1]]", "user", "tool", "1h", "s3://b/c"])
+)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "type", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """List the path of every value inside a JSON value."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn, body: dict[str, Any]) -> bytes:
+    """Replace or drop one or two values of a good body."""
+    changed = copy.deepcopy(body)
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from([*places(changed), ("extra",)]))
+        holder: Any = changed
+        for key in path[:-1]:
+            holder = holder[key]
+        if path != ("extra",) and draw(st.integers(0, 3)) == 0:
+            del holder[path[-1]]
+        else:
+            holder[path[-1]] = draw(JUNK)
+    return json.dumps(changed).encode()
+
+
+def exhaust(answer: Whole | Streamed) -> None:
+    """Read an answer to its end: what a client would parse is parsed."""
+    if isinstance(answer, Streamed):
+        assert 0 < len(b"".join([encode(event) for event in answer.events]))
+    else:
+        assert isinstance(json.loads(answer.body), dict)
+
+
+def inference() -> Inference:
+    """Give models of their own."""
+    return Inference(seed=1, pace=INSTANT, clock=lambda: 1_000.0)
+
+
+JUNK_SETTINGS = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+
+
+@JUNK_SETTINGS
+@given(body=mutated(CONVERSE), streamed=st.booleans())
+def test_converse_survives_junk(body: bytes, streamed: bool) -> None:
+    """Converse answers or refuses."""
+    try:
+        exhaust(inference().converse(CLAUDE, body, "a", streamed=streamed).finish())
+    except SimulatedError as refused:
+        assert 400 == refused.status
+        assert json.loads(refused.body())["message"]
+
+
+@JUNK_SETTINGS
+@given(data=st.data(), case=st.sampled_from(INVOKE), streamed=st.booleans())
+def test_invoke_survives_junk(data: st.DataObject, case: tuple[str, dict[str, Any]], streamed: bool) -> None:
+    """InvokeModel answers or refuses, in every family."""
+    model, good = case
+    body = data.draw(mutated(good))
+    headers = {
+        "x-amzn-bedrock-guardrailidentifier": "abc",
+        "x-amzn-bedrock-guardrailversion": "1",
+        "x-amzn-bedrock-trace": "ENABLED",
+    }
+    try:
+        exhaust(inference().invoke(model, body, headers, "a", streamed=streamed).finish())
+    except SimulatedError as refused:
+        assert 400 == refused.status
+        assert json.loads(refused.body())["message"]
+
+
+@JUNK_SETTINGS
+@given(data=st.data(), which=st.sampled_from(["checks", "apply", "async", "count"]))
+def test_other_operations_survive_junk(data: st.DataObject, which: str) -> None:
+    """Guardrails, asynchronous invocations and CountTokens answer or refuse."""
+    jobs = AsyncInvokes(pace=Pace(), clock=lambda: 1_000.0)
+    try:
+        if which == "checks":
+            exhaust(run_checks(parse_json(data.draw(mutated(CHECKS)))))
+        elif which == "apply":
+            exhaust(apply_guardrail("abc", "1", parse_json(data.draw(mutated(GUARDRAIL)))))
+        elif which == "async":
+            exhaust(jobs.start("a", "us-east-1", parse_json(data.draw(mutated(ASYNC)))))
+        else:
+            body = data.draw(mutated({"input": {"converse": {"messages": user("x")}}}))
+            exhaust(inference().count_tokens(CLAUDE, body).finish())
+    except SimulatedError as refused:
+        assert 400 == refused.status
+
+
+def test_the_good_bodies_are_good() -> None:
+    """The bodies that junk is put into are answered as they stand."""
+    exhaust(inference().converse(CLAUDE, compact(CONVERSE), "a", streamed=False).finish())
+    for model, body in INVOKE:
+        exhaust(inference().invoke(model, compact(body), {}, "a", streamed=False).finish())
+    exhaust(run_checks(CHECKS))
+    exhaust(apply_guardrail("abc", "1", GUARDRAIL))
+    exhaust(AsyncInvokes(pace=Pace(), clock=lambda: 1_000.0).start("a", "us-east-1", ASYNC))
