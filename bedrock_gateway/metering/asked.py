@@ -4,8 +4,9 @@ handed in.
 Read only where a model is priced by such units, after the answer; a chat's body is never parsed for it.
 
 Source: AWS user guide, request bodies of Nova Canvas and Titan Image Generator (``imageGenerationConfig``: quality
-``standard`` and 1024 × 1024 where not given), SDXL (``steps``), Cohere and Amazon Rerank (``documents``; a query
-ranks up to 100 document chunks), Titan Multimodal Embeddings (``inputImage``), TwelveLabs Marengo (``inputType``).
+``standard`` and 1024 × 1024 where not given), SDXL (``steps``), Cohere and Amazon Rerank (``documents``; a query ranks
+up to 100 document chunks), Titan Multimodal Embeddings (``inputImage``), Nova embeddings (``singleEmbeddingParams``),
+TwelveLabs Marengo (``inputType``) and Pegasus (``mediaSource``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ CHUNKS_PER_QUERY = 100
 MAX_IMAGES = 10
 #: Sizes with prices of their own: the longer side in pixels.
 _SIZES = (512, 1024, 2048)
+#: What Marengo and Nova call a recording.
+_RECORDINGS = frozenset(["video", "audio"])
 #: SDXL's prices change above this many steps.
 _FEW_STEPS = 50
 
@@ -36,12 +39,14 @@ class Asked:
         image_class: SIZE-QUALITY as in ``prices.yaml``.
         queries: queries of a reranking or embedding model.
         input_images: pictures handed in.
+        recording: a video or a sound is handed in, whose seconds neither request nor answer tells.
     """
 
     images: int = 1
     image_class: str = "default"
     queries: int = 1
     input_images: int = 0
+    recording: bool = False
 
 
 def read_request(body: bytes | bytearray) -> Asked:
@@ -59,14 +64,17 @@ def read_request(body: bytes | bytearray) -> Asked:
         config = request
     documents = request.get("documents")
     chunks = len(documents) if type(documents) is list else 1
-    # Marengo says what it embeds: "text", "image", "text_image", or a recording, which no length of a body bounds.
+    # Marengo says what it embeds ("text", "image", "text_image", "video", "audio"), Nova names a member after it.
     kind = request.get("inputType", "text")
     kind = kind if type(kind) is str else "text"
+    embedded = request.get("singleEmbeddingParams")
+    embedded = embedded if type(embedded) is dict else {}
     return Asked(
         images=_count(config.get("numberOfImages", request.get("samples")), 1, MAX_IMAGES),
         image_class=_image_class(config, request),
         queries=-(-max(chunks, 1) // CHUNKS_PER_QUERY) if "text" in kind else 0,
-        input_images=int(bool(request.get("inputImage")) or "image" in kind),
+        input_images=int(bool(request.get("inputImage")) or "image" in kind or "image" in embedded),
+        recording=kind in _RECORDINGS or not _RECORDINGS.isdisjoint(embedded) or "mediaSource" in request,
     )
 
 

@@ -56,6 +56,8 @@ _RATES_KEY = re.compile(
 )
 #: Token meters beside the five kinds; USD per million tokens too.
 _TOKEN_METERS = ("input_audio_tokens", "output_audio_tokens", "input_image_tokens")
+#: Meters no answer tells.
+_METERS_OF_REQUESTS = ("queries", "input_images", "input_video_seconds", "input_audio_seconds")
 
 _LITELLM_TOKENS = {
     "input_cost_per_token": "input",
@@ -244,8 +246,8 @@ class Price:
 
     @property
     def by_request(self) -> bool:
-        """Whether the model is priced by units that only a request tells: queries, pictures handed in."""
-        return bool(self._meter_rates.get("queries") or self._meter_rates.get("input_images"))
+        """Whether the model is priced by units that only a request tells: queries, pictures or recordings handed in."""
+        return any(map(self._meter_rates.get, _METERS_OF_REQUESTS))
 
     @property
     def dearest(self) -> tuple[int | None, int | None]:

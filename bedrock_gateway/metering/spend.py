@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from bedrock_gateway.metering.asked import CHUNKS_PER_QUERY, MAX_IMAGES, read_request
+from bedrock_gateway.metering.asked import CHUNKS_PER_QUERY, MAX_IMAGES, Asked, read_request
 from bedrock_gateway.metering.prices import GUARDRAILS, Price
 from bedrock_gateway.metering.states import Outcome, State
 from bedrock_gateway.metering.tally import Reading
@@ -168,27 +168,32 @@ def settle(
         return _settled(State.FLAT, 0, usage, *notes, "tier:reserved")
     ended = outcome is Outcome.COMPLETE and _ended_properly(operation, reading)
     estimated = usage is None or not (ended or _told_the_end(reading))
+    untold = False
     if operation.kind in _OF_MODELS:
         if estimated and not ended:
             usage = _estimate(usage, reading, price, body_bytes, request_body)
             if outcome is Outcome.COMPLETE:
                 notes.append("no-proper-end")
         if price is not None and price.by_request:
-            told, usage = usage, _with_units(usage, price, request_body)
+            asked = read_request(request_body)
+            told, usage = usage, _with_units(usage, price, asked)
             if told != usage:
                 estimated = True
                 notes.append("units-from-request")
+            if asked.recording:
+                untold = True
+                notes.append("recording-untold")
     if usage is None:
         return _settled(State.UNMETERED, None, None, *notes)
     if price is None:
         return _settled(State.UNPRICED, None, usage, *notes, *(["estimated-usage"] if estimated else []))
-    asked = read_request(request_body) if usage.images and price.images else None
+    by_class = usage.images and price.images
     amount = _sum(
         usage,
         price,
         (reading.service_tier if reading else None) or "default",
         (reading.latency_mode if reading else None) or "standard",
-        asked.image_class if asked else "default",
+        read_request(request_body).image_class if by_class else "default",
     )
     notes += amount.notes
     notes += [f"no-rate:{name}" for name in amount.missing]
@@ -202,8 +207,9 @@ def settle(
         state = State.METERED
     if _guardrail_untold(reading, usage, guarded):
         notes.append("guardrail-unpriced")
-        if state is State.METERED:
-            state = State.INCOMPLETE
+        untold = True
+    if untold and state is State.METERED:
+        state = State.INCOMPLETE
     return _settled(state, amount.rounded(), usage, *notes)
 
 
@@ -254,10 +260,9 @@ def _estimate(
     )
 
 
-def _with_units(usage: Usage | None, price: Price, request_body: bytes | bytearray) -> Usage | None:
+def _with_units(usage: Usage | None, price: Price, asked: Asked) -> Usage | None:
     """Add the units of a model that is priced by them and that AWS tells in no answer."""
     meters = dict(usage.meters) if usage is not None else {}
-    asked = read_request(request_body)
     if asked.queries and price.meter_rate("queries"):
         meters.setdefault("queries", asked.queries)
     if asked.input_images and price.meter_rate("input_images"):

@@ -253,6 +253,36 @@ def test_guardrails_on_invoke() -> None:
     assert tally.meters == {"guardrail.topicPolicyUnits": 1}
 
 
+def test_a_trace_of_any_depth_and_shape() -> None:
+    """Units are found where AWS puts them; a trace deeper than AWS's, or with other things in it, tells none."""
+    deep: Any = {"invocationMetrics": {"usage": {"topicPolicyUnits": 1}}}
+    for _ in range(12):
+        deep = {"x": [deep]}
+    usage = {"topicPolicyUnits": 2, "contentPolicyUnits": None, "name": "x"}
+    trace = {"deep": deep, "outputs": [[{"invocationMetrics": {"usage": usage}}], 5], "a": {"invocationMetrics": {}}}
+    tally = Tally()
+    read_document({"trace": {"guardrail": trace}}, tally)
+    expected = {"guardrail.topicPolicyUnits": 2}
+    assert expected == tally.meters
+    assert tally.fault is None
+
+
+def test_raw_usage_nobody_can_write_is_dropped() -> None:
+    """A usage object of more levels, or more digits, than Python writes is flagged and not kept."""
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    tally = Tally()
+    tally.sources["usage"] = {"x": 10**5000, "y": deep}
+    tally.put(0, 5, "inputTokens")
+    usage = tally.usage()
+    assert usage is not None
+    expected = ("raw-usage-dropped",)
+    assert expected == usage.flags
+    assert expected == (tally.usage() or usage).flags
+    assert usage.raw is None
+
+
 def test_raw_usage_is_kept_as_told() -> None:
     """AWS's own usage JSON is kept compact; several of them under their names."""
     tally = Tally()

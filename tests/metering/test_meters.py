@@ -232,6 +232,17 @@ def test_a_large_body_is_never_held() -> None:
     assert peak < 1024 * 1024
 
 
+def test_a_small_body_under_way() -> None:
+    """A small body is in mid-document until its last byte."""
+    meter = open_meter(OPERATIONS["InvokeModel"], JSON, {})
+    for piece in (b'{"inputTextTokenCount"', b":7"):
+        assert meter.mid_message
+        meter.receive_data(piece)
+    assert meter.mid_message
+    meter.receive_data(b"}")
+    assert not meter.mid_message
+
+
 def test_a_large_body_that_is_cut() -> None:
     """A large body that ends too early, or goes on after its end, is unreadable."""
     start = b'{"usage":{"inputTokens":12},"text":"' + b"x" * 100_000
@@ -442,7 +453,7 @@ def test_a_fault_of_the_meter_itself_is_kept(content_type: str) -> None:
     """Even data of a wrong type, a mistake of ours, leaves as a fault and not as an exception."""
     meter = open_meter(OPERATIONS["Converse"], content_type, {})
     if content_type == "text/plain":
-        meter.receive_data(b"")
+        assert meter.fault is None
     else:
         meter.receive_data(None)  # type: ignore[arg-type]
         assert meter.fault is not None and meter.fault.startswith("meter:")

@@ -176,6 +176,17 @@ def test_an_integer_nobody_converts() -> None:
     assert outline(b'{"usage":' + digits + b"}") == {"usage": None}
 
 
+def test_numbers_across_a_cut() -> None:
+    """A number cut in two is one number, in a run of numbers and alone."""
+    scanner = OutlineScanner(KEEP)
+    for piece in (b'{"usage":[12', b"34,5", b'6],"q":7'):
+        scanner.receive_data(piece)
+    assert not scanner.complete
+    scanner.receive_data(b"8}")
+    expected = {"usage": [56], "q": 78}
+    assert expected == scanner.document()
+
+
 def test_memory_is_bounded() -> None:
     """Scanning 50 MB of one string and of numbers takes no more memory than a chunk and the outline."""
     piece = b"A" * (1 << 16)

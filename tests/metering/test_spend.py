@@ -263,6 +263,47 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
         (),
     ),
     (
+        "a recording whose seconds nobody tells",
+        {
+            "operation": "InvokeModel",
+            "price": Price(sets=(RateSet(input=0, output=15 * 10**9),), meters=(("input_video_seconds", 49 * 10**10),)),
+            "request_body": b'{"mediaSource":{}}',
+        },
+        "incomplete",
+        10 * 15_000,
+        ("recording-untold",),
+    ),
+    (
+        "a text embedded by a model that embeds recordings too",
+        {
+            "operation": "InvokeModel",
+            "price": Price(sets=(RateSet(input=10**9, output=0),), meters=(("input_video_seconds", 7 * 10**11),)),
+            "request_body": b'{"singleEmbeddingParams":{"text":{}}}',
+        },
+        "metered",
+        100 * 1_000,
+        (),
+    ),
+    (
+        "a query cut",
+        {
+            "operation": "InvokeModel",
+            "outcome": Outcome.CUT,
+            "reading": None,
+            "price": Price(meters=(("queries", 2 * 10**12),)),
+        },
+        "estimated",
+        2_000_000,
+        ("units-from-request",),
+    ),
+    (
+        "a guardrail without units, cut",
+        {"outcome": Outcome.CUT, "reading": None, "guarded": True},
+        "estimated",
+        100 * 3_000,
+        ("guardrail-unpriced",),
+    ),
+    (
         "a rerank whose tokens cost nothing",
         {
             "operation": "InvokeModel",
@@ -457,8 +498,12 @@ def test_the_spend_never_exceeds_the_bound(table: PriceTable, data: st.DataObjec
         (b'{"inputImage":"abc"}', Asked(input_images=1, image_class="1024-standard")),
         (b'{"inputType":"image"}', Asked(queries=0, input_images=1, image_class="1024-standard")),
         (b'{"inputType":"text_image"}', Asked(input_images=1, image_class="1024-standard")),
-        (b'{"inputType":"video"}', Asked(queries=0, image_class="1024-standard")),
+        (b'{"inputType":"video"}', Asked(queries=0, image_class="1024-standard", recording=True)),
         (b'{"inputType":7}', Asked(image_class="1024-standard")),
+        (b'{"mediaSource":{},"inputPrompt":"x"}', Asked(image_class="1024-standard", recording=True)),
+        (b'{"singleEmbeddingParams":{"image":{}}}', Asked(input_images=1, image_class="1024-standard")),
+        (b'{"singleEmbeddingParams":{"video":{}}}', Asked(image_class="1024-standard", recording=True)),
+        (b'{"singleEmbeddingParams":[]}', Asked(image_class="1024-standard")),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, bytes) else "",
 )
