@@ -1,0 +1,132 @@
+"""``bedrock-gateway check``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bedrock_gateway.cli import check, main
+from bedrock_gateway.config import load_config
+from bedrock_gateway.metering.prices import PriceTable
+
+ROOT = Path(__file__).parents[2]
+
+DATA = Path(__file__).parent / "check"
+
+PRICES = """\
+us.amazon.nova-pro-v1:0:
+  usd_per_million: {input: 0.80, output: 3.20}
+"""
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process with only the given variables beside a harmless few."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "bedrock_gateway", "check", *arguments],
+        cwd=ROOT,
+        env={**kept, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_table() -> None:
+    """Everything a config comes to is shown: aligned, with prices and warnings, without any secret."""
+    config = load_config((DATA / "config.yaml").read_bytes(), environ={"AWS_REGION": "eu-west-3"})
+    shown = "\n".join(check.report(config, PriceTable.from_text(PRICES))) + "\n"
+
+    assert (DATA / "expected.txt").read_text(encoding="utf-8") == shown
+    assert [] == [secret for secret in ("the-secret", "AKIA", "the-bearer", "the-master-key") if secret in shown]
+
+
+def test_an_open_gateway_without_a_file() -> None:
+    """Without a config the ambient deployment is all there is."""
+    config = load_config(None, environ={"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "sk-x"})
+    lines = check.report(config, PriceTable.from_text(PRICES))
+
+    assert ["GROUP", "(raw ids)"] == [line.split("  ")[0] for line in lines[:2]]
+    assert "Access     open: loopback only, any key is accepted" in lines
+    assert lines[-1].startswith("warning: environment: AWS_ACCESS_KEY_ID")
+
+
+def test_the_example_is_fine() -> None:
+    """The command loads the example, prints its table and ends with 0."""
+    done = run("--config", "examples/config.yaml")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("GROUP ")
+    assert "no price" not in done.stdout
+
+
+def test_faults_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults are printed one a line in the shape editors understand, with exit status 2."""
+    file = tmp_path / "config.yaml"
+    file.write_text("model_lst: []\nmodel_list: []\n", encoding="utf-8")
+    status = main(["check", "--config", str(file)])
+    out, err = capsys.readouterr()
+
+    assert (2, "") == (status, out)
+    assert [
+        f"{file}:1:1: model_lst is not a known key; did you mean 'model_list'?",
+        f"{file}:2:13: model_list is empty; add an entry, or remove it to pass every model id through",
+        "2 faults",
+    ] == err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("missing.yaml", "there is no such file; --config takes the path of a config.yaml"),
+        ("folder", "is a directory; --config takes the path of a config.yaml"),
+        ("file/below.yaml", "cannot be read: Not a directory"),
+        ("nul\0", "cannot be read: embedded null byte"),
+    ],
+)
+def test_a_file_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, expected: str
+) -> None:
+    """One clear line, exit status 2."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    status = main(["check", "--config", f"{tmp_path}/{name}"])
+
+    assert (2, f"{tmp_path}/{name}: {expected}\n") == (status, capsys.readouterr().err)
+
+
+def test_no_region_at_all() -> None:
+    """Without a file and without a region there is one line, no traceback, exit status 2."""
+    done = run()
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert done.stderr.startswith("environment: No AWS region. Set AWS_REGION_NAME")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_region_of_a_profile(tmp_path: Path) -> None:
+    """The region of a profile is read from the AWS config file."""
+    file = tmp_path / "aws"
+    file.write_text("[profile work]\nregion = ap-south-1\n", encoding="utf-8")
+    done = run(AWS_CONFIG_FILE=str(file), AWS_PROFILE_NAME="work")
+
+    assert (0, ["ap-south-1", "profile", "work"]) == (done.returncode, done.stdout.splitlines()[1].split()[3:6])
+
+
+def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:
+    """A group's name in another script is escaped where the terminal has no letters for it."""
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "model_list:\n  - model_name: 模型\n"
+        "    litellm_params: {model: bedrock/amazon.nova-pro-v1:0, aws_region_name: us-east-1}\n",
+        encoding="utf-8",
+    )
+    done = run("--config", str(file), PYTHONIOENCODING="ascii")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "\\u6a21\\u578b" in done.stdout
