@@ -109,14 +109,16 @@ class Heads:
             total_length, _ = LENGTHS.unpack_from(head)
             block = head[PRELUDE_LENGTH:]
             headers = self._headers.get(block)
+            short = len(head) <= MAX_REMEMBERED_HEAD
             if headers is None:
                 headers = MappingProxyType(parse_headers(block))
+                if short:
+                    _remember(self._headers, block, headers, self._remember)
             payload_length = total_length - len(head) - CRC_LENGTH
             message = Message(headers, payload_length)
             wanted = payload_length <= self._keep_at_most and (self._wants is None or self._wants(message))
             known = (message, len(head), payload_length, crc32(head), wanted)
-            if len(head) <= MAX_REMEMBERED_HEAD and self._remember:
-                _remember(self._headers, block, headers, self._remember)
+            if short:
                 _remember(self.known, head, known, self._remember)
         return known
 
@@ -317,7 +319,8 @@ class MessageDecoder:
 
 
 def _remember(memory: dict[bytes, _V], key: bytes, value: _V, most: int) -> None:
-    """Keep a value under its key, forgetting the oldest where there would be more than ``most``."""
-    if key not in memory and len(memory) >= most:
-        del memory[next(iter(memory))]
-    memory[key] = value
+    """Keep a value under a new key, forgetting the oldest where there would be more than ``most``."""
+    if most:
+        if len(memory) >= most:
+            del memory[next(iter(memory))]
+        memory[key] = value

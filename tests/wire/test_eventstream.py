@@ -175,7 +175,8 @@ def test_any_bytes_like(kind: type) -> None:
     """Bytes, bytearrays and memoryviews are taken; what the caller does to its buffer later does not matter."""
     buffer = bytearray(EVENT + OTHER)
     decoder = MessageDecoder()
-    decoder.receive_data(kind(buffer))
+    decoder.receive_data(kind(buffer[:9]))
+    decoder.receive_data(kind(buffer)[9:])
     buffer[:] = bytes(len(buffer))
 
     assert [message.event_type for message in decode([EVENT, OTHER])] == [
@@ -218,8 +219,10 @@ def test_nothing_is_taken_after_an_error() -> None:
     """Data after an error is dropped, also after the end, and the error stays."""
     decoder = MessageDecoder()
     decoder.receive_data(frame(prelude_crc=1))
+    decoder.receive_data(EVENT)
     with pytest.raises(ChecksumMismatch) as caught:
         decoder.next_message()
+    assert ([], b"") == (decoder._inbox, decoder._data)
     decoder.receive_data(EVENT)
     decoder.receive_eof()
     decoder.receive_data(EVENT)
@@ -252,10 +255,13 @@ def test_empty_stream() -> None:
     assert None is decoder.next_message()
 
 
-def test_data_after_the_end_is_the_callers_fault() -> None:
-    """Data after the end is no fault of the stream, so it is not an EventStreamError."""
+@pytest.mark.parametrize("asked", [0, 1, 2])
+def test_data_after_the_end_is_the_callers_fault(asked: int) -> None:
+    """Data after the end is no fault of the stream, so it is no EventStreamError; asking between changes nothing."""
     decoder = MessageDecoder()
     decoder.receive_eof()
+    for _ in range(asked):
+        assert None is decoder.next_message()
 
     with pytest.raises(RuntimeError, match="data received after the end of the stream"):
         decoder.receive_data(EVENT)
@@ -275,6 +281,27 @@ def test_head_is_there_before_the_payload() -> None:
     assert [Message(message.headers, 55)] * (len(EVENT) - payload_at) == heads[payload_at - 1 : -1]
     assert None is heads[-1]
     assert 55 == message.payload_length == len(message.payload)
+
+
+def test_unread_bytes_are_mid_message() -> None:
+    """Bytes nobody has asked for yet are no clean end, be they of this chunk or of one behind it."""
+    decoder = MessageDecoder()
+    decoder.receive_data(EVENT)
+    assert decoder.mid_message
+    decoder.receive_data(EVENT)
+    decoder.next_message()
+    assert decoder.mid_message
+    decoder.next_message()
+    assert not decoder.mid_message
+
+
+def test_a_message_inside_a_payload() -> None:
+    """A payload that is itself a known message is a payload, wherever the chunks begin."""
+    outer = frame(text(b":event-type", b"chunk"), EVENT * 2)
+    for at in range(len(outer) + 1):
+        messages = decode([EVENT, outer[:at], outer[at:], EVENT])
+
+        assert [None, EVENT * 2, None] == [m.payload if m.event_type == "chunk" else None for m in messages]
 
 
 def test_mid_message() -> None:
