@@ -107,7 +107,18 @@ class ReceivedLog(Sequence[Received]):
         self._keep = keep
         self._bytes = 0
         self.total = 0
-        self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._path = path
+        self._file: int | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, if there is to be one and it is not open.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._path is not None and self._file is None:
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def add(self, record: Received) -> None:
         """Keep a record, written to the file first."""

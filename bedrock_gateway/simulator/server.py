@@ -106,7 +106,8 @@ class Simulator:
         """
         if self._runner is not None:
             raise RuntimeError("the simulator is running already")
-        self._sender.stopping.clear()
+        self._sender = Sender(self.pace, asyncio.Event())
+        self.received.open()
         server = web.Server(
             self._handle,
             request_factory=_make_request,

@@ -194,7 +194,7 @@ async def test_anthropic_stream_order_and_cumulative_usage(runtime: Any, call: A
 
 
 async def test_anthropic_tools_thinking_and_cache(runtime: Any, call: Any) -> None:
-    """Thinking, tool use and cache tokens are alike in whole and stream; the second request reads what the first wrote."""
+    """Thinking, tool use and cache tokens are alike in whole and stream; a second request reads the cache."""
     tool = {"name": "lookup", "input_schema": {"type": "object", "properties": {"word": {"type": "string"}}}}
     request = {
         "anthropic_version": "x",

@@ -26,7 +26,7 @@ class Clock:
 
 
 async def test_apply_guardrail(runtime: Any, call: Any) -> None:
-    """ApplyGuardrail blocks its word, masks mail addresses, lets the rest pass, and counts units by 1,000 characters."""
+    """ApplyGuardrail blocks its word, masks mail addresses, lets the rest pass, and counts units."""
 
     async def apply(text: str) -> dict[str, Any]:
         answer = await call(
