@@ -27,7 +27,8 @@ LEVELS = (
     {"routing"},
     {"metering", "access", "dialects"},
     {"wire"},
-    {"errors", "_version", "__init__"},
+    {"errors", "__init__"},
+    {"_version"},
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 
