@@ -459,15 +459,12 @@ class Ledger:
             except OSError as error:
                 self.trouble = f"{self._journal.closings.path}: {error.strerror or error}"
                 return
+        if self.trouble is None:
+            return
         self.trouble = None
-        LOG.warning(
-            "the ledger takes records again: %s%s",
-            self.path,
-            f"; {self._calls_dropped} calls that were refused meanwhile are not on record"
-            if self._calls_dropped
-            else "",
-        )
-        self._calls_dropped = 0
+        dropped, self._calls_dropped = self._calls_dropped, 0
+        lost = f"; {dropped} calls that were refused meanwhile are not on record" if dropped else ""
+        LOG.warning("the ledger takes records again: %s%s", self.path, lost)
 
     # --- housekeeping ---------------------------------------------------------------------------------------------
 

@@ -279,8 +279,9 @@ def _statements(script: str) -> list[str]:
     """Return the statements of a script: ``executescript`` would commit the transaction under way."""
     statements: list[str] = []
     pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
+    for piece in script.split(";")[:-1]:
+        pending += piece + ";"
+        # A semicolon in a text or a comment ends nothing.
         if sqlite3.complete_statement(pending):
             statements.append(pending)
             pending = ""

@@ -109,10 +109,20 @@ def query(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def assert_sums(path: Path) -> None:
-    """Hold the rollups against the sums of the rows, and calls' spend against their attempts'."""
-    kept = query(path, "SELECT * FROM rollups ORDER BY 1, 2, 3, 4, 5, 6, 7")
-    assert sorted(query(path, SUMS)) == sorted(kept)
-    assert [(0,)] == query(path, "SELECT count(*) FROM attempts WHERE call NOT IN (SELECT id FROM calls)")
-    charged = query(path, "SELECT coalesce(sum(spend), 0) FROM attempts WHERE charged")
-    assert charged == query(path, "SELECT coalesce(sum(spend), 0) FROM calls")
-    assert [("ok",)] == query(path, "PRAGMA integrity_check")
+    """Hold the rollups of a ledger against the sums of its rows, and calls' spend against their attempts'."""
+    connection = sqlite3.connect(path, timeout=10)
+    try:
+        assert_sums_of(connection)
+        assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
+    finally:
+        connection.close()
+
+
+def assert_sums_of(connection: sqlite3.Connection) -> None:
+    """Do so over an open connection."""
+    kept = connection.execute("SELECT * FROM rollups").fetchall()
+    assert sorted(connection.execute(SUMS).fetchall()) == sorted(kept)
+    orphans = "SELECT count(*) FROM attempts WHERE call NOT IN (SELECT id FROM calls)"
+    assert (0,) == connection.execute(orphans).fetchone()
+    charged = connection.execute("SELECT coalesce(sum(spend), 0) FROM attempts WHERE charged").fetchone()
+    assert charged == connection.execute("SELECT coalesce(sum(spend), 0) FROM calls").fetchone()

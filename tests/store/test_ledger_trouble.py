@@ -1,0 +1,159 @@
+"""A full disk and a locked database: no hang, nothing lost, admission stops first and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bedrock_gateway.errors import StoreError
+from bedrock_gateway.store.limits import LedgerLimits
+from ledger_samples import assert_sums, closing, open_ledger, opening, query, record
+
+HERE = Path(__file__).parent
+QUICK = LedgerLimits(commit_within_s=0.3, busy_s=0.1, retry_s=(0.01, 0.05), tick_s=0.05)
+
+
+class Locker:
+    """Another process that keeps the database locked."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "ledger_locker.py", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        assert "locked\n" == self.process.stdout.readline()
+
+    def release(self) -> None:
+        """Let the database go, and wait until it is free."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        assert "free\n" == self.process.stdout.readline()
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.communicate("\n\n", timeout=10)
+
+
+async def test_database_locked_by_another_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Closings last in the journal, openings are refused with the true cause, and all is well when the lock goes."""
+    path = tmp_path / "ledger.db"
+    caplog.set_level(logging.INFO, "bedrock_gateway.store")
+    async with await open_ledger(path, QUICK) as ledger:
+        openings = [opening() for _ in range(20)]
+        for one in openings:
+            ledger.open_attempt(one)
+        locker = Locker(path)
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(ledger.close_attempt(closing(one), record(one)) for one in openings[:10]))
+                while ledger.trouble != "database is locked":
+                    await asyncio.sleep(0)
+                # In trouble a closing does not even wait for the database's refusal.
+                late = [ledger.close_attempt(closing(one), record(one)) for one in openings[10:]]
+                assert all(future.done() for future in late)
+                again = ledger.close_attempt(closing(openings[0]), None)
+                assert again.done()
+                with pytest.raises(StoreError, match="^database is locked$"):
+                    ledger.open_attempt(opening())
+                ledger.record_call(record(opening(), attempts=0, status=503))
+                assert [(0,)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
+                locker.release()
+                while ledger.trouble is not None:
+                    await asyncio.sleep(0)
+        finally:
+            locker.end()
+        assert [(20,)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
+        one = opening()
+        ledger.open_attempt(one)
+        await ledger.close_attempt(closing(one), record(one))
+    assert [(22,)] == query(path, "SELECT count(*) FROM calls")
+    assert_sums(path)
+    lines = [entry.getMessage() for entry in caplog.records]
+    assert 1 == sum("takes no records, no call is admitted" in line for line in lines), lines
+    assert 1 == sum("takes records again" in line for line in lines), lines
+
+
+async def test_locked_until_the_end(tmp_path: Path) -> None:
+    """A ledger that has to close while the database is locked does so in time; the next start books what it owed."""
+    path = tmp_path / "ledger.db"
+    ledger = await open_ledger(path, QUICK)
+    one, held = opening(), opening()
+    ledger.open_attempt(one)
+    ledger.open_attempt(held)
+    locker = Locker(path)
+    try:
+        async with asyncio.timeout(10):
+            await ledger.close_attempt(closing(one), record(one))
+            await ledger.close()
+    finally:
+        locker.end()
+    assert [(0,)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
+    async with await open_ledger(path):
+        assert [("metered", 700)] == query(path, "SELECT state, spend FROM attempts WHERE id = ?", one.attempt)
+        assert [("interrupted",)] == query(path, "SELECT state FROM attempts WHERE id = ?", held.attempt)
+    assert_sums(path)
+
+
+async def test_closing_room_spent(tmp_path: Path) -> None:
+    """The room kept for closings suffices for every attempt that may be open, with whatever they have to say."""
+    path = tmp_path / "ledger.db"
+    limits = LedgerLimits(
+        openings_bytes=1024 * 1024, closings_bytes=64 * 1024, commit_within_s=0.3, busy_s=0.1, retry_s=(0.01, 0.05)
+    )
+    async with await open_ledger(path, limits) as ledger:
+        openings = []
+        while True:
+            one = opening()
+            try:
+                ledger.open_attempt(one)
+            except StoreError:
+                break
+            openings.append(one)
+        locker = Locker(path)
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.gather(
+                    *(
+                        ledger.close_attempt(
+                            closing(one, error_type="é" * 5000, notes=("n" * 400,) * 9), record(one, error_type="ü" * 999)
+                        )
+                        for one in openings
+                    )
+                )
+        finally:
+            locker.end()
+    assert [(len(openings),)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
+    assert_sums(path)
+
+
+@pytest.mark.parametrize("how", ["recover", "close", "die"])
+def test_disk_full(tmp_path: Path, how: str) -> None:
+    """When files can grow no more, every closing promised is booked: at once, at the end, or at the next start."""
+    path = tmp_path / "ledger.db"
+    child = subprocess.run(
+        [sys.executable, HERE / "ledger_full.py", path, how], capture_output=True, text=True, timeout=50, check=False
+    )
+    lines = child.stdout.splitlines()
+    assert (-9 if how == "die" else 0) == child.returncode, child.stderr
+    causes = [line[2:] for line in lines if line.startswith("T ")]
+    assert 1 == len(causes)
+    assert "full" in causes[0] or "disk I/O error" in causes[0], causes
+    assert ("R" in lines) == (how == "recover")
+    assert 1 == child.stderr.count("takes no records"), child.stderr
+
+    async def start() -> None:
+        async with await open_ledger(path):
+            pass
+
+    asyncio.run(start())
+    promised = {line[2:] for line in lines if line.startswith("C ")}
+    assert len(promised) > 20
+    assert promised == {row[0] for row in query(path, "SELECT id FROM attempts WHERE state = 'metered'")}
+    assert_sums(path)
