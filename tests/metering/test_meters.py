@@ -457,6 +457,8 @@ def test_a_fault_of_the_meter_itself_is_kept(content_type: str) -> None:
     else:
         meter.receive_data(None)  # type: ignore[arg-type]
         assert meter.fault is not None and meter.fault.startswith("meter:")
+    if content_type == EVENT_STREAM:
+        assert meter.mid_message
     meter.receive_data(b"{}")
     meter.receive_eof()
     assert isinstance(meter.reading(), Reading)

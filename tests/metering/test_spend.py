@@ -152,6 +152,13 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
         ("no-proper-end",),
     ),
     (
+        "an exception in a stream nobody expected",
+        {"reading": Reading(exception_type="internalServerException", delta_bytes=40)},
+        "estimated",
+        100 * 3_000 + 10 * 15_000,
+        ("no-proper-end",),
+    ),
+    (
         "an unreadable 200",
         {"reading": Reading(unreadable=True, fault="body-unreadable")},
         "estimated",
