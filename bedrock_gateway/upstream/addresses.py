@@ -1,4 +1,5 @@
-"""Where an operation of a deployment is: the exact URL that is sent and the canonical path that is signed for it, worked out once.
+"""Where an operation of a deployment is: the exact URL that is sent and the canonical path that is signed for it,
+worked out once.
 
 Nothing from outside chooses a host: it is the deployment's own endpoint or botocore's rule for its region.
 """
@@ -29,7 +30,7 @@ class Address:
     Attributes:
         url: sent as it is, never quoted again.
         host: value of the Host header, signed.
-        path, query: canonical forms, signed.
+        path: canonical form, signed. query: canonical form, sent and signed.
     """
 
     url: URL
@@ -40,7 +41,9 @@ class Address:
 
 @attrs.define(eq=False)
 class Addresses:
-    """Addresses by deployment and operation, for the operations whose only label is the model id and that carry no query."""
+    """Addresses by deployment and operation, for the operations whose only label is the model id and that carry no
+    query.
+    """
 
     _endpoints: Endpoints
     _kept: dict[tuple[Deployment, str], Address] = attrs.field(factory=dict, init=False, repr=False)
@@ -65,10 +68,10 @@ class Addresses:
         host = base.raw_host or ""
         host = f"[{host}]" if ":" in host else host
         netloc = host if base.is_default_port() or base.explicit_port is None else f"{host}:{base.explicit_port}"
+        # Sent in the form that is signed: a server that canonicalises less than AWS says comes to the same signature.
+        query = canonical_query(query)
         target = f"{path}?{query}" if query else path
-        address = Address(
-            URL(f"{base.scheme}://{netloc}{target}", encoded=True), netloc, canonical_path(path), canonical_query(query)
-        )
+        address = Address(URL(f"{base.scheme}://{netloc}{target}", encoded=True), netloc, canonical_path(path), query)
         if keep:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
@@ -76,8 +79,8 @@ class Addresses:
         return address
 
     def _base(self, deployment: Deployment, operation: Operation) -> str:
-        # A deployment's own endpoint is one of bedrock-runtime, an ambient one's (no model id) of its service; all others are found
-        # by the rule.
+        # A deployment's own endpoint is one of bedrock-runtime, an ambient one's (no model id) of its service; all
+        # others are found by the rule.
         if deployment.endpoint is not None and (operation.host_prefix == "bedrock-runtime" or not deployment.model_id):
             return deployment.endpoint
         return self._endpoints.base_url(operation.host_prefix, deployment.region)

@@ -29,13 +29,16 @@ GROUPS = """
 model_list:
   - model_name: claude
     litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1,
-      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s", order: 1}
+      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A,
+      aws_bedrock_runtime_endpoint: "%(url)s", order: 1}
   - model_name: claude
     litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-west-2,
-      aws_access_key_id: AKIDEPLOYMENTB, aws_secret_access_key: secret-B, aws_bedrock_runtime_endpoint: "%(url)s", order: 2}
+      aws_access_key_id: AKIDEPLOYMENTB, aws_secret_access_key: secret-B,
+      aws_bedrock_runtime_endpoint: "%(url)s", order: 2}
   - model_name: claude
     litellm_params: {model: bedrock/%(claude)s, aws_region_name: eu-west-1,
-      aws_access_key_id: AKIDEPLOYMENTC, aws_secret_access_key: secret-C, aws_bedrock_runtime_endpoint: "%(url)s", order: 3}
+      aws_access_key_id: AKIDEPLOYMENTC, aws_secret_access_key: secret-C,
+      aws_bedrock_runtime_endpoint: "%(url)s", order: 3}
   - model_name: single
     litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1,
       aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
@@ -73,7 +76,7 @@ class Running:
     async def until(self, condition: Callable[[], object]) -> None:
         """Let the loop turn until a condition holds."""
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110: conditions are of any kind, and nobody tells of them
                 await asyncio.sleep(0)
 
     def client(self, **options: Any) -> Any:
@@ -82,7 +85,7 @@ class Running:
         config = BotoConfig(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=20)
         return boto3.client(
             "bedrock-runtime",
-            endpoint_url=f"{self.url}/bedrock",
+            endpoint_url=options.pop("endpoint_url", f"{self.url}/bedrock"),
             region_name="us-east-1",
             config=options.pop("config", config),
             **options,
@@ -97,12 +100,15 @@ async def running(
     environ: Mapping[str, str] | None = None,
     pace: Pace = INSTANT,
     change: Callable[[Gateway], None] | None = None,
+    all_of_aws: bool = False,
 ) -> AsyncIterator[Running]:
     """Run a gateway in front of a simulator.
 
     Args:
-        config: YAML; ``%(url)s`` stands for the simulator, ``%(claude)s`` for a model id. None: no config at all, everything passes
-            through with ambient credentials.
+        config: YAML; ``%(url)s`` stands for the simulator, ``%(claude)s`` for a model id. None: no config at all,
+            everything passes through with ambient credentials.
+        all_of_aws: the simulator stands in for every service in every region, as with ``serve --simulate``; else only
+            where the config or the environment names it.
     """
     simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7)
     async with simulator.serve(port=0) as base_url:
@@ -124,6 +130,7 @@ async def running(
             log=lines.append,
             instance="0123456789abcdef",
             pid=os.getpid(),
+            simulator=base_url if all_of_aws else None,
         ) as gateway:
             if change is not None:
                 change(gateway)
