@@ -3,9 +3,9 @@
 Knows which meter reads which content type, and how JSON bodies are read: a small one whole and parsed once, a large
 one by its outline. Must not touch, delay or hold an answer: whatever is wrong with it is a fault in the reading.
 
-Source: media types as AWS answers with them (``application/vnd.amazon.eventstream``, ``application/json``). A small body
-is parsed whole because one parse of a 1 kB Converse answer costs 4 µs, less than any search for parts of it that is also
-right.
+Source: media types as AWS answers with them (``application/vnd.amazon.eventstream``, ``application/json``). A small
+body is parsed whole because one parse of a 1 kB Converse answer costs 4 µs, less than any search for parts of it that
+is also right.
 """
 
 from __future__ import annotations
