@@ -114,10 +114,18 @@ class Surroundings:
             return f"region {value!r} is not in general_settings.allowed_regions"
         return ""
 
-    def _passed_over(self, name: str, why: str) -> None:
-        warning = Fault("environment", 0, 0, f"{name} {why}; it is ignored")
+    def forbids(self, value: str) -> bool:
+        """Tell whether nothing is wrong with a region but that it may not be used here."""
+        return REGION.fullmatch(value) is not None and bool(self.allowed_regions) and value not in self.allowed_regions
+
+    def warn(self, message: str) -> None:
+        """Note a warning about the environment; the same one twice counts once."""
+        warning = Fault("environment", 0, 0, message)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def _passed_over(self, name: str, why: str) -> None:
+        self.warn(f"{name} {why}; it is ignored")
 
 
 def _kind(

@@ -113,7 +113,7 @@ def compose(text: str | bytes, report: Report) -> Node | None:
         report(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, f"not valid YAML: {problem}")
     except RecursionError:
         report(1, 1, "not a config: lists or mappings are nested too deeply")
-    except (YAMLError, ValueError, LookupError, AttributeError, TypeError, AssertionError):
+    except (YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError, AssertionError):
         # ruamel.yaml lets some malformed directives and escapes through to plain Python errors.
         report(1, 1, "not valid YAML: the file cannot be read")
     return None

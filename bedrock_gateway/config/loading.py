@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping
 
+import attrs
+
 from bedrock_gateway.config.aliases import aliases
 from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
 from bedrock_gateway.config.reading import Reader, Section, nearest
-from bedrock_gateway.config.settings import Config, general_settings, router_settings, services
+from bedrock_gateway.config.settings import Config, RouterSettings, general_settings, router_settings, services
 from bedrock_gateway.errors import ConfigError, Fault
+from bedrock_gateway.routing.deployments import Deployment
 
 __all__ = ["load_config"]
 
@@ -99,13 +102,22 @@ def load_config(
         raise _error(reader)
     return Config(
         file=file if text is not None else "",
-        deployments=listed.deployments,
+        deployments=tuple(_with_timeouts(deployment, routing) for deployment in listed.deployments),
         unserved=tuple(listed.unserved.items()),
         aliases=others,
-        ambient=ambient,
+        ambient=tuple((service, _with_timeouts(deployment, routing)) for service, deployment in ambient),
         router=routing,
         general=settings,
         warnings=(*sorted(set(reader.warnings), key=_place), *around.warnings),
+    )
+
+
+def _with_timeouts(deployment: Deployment, router: RouterSettings) -> Deployment:
+    """Return a deployment with the router's timeouts where it has none of its own."""
+    return attrs.evolve(
+        deployment,
+        timeout=router.timeout if deployment.timeout is None else deployment.timeout,
+        stream_timeout=router.stream_timeout if deployment.stream_timeout is None else deployment.stream_timeout,
     )
 
 

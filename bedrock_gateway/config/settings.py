@@ -340,7 +340,11 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
         if region is None and "aws_region_name" not in params:
             region = around.region(signs.profile)
             trouble = around.bad_region(region) if region else ""
-            if trouble:
+            if trouble and around.forbids(region):
+                # Deployments may all have regions of their own: then nothing but what no config names goes without one.
+                around.warn(f"the AWS region: {trouble}; it is not used")
+                region = ""
+            elif trouble:
                 general.reader.faults.append(Fault("environment", 0, 0, f"the AWS region: {trouble}"))
         elif region is not None and around.bad_region(region):
             owner = own if "aws_region_name" in own else shared

@@ -136,7 +136,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @SETTINGS
-@given(st.text(alphabet="{}[]:,-?&*!|>'\"%@`#<~ \n\tab01.", max_size=60))
+@given(st.text(alphabet="{}[]:,-?&*!|>'\"%@`#<~ \n\tab01.\\xuUF", max_size=60))
 def test_text_of_yaml_indicators(text: str) -> None:
     """Text made of the characters that mean something in YAML gives a config or faults."""
     load(text)

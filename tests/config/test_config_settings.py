@@ -46,6 +46,17 @@ def test_router_settings() -> None:
     )
 
 
+def test_the_routers_timeouts_are_those_of_deployments_without() -> None:
+    """A deployment's own timeout wins; the router's is that of the others and of the ambient one."""
+    text = MODEL + "router_settings: {timeout: 100, stream_timeout: 20}\n"
+    own = load(text.replace("us-east-1}", "us-east-1, timeout: 7}")).deployments[0]
+    config = load(text)
+
+    assert (7, 20) == (own.timeout, own.stream_timeout)
+    assert (100, 20) == (config.deployments[0].timeout, config.deployments[0].stream_timeout)
+    assert (100, 20) == (config.ambient[0][1].timeout, config.ambient[0][1].stream_timeout)
+
+
 def test_litellm_settings_fill_the_routers_gaps() -> None:
     """What router_settings does not say is taken from litellm_settings, and no more."""
     litellm = "litellm_settings: {num_retries: 5, request_timeout: 60, allowed_fails: 1}\n"
@@ -308,6 +319,16 @@ def test_a_file_without_models_needs_a_region() -> None:
 def test_a_file_with_models_needs_no_ambient_region() -> None:
     """Where every deployment has a region, what no config names may stay without."""
     assert "" == load(MODEL).ambient[0][1].region
+
+
+def test_an_ambient_region_that_is_not_allowed_is_not_used() -> None:
+    """allowed_regions holds for the environment's region too; deployments with regions of their own still start."""
+    config = load(MODEL + "general_settings: {allowed_regions: [us-east-1]}\n", {"AWS_REGION": "eu-west-1"})
+
+    assert ("", "") == tuple(deployment.region for _, deployment in config.ambient)
+    assert [
+        "environment: the AWS region: region 'eu-west-1' is not in general_settings.allowed_regions; it is not used"
+    ] == [str(warning) for warning in config.warnings]
 
 
 def test_services_of_the_file() -> None:
