@@ -10,7 +10,6 @@ as an SDK's repeats have. Only the last user message is read, so that a conversa
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections import OrderedDict
@@ -81,9 +80,33 @@ STREAM_ONLY = frozenset(
 )
 
 
-def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and (value < 0 or not math.isfinite(value)):
-        raise ValueError(f"{attribute.name} must be a number of 0 or more, not {value}")
+# Exception and error types travel in headers.
+_TYPE_NAME = re.compile(r"[A-Za-z]{1,100}")
+
+
+def _count(instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_SIZE):
+        raise ValueError(f"{attribute.name} must be an integer from 0 to {MAX_SIZE}")
+
+
+def _amount(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and (type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS):
+        raise ValueError(f"{attribute.name} must be a number from 0 to {MAX_SECONDS:g}")
+
+
+def _chance(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must be a number from 0 to 1")
+
+
+def _text(instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{attribute.name} must be text")
+
+
+def _type_name(instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None and (not isinstance(value, str) or not _TYPE_NAME.fullmatch(value)):
+        raise ValueError(f"{attribute.name} must be made of letters")
 
 
 @attrs.frozen(kw_only=True)
@@ -99,22 +122,23 @@ class Fault:
         probability: chance, from 0 to 1, that a matching request is befallen; a request that is spared does not count.
         seconds: length of a delay (``slow``: 1 s if None) or of a silence (None: for ever).
         after: event-stream messages that leave whole before the fault.
-        size: bytes of a large body, message (5 MB if None) or header (9,000 if None).
+        size: bytes of a large body or message (5 MB if None; a message at most 24 MB) or header (9,000 if None; at most
+            1 MB).
         error_type: exception type in a stream, lower camel case.
         message: text of the error.
     """
 
     kind: FaultKind = attrs.field(converter=FaultKind)
-    model: str | None = None
-    operation: str | None = None
-    access_key_id: str | None = None
-    times: int | None = attrs.field(default=None, validator=_not_negative)
-    probability: float = attrs.field(default=1.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
-    seconds: float | None = attrs.field(default=None, validator=[_not_negative])
-    after: int = attrs.field(default=2, validator=_not_negative)
-    size: int | None = attrs.field(default=None, validator=_not_negative)
-    error_type: str | None = None
-    message: str | None = None
+    model: str | None = attrs.field(default=None, validator=_text)
+    operation: str | None = attrs.field(default=None, validator=_text)
+    access_key_id: str | None = attrs.field(default=None, validator=_text)
+    times: int | None = attrs.field(default=None, validator=_count)
+    probability: float = attrs.field(default=1.0, validator=_chance)
+    seconds: float | None = attrs.field(default=None, validator=_amount)
+    after: int = attrs.field(default=2, validator=_count)
+    size: int | None = attrs.field(default=None, validator=_count)
+    error_type: str | None = attrs.field(default=None, validator=_type_name)
+    message: str | None = attrs.field(default=None, validator=_text)
 
     def befalls(self, *, operation: str, model: str | None, access_key_id: str | None, streamed: bool) -> bool:
         """Tell whether a request matches; faults of event streams match streaming operations only."""

@@ -18,7 +18,7 @@ from bedrock_gateway.simulator.protocol import SimulatedError, invalid
 
 __all__ = ["Model", "family_of", "parse_model"]
 
-GEO_PREFIXES = ("us", "eu", "apac", "au", "jp", "global", "us-gov", "ca", "sa", "uk")
+GEO_PREFIXES = ("us", "eu", "apac", "au", "in", "jp", "global", "us-gov", "ca", "sa", "uk")
 CHAT = "chat"
 PROVIDERS = {
     "ai21": CHAT,
@@ -39,6 +39,7 @@ PROVIDERS = {
     "stability": "stability",
     "twelvelabs": "async-only",
     "writer": CHAT,
+    "xai": CHAT,
     "zai": CHAT,
 }
 _ID = re.compile(rf"(?:(?P<geo>{'|'.join(GEO_PREFIXES)})\.)?(?P<provider>[a-z0-9]+)\.(?P<name>[a-zA-Z0-9][\w.:-]*)")
@@ -67,8 +68,7 @@ _FAMILIES = (
     ("amazon", "titan", "titan"),
     ("amazon", "nova-canvas", "canvas"),
     ("amazon", "nova-reel", "async-only"),
-    ("amazon", "nova-sonic", "async-only"),
-    ("amazon", "nova-2-sonic", "async-only"),
+    ("amazon", "sonic", "async-only"),
     ("amazon", "multimodal-embeddings", "nova-embed"),
     ("cohere", "embed", "cohere-embed"),
     ("cohere", "rerank", "rerank"),

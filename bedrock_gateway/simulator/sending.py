@@ -34,6 +34,8 @@ FRONT_DOOR = frozenset(
 )
 DEFAULT_LARGE = 5 * MEGABYTE
 DEFAULT_LONG_HEADER = 9_000
+# An event-stream payload is at most 24 MiB.
+MAX_MESSAGE = 24 * MEGABYTE
 PADDING_MESSAGE = 256 * 1024
 MESSAGES_PER_TURN = 32
 # Content-Length promised by a stream that will not keep it.
@@ -269,7 +271,7 @@ class Sender:
             case FaultKind.BROKEN_JSON:
                 await response.write(encode_event(event.type, half(compact(event.payload))))
             case FaultKind.LARGE_MESSAGE:
-                size = DEFAULT_LARGE if fault.size is None else fault.size
+                size = DEFAULT_LARGE if fault.size is None else min(fault.size, MAX_MESSAGE)
                 await response.write(encode(attrs.evolve(event, payload={**event.payload, "p": "x" * size})))
             case FaultKind.LARGE_BODY:
                 await self._padding(response, DEFAULT_LARGE if fault.size is None else fault.size)
@@ -295,7 +297,7 @@ _WHOLE_ON_SOCKET = frozenset(
 def _long_header(fault: Fault) -> dict[str, str]:
     if fault.kind is not FaultKind.LONG_HEADER:
         return {}
-    return {"x-amzn-bedrock-long": "h" * (DEFAULT_LONG_HEADER if fault.size is None else fault.size)}
+    return {"x-amzn-bedrock-long": "h" * (DEFAULT_LONG_HEADER if fault.size is None else min(fault.size, MEGABYTE))}
 
 
 def _stream_until_close_or_chunked(request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -51,6 +51,8 @@ IDS = (
     "global.anthropic.claude-haiku-4-5-20251001-v1:0",
     "us-gov.anthropic.claude-3-haiku-20240307-v1:0",
     "openai.gpt-oss-120b-1:0",
+    "us.xai.grok-4.6",
+    "in.moonshotai.kimi-k3",
     "meta.llama3-3-70b-instruct-v1:0",
     "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
     "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0",

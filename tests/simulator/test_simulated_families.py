@@ -253,6 +253,35 @@ async def test_chat_tools(runtime: Any, call: Any) -> None:
     assert message["tool_calls"][0]["function"]["arguments"] == "".join(calls)
 
 
+async def test_chat_reasoning_and_tool_results(runtime: Any, call: Any) -> None:
+    """Reasoning is a member of its own, alike in whole and stream; a tool's result is answered in words."""
+    model = "openai.gpt-oss-20b-1:0"
+    parts = [{"type": "text", "text": "Why is it dark?"}, {"type": "image_url", "image_url": {"url": "A" * 40}}]
+    request = {"messages": [{"role": "user", "content": parts}], "reasoning_effort": "low", "stop": " dark"}
+    whole = await call(runtime.invoke_model, modelId=model, body=json.dumps(request))
+    told = json.loads(await call(whole["body"].read))
+    message = told["choices"][0]["message"]
+    assert 4 + 10 == told["usage"]["prompt_tokens"]
+    assert message["content"] and " dark" not in message["content"]
+    answer = await call(runtime.invoke_model_with_response_stream, modelId=model, body=json.dumps(request))
+    deltas = [item["delta"] for chunk in await call(read_stream, answer) for item in chunk["choices"]]
+    for member in ("reasoning_content", "content"):
+        assert message[member] == "".join(delta.get(member, "") for delta in deltas)
+    calls = [{"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}]
+    request = {
+        "messages": [
+            {"role": "user", "content": "use the tool"},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "c", "content": "42 owls"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find"}}],
+    }
+    whole = await call(runtime.invoke_model, modelId=model, body=json.dumps(request))
+    choice = json.loads(await call(whole["body"].read))["choices"][0]
+    assert "stop" == choice["finish_reason"]
+    assert "42 owls" in choice["message"]["content"]
+
+
 async def test_guardrail_headers(runtime: Any, call: Any) -> None:
     """A guardrail named in headers adds its action and, asked to, its trace to the model's JSON."""
     body = {"anthropic_version": "x", "max_tokens": 50, "messages": [{"role": "user", "content": "a forbidden word"}]}
@@ -401,6 +430,12 @@ async def test_stability(runtime: Any, call: Any) -> None:
     )
     artifact = json.loads(await call(whole["body"].read))["artifacts"][0]
     assert ("SUCCESS", (512, 512)) == (artifact["finishReason"], dimensions(artifact["base64"]))
+    whole = await call(
+        runtime.invoke_model,
+        modelId="us.stability.stable-image-remove-background-v1:0",
+        body=json.dumps({"image": "AAAA"}),
+    )
+    assert 1 == len(json.loads(await call(whole["body"].read))["images"])
 
 
 @pytest.mark.parametrize(

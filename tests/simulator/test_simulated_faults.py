@@ -272,6 +272,8 @@ async def test_large_answers(base_url: str) -> None:
     _, data = await fetch(base_url, "converse-stream", "[[simulate: large-body size=2000000]]")
     assert 2_000_000 < len(data)
     assert "metadata" == messages_of(data)[-1].headers[":event-type"]
+    _, data = await fetch(base_url, "converse-stream", "[[simulate: large-message size=99000000]]")
+    assert 24_000_000 < max(len(message.payload) for message in messages_of(data)) < 24 * 1024 * 1024
     _, data = await fetch(base_url, "converse-stream", "[[simulate: large-message size=3000000]]")
     assert 3_000_000 < max(len(message.payload) for message in messages_of(data))
     answer, _ = await fetch(base_url, "converse", "[[simulate: long-header]]")
@@ -329,6 +331,13 @@ def test_wrong_faults_are_refused() -> None:
         ("cut", {"probability": 2}),
         ("cut", {"times": -1}),
         ("slow", {"seconds": float("nan")}),
+        ("slow", {"seconds": "1"}),
+        ("cut", {"times": 1.5}),
+        ("cut", {"after": True}),
+        ("cut", {"size": 10**12}),
+        ("cut", {"model": 5}),
+        ("cut", {"probability": None}),
+        ("exception", {"error_type": "two\nlines"}),
     ):
         with pytest.raises(ValueError):
             faults.add(kind, **options)
@@ -352,6 +361,7 @@ def test_wrong_faults_are_refused() -> None:
         "[[simulate: cut kind=slow]]",
         "[[simulate: cut",
         "[[other: cut]]",
+        "[[simulate: exception error_type=a\0b]]",
     ],
 )
 def test_directives_not_understood_stay(text: str) -> None:

@@ -91,9 +91,13 @@ def stability(model: Model, body: dict[str, Any], seed: int) -> tuple[dict[str, 
         prompt: Any = mapping(older[0], "text_prompts").get("text")
     else:
         prompt = body.get("prompt")
+    # Upscaling, removing and the like work on an image and need no words.
+    edits = any(isinstance(body.get(name), str) for name in ("image", "init_image"))
+    if prompt is None and edits:
+        prompt = ""
     if not isinstance(prompt, str):
         raise malformed("#: required key [prompt] not found")
-    require(bool(prompt) or "image" in body, "prompt: must not be empty.")
+    require(bool(prompt) or edits, "prompt: must not be empty.")
     picture_seed = body.get("seed") or int.from_bytes(hashlib.sha256(encode(prompt)).digest()[:4], "big")
     if older:
         width, height = _side(body.get("width"), "width"), _side(body.get("height"), "height")
