@@ -27,6 +27,9 @@ __all__ = ["Surroundings", "credentials", "endpoint", "is_client_key", "region"]
 #: Variables that name a region, first one wins.
 REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
 
+#: Variables that hold a base URL.
+ENDPOINT_VARIABLES = ("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_STS_ENDPOINT")
+
 _BAD_REGION = "does not look like an AWS region (us-east-1, eu-central-1, …)"
 
 
@@ -56,6 +59,16 @@ class Surroundings:
     def get(self, name: str) -> str | None:
         """Return a variable, or None where it is unset, empty or blank."""
         return self.environ.get(name, "").strip() or None
+
+    def endpoint(self, name: str) -> str | None:
+        """Return a base URL out of a variable, without a trailing slash, or None."""
+        value = self.get(name)
+        return value.rstrip("/") if value else None
+
+    def bad_endpoints(self) -> list[Fault]:
+        """Return a fault for each variable that should hold a base URL and does not."""
+        found = [(name, bad_url(value)) for name in ENDPOINT_VARIABLES if (value := self.get(name))]
+        return [Fault("environment", 0, 0, f"{name} {trouble}") for name, trouble in found if trouble]
 
     def credentials(self, master_key: str | None) -> CredentialSource:
         """Return the ambient credentials: LiteLLM's variables, else AWS's own chain.
@@ -92,7 +105,7 @@ class Surroundings:
             role_session_name=self.get("AWS_SESSION_NAME") if assumed else None,
             external_id=self.get("AWS_EXTERNAL_ID") if kind is CredentialKind.ROLE else None,
             web_identity_token=token if kind is CredentialKind.WEB_IDENTITY else None,
-            sts_endpoint=self.get("AWS_STS_ENDPOINT") if assumed else None,
+            sts_endpoint=self.endpoint("AWS_STS_ENDPOINT") if assumed else None,
             ignore_environment=ignored and kind in (CredentialKind.AMBIENT, CredentialKind.ROLE),
         )
 
@@ -200,7 +213,7 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
         external_id=(external_id or around.get("AWS_EXTERNAL_ID")) if kind is CredentialKind.ROLE else None,
         session_tags=tags if kind is CredentialKind.ROLE else (),
         web_identity_token=token if kind is CredentialKind.WEB_IDENTITY else None,
-        sts_endpoint=(sts_endpoint or around.get("AWS_STS_ENDPOINT")) if assumed else None,
+        sts_endpoint=(sts_endpoint or around.endpoint("AWS_STS_ENDPOINT")) if assumed else None,
         ignore_environment=base and ambient.ignore_environment,
     )
 

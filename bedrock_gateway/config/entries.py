@@ -205,7 +205,7 @@ class Entries:
         base_url = None
         for candidate in ("api_base", "base_url", "aws_bedrock_runtime_endpoint"):
             base_url = base_url or endpoint(params, candidate)
-        base_url = base_url or self.around.get("AWS_BEDROCK_RUNTIME_ENDPOINT")
+        base_url = base_url or self.around.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")
         base_model = info.text("base_model")
         priced_by = parse_model(base_model, "bedrock").id if base_model else name.id if key == "model_id" else model_id
         self._numbers[group] = number = self._numbers.get(group, 0) + 1

@@ -82,6 +82,7 @@ def load_config(
     check_keys(top, TOP, ignored=ignored)
     around = Surroundings(environ, profile_region, frozenset(regions))
     around.allowed_regions = _allowed_regions(general, around)
+    reader.faults.extend(around.bad_endpoints())
     settings = general_settings(general, around, router=router, ignored=ignored)
     source = around.credentials(settings.master_key)
     ambient = services(general, around, source)

@@ -353,7 +353,7 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
         if base_url is not None and bad_url(base_url):
             params.fault("endpoint", f"{params.name('endpoint')} {bad_url(base_url)}")
         if base_url is None and service == "bedrock-runtime":
-            base_url = around.get("AWS_BEDROCK_RUNTIME_ENDPOINT")
+            base_url = around.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")
         elif "endpoint" not in own and service != "bedrock-runtime":
             base_url = None  # a base URL is one service's
         name = "ambient" if service == SERVICES[0] else f"ambient-{service}"

@@ -449,7 +449,7 @@ def test_no_secret_in_any_repr() -> None:
 )
 def test_precedence_of_the_endpoint(params: str, expected: str) -> None:
     """api_base, base_url, aws_bedrock_runtime_endpoint, the variable; without a trailing slash."""
-    environ = {"AWS_REGION": "us-east-1", "AWS_BEDROCK_RUNTIME_ENDPOINT": "https://env.example"}
+    environ = {"AWS_REGION": "us-east-1", "AWS_BEDROCK_RUNTIME_ENDPOINT": "https://env.example/"}
 
     assert expected == deployment(f"model: bedrock/{NOVA}, {params}", environ).endpoint
 

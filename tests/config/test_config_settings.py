@@ -299,10 +299,18 @@ def test_without_a_file_and_a_region() -> None:
 def test_faults_of_the_environment_are_told_together() -> None:
     """Everything wrong with the environment comes at once, and no password with it."""
     with pytest.raises(ConfigError) as caught:
-        load_config(None, environ={"DATABASE_URL": "postgresql://me:password@db/x", "AWS_REGION": "mars"})
+        load_config(
+            None,
+            environ={
+                "DATABASE_URL": "postgresql://me:password@db/x",
+                "AWS_REGION": "mars",
+                "AWS_BEDROCK_RUNTIME_ENDPOINT": "x",
+            },
+        )
 
     lines = str(caught.value).splitlines()
     assert [
+        "environment: AWS_BEDROCK_RUNTIME_ENDPOINT must begin with https:// (or http://) and name a host",
         "environment: DATABASE_URL is a PostgreSQL URL; the ledger is SQLite for now: give sqlite:////path/to/ledger.db",
         "environment: the AWS region: 'mars' does not look like an AWS region (us-east-1, eu-central-1, …)",
     ] == lines
