@@ -76,7 +76,7 @@ class Running:
     async def until(self, condition: Callable[[], object]) -> None:
         """Let the loop turn until a condition holds."""
         async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110: conditions are of any kind, and nobody tells of them
+            while not condition():  # noqa: ASYNC110 (conditions are of any kind, and nobody tells of them)
                 await asyncio.sleep(0)
 
     def client(self, **options: Any) -> Any:
