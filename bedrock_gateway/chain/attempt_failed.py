@@ -27,7 +27,7 @@ class AttemptFailed(Exception):
         answer: upstream's error answer, or None where none came.
         error_type: AWS error type, or our name of the fault.
         retry_after: seconds upstream asked to wait, or None.
-        aws_request_id: of the failed answer, or None.
+        status, aws_request_id: of upstream's answer, or None where no head of one came.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class AttemptFailed(Exception):
         answer: UpstreamAnswer | None = None,
         error_type: str | None = None,
         retry_after: float | None = None,
+        status: int | None = None,
         aws_request_id: str | None = None,
     ) -> None:
         super().__init__(reason)
@@ -46,4 +47,5 @@ class AttemptFailed(Exception):
         self.answer = answer
         self.error_type = error_type
         self.retry_after = retry_after
+        self.status = answer.status if status is None and answer is not None else status
         self.aws_request_id = aws_request_id

@@ -20,6 +20,7 @@ from bedrock_gateway.metering.states import State
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.table import Resolution
 from bedrock_gateway.upstream.session import UpstreamRequest
+from bedrock_gateway.wire.sigv4 import Credentials
 from bedrock_gateway.wire.targets import Target
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ class Attempt:
         price: what it costs there, or None.
         last: whether no further attempt can follow it: then nothing of the answer is held back.
         request: signed, exactly as it will be sent; filled in by ``sign``.
+        credentials: what ``request`` is signed with; None for an API key.
         notes: edits made to the request, kept with the row.
         opened, closed: whether the ledger has its opening and its closing.
+        sent: whether any of it may have gone upstream.
         state, spend, input_tokens, output_tokens: how it was booked.
     """
 
@@ -53,9 +56,11 @@ class Attempt:
     price: Price | None
     last: bool
     request: UpstreamRequest | None = None
+    credentials: Credentials | None = attrs.field(default=None, repr=False)
     notes: list[str] = attrs.field(factory=list)
     opened: bool = False
     closed: bool = False
+    sent: bool = False
     state: State | None = None
     spend: int | None = None
     input_tokens: int = 0
@@ -83,7 +88,8 @@ class Call:
         left: the caller has gone; abandoned: why the call was ended before its time, or "".
         waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
-        status, error_type, refusal: what the caller was answered.
+        status, error_type: what the caller was answered; 0 and None where it left before that.
+        refusal: the gateway's own answer, or None.
         recorded: the ledger has been told of the whole call.
     """
 
@@ -117,6 +123,11 @@ class Call:
     refusal: Refusal | None = None
     error_type: str | None = None
     recorded: bool = False
+
+    def answered(self, status: int, error_type: str | None = None) -> None:
+        """Note what the caller is answered; one that has left is answered nothing."""
+        if not self.left:
+            self.status, self.error_type = status, error_type
 
 
 #: Where a request keeps its call.

@@ -14,11 +14,13 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.chain.booking import call_record
+from bedrock_gateway.chain.booking import book, call_record
 from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
 from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal
+from bedrock_gateway.metering.states import Outcome
 
 __all__ = ["dialect", "line_of", "refuse"]
 
@@ -35,22 +37,20 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = refuse(call, refusal)
     except CallerLeft:
         call.left = True
-        call.error_type = "CallerLeft"
         answer = WholeAnswer(499, (), close=True)  # nobody is there to see it
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if not call.abandoned or task is None:
             raise
         task.uncancel()
-        answer = refuse(call, MaybeBilled(f"The call was ended: {call.abandoned}."))
+        answer = refuse(call, ended(call))
     except Exception:
         # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the
         # id.
         _LOG.exception("call %s failed in the gateway", call.id)
         told = f"The gateway failed; its log has the details under call {call.id}."
-        answer = refuse(
-            call, MaybeBilled(told + " The call may have been billed.") if call.attempts else InternalFault(told)
-        )
+        sent = call.attempt is not None and call.attempt.sent
+        answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if sent else InternalFault(told))
     finally:
         settle(call)
     return answer
@@ -59,8 +59,7 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
 def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
     call.refusal = refusal
-    call.status = refusal.status
-    call.error_type = refusal.error_type
+    call.answered(refusal.status, refusal.error_type)
     status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
     headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts))]
     return WholeAnswer(status, headers, body)
@@ -69,6 +68,10 @@ def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
 def settle(call: Call) -> None:
     """Release what the call holds, put it on record if it is not yet, and log its line."""
     gateway = call.gateway
+    attempt = call.attempt
+    if attempt is not None and attempt.opened and not attempt.closed:
+        # A fault of ours broke off the way of the call: AWS may bill what was sent all the same.
+        book(call, attempt, Outcome.CUT if attempt.sent else Outcome.UNREACHED, None, error_type="gateway-fault")
     if call.ticket is not None:
         call.ticket.release()
     gateway.leaving.done(call)
@@ -104,8 +107,10 @@ def line_of(call: Call) -> str:
             )
     if call.left:
         parts.append("caller_left=yes")
+    if call.abandoned:
+        parts.append(f"ended={quoted(call.abandoned)}")
     if call.error_type:
-        parts.append(f"error={call.error_type}")
+        parts.append(f"error={quoted(call.error_type)}")
     if call.refusal is not None and call.refusal.at:
         parts.append(f"at={quoted(call.refusal.at)}")
     return " ".join(parts)

@@ -18,21 +18,18 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import CALL, Attempt, Call
+from bedrock_gateway.chain.judging import judge, outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
-from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
-from bedrock_gateway.metering.states import Outcome
+from bedrock_gateway.errors import CredentialsError, MaybeBilled, Refusal, Unavailable, UnknownOperation
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.strategies import order
-from bedrock_gateway.routing.verdicts import EXPIRED, UNREACHED, Cools, Retry, Verdict
+from bedrock_gateway.routing.verdicts import EXPIRED, NO_CREDENTIALS, UNREACHED, Cools, Retry
 
 __all__ = ["fail_over"]
 
 _LOG = logging.getLogger("bedrock_gateway.deployments")
 _SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
-
-#: Seconds before the first repeat on the same deployment, doubled for each further one, where upstream names no time.
-BACKOFF = 0.5
 
 
 @web.middleware
@@ -45,43 +42,54 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     deployment: Deployment | None = next(candidates)
     assert deployment is not None
     retries = _retries(call, deployment)
-    number = 0
     internal_errors = 0
+    renewed = False
     while True:
-        number += 1
         attempt = call.attempt = Attempt(
             id=gateway.new_id(),
-            number=number,
+            number=call.attempts + 1,
             deployment=deployment,
             price=call.snapshot.price_of(deployment),
-            last=number > retries,
+            last=call.attempts >= retries,
         )
         try:
             return await handler(request)
         except AttemptFailed as failed:
             verdict = failed.verdict
             _log_failure(call, attempt, failed)
-            _judge(call, deployment, failed)
             internal_errors += verdict.retry is Retry.NEXT_ONCE
             goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
-            if attempt.last or call.left or not goes_on:
+            # What never left the gateway is not one of the attempts that are counted.
+            goes_on = goes_on and not call.left and not (attempt.last and attempt.opened)
+            if verdict is EXPIRED:
+                _forget_credentials(call, attempt)
+                if goes_on and not renewed:
+                    renewed = True
+                    _book_failure(call, attempt, failed, final=False)
+                    if await _has_other_credentials(call, attempt):
+                        continue
+            judge(call, deployment, verdict, failed.retry_after)
+            if not goes_on:
                 return await _give_up(request, call, attempt, failed)
             # A candidate list may name the one that comes free first although it is not free: never the same one twice
             # in a row.
             following = next((other for other in candidates if other is not deployment), None)
             wait = 0.0
             if following is None and verdict.same_again:
-                wait = failed.retry_after if failed.retry_after is not None else BACKOFF * 2 ** (number - 1)
+                wait = failed.retry_after
+                if wait is None:
+                    wait = call.snapshot.backoff * 2 ** (attempt.number - 1)
                 wait = max(wait, call.snapshot.least_wait)
                 following = deployment if wait <= call.snapshot.max_wait else None
             if following is None:
                 return await _give_up(request, call, attempt, failed)
             _book_failure(call, attempt, failed, final=False)
             if wait:
-                # A little less or more, so that calls that failed together do not come back together; never less than
-                # was asked.
-                jitter = gateway.random.random() * wait / 4
-                await asyncio.sleep(wait + jitter)
+                # A little more, so that calls that failed together do not come back together; never less than was
+                # asked.
+                wait += gateway.random.random() * wait / 4
+                call.waiting += wait
+                await asyncio.sleep(wait)
             deployment = following
 
 
@@ -93,21 +101,19 @@ def _retries(call: Call, first: Deployment) -> int:
     return call.snapshot.num_retries if first.max_retries is None else first.max_retries
 
 
-def _judge(call: Call, deployment: Deployment, failed: AttemptFailed) -> None:
-    """Tell health, and the credentials, what the failure says of the deployment."""
-    assert call.resolution is not None
-    health, now, among = call.gateway.health, time.monotonic(), call.resolution.deployments()
-    match failed.verdict.cools:
-        case Cools.DEPLOYMENT:
-            health.cool(deployment, now=now, among=among, retry_after=failed.retry_after)
-        case Cools.MODEL:
-            health.mark_model(deployment, now=now, among=among)
-        case Cools.COUNTS:
-            health.count(deployment, now=now, among=among)
-        case Cools.NO:
-            pass
-    if failed.verdict is EXPIRED:
-        call.gateway.credentials.forget(deployment.credentials)
+def _forget_credentials(call: Call, attempt: Attempt) -> None:
+    """Drop credentials that AWS calls expired, unless they have been read again since the attempt was signed."""
+    store, source = call.gateway.credentials, attempt.deployment.credentials
+    if store.current(source) == attempt.credentials:
+        store.forget(source)
+
+
+async def _has_other_credentials(call: Call, attempt: Attempt) -> bool:
+    """Read the credentials of an attempt's deployment again; tell whether they are others now."""
+    try:
+        return await call.gateway.credentials.get(attempt.deployment.credentials) != attempt.credentials
+    except CredentialsError:
+        return False
 
 
 def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
@@ -129,10 +135,10 @@ def _book_failure(call: Call, attempt: Attempt, failed: AttemptFailed, *, final:
     return book(
         call,
         attempt,
-        _outcome(failed.verdict),
+        outcome_of(failed.verdict),
         None,
-        status=failed.answer.status if failed.answer else None,
-        error_type=failed.error_type,
+        status=failed.status,
+        error_type=failed.error_type or failed.verdict.name,
         aws_request_id=failed.aws_request_id,
         final=final,
     )
@@ -143,8 +149,10 @@ async def _give_up(request: web.Request, call: Call, attempt: Attempt, failed: A
     verdict, answer = failed.verdict, failed.answer
     relayed = verdict.relay and answer is not None
     refusal = None if relayed else _refusal(attempt, failed)
-    call.status = answer.status if relayed and answer else (refusal.status if refusal else 0)
-    call.error_type = failed.error_type if relayed else (refusal.error_type if refusal else None)
+    if refusal is not None:
+        call.answered(refusal.status, refusal.error_type)
+    elif answer is not None:
+        call.answered(answer.status, failed.error_type)
     booked = _book_failure(call, attempt, failed, final=True)
     if booked is not None:
         await booked
@@ -184,6 +192,12 @@ def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
         return Unavailable(
             f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=at
         )
+    if verdict is NO_CREDENTIALS:
+        return Unavailable(
+            f"The gateway has no AWS credentials for deployment {name!r}; its log has the reason. Nothing was sent.",
+            retry_after=retry_after,
+            at=at,
+        )
     if verdict.refusal is UnknownOperation:
         return UnknownOperation(f"The endpoint of deployment {name!r} does not know this operation or model.", at=at)
     return Unavailable(
@@ -191,12 +205,3 @@ def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
         retry_after=retry_after,
         at=at,
     )
-
-
-def _outcome(verdict: Verdict) -> Outcome:
-    """Return how an attempt with this verdict is booked."""
-    if verdict.charged:
-        return Outcome.CUT
-    if verdict is UNREACHED:
-        return Outcome.UNREACHED
-    return Outcome.INTERNAL if verdict.flagged else Outcome.REFUSED

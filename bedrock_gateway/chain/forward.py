@@ -12,19 +12,20 @@ import contextlib
 import time
 from collections.abc import Awaitable
 
-import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book, open_attempt
 from bedrock_gateway.chain.call import CALL, Attempt, Call
-from bedrock_gateway.chain.relay import gateway_headers, relay
+from bedrock_gateway.chain.leaving import ended
+from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
-from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
+from bedrock_gateway.upstream.exchange import Answer
+from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.headers import content_coding, downstream_headers
 
 __all__ = ["forward"]
@@ -42,33 +43,60 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     attempt = call.attempt
     assert attempt is not None and attempt.request is not None and call.target is not None
+    response: aiohttp.ClientResponse | None = None
     try:
         await open_attempt(call, attempt)
         async with _deadline(call, attempt):
+            attempt.sent = True
             response = await _waiting(call, call.gateway.upstream.send(attempt.request))
             try:
                 if content_coding(response.headers.get("content-encoding")) is not None:
-                    raise AttemptFailed(verdicts.UNREADABLE, reason="a compressed answer although none was asked for")
+                    raise AttemptFailed(
+                        verdicts.UNREADABLE,
+                        reason="a compressed answer although none was asked for",
+                        status=response.status,
+                        aws_request_id=request_id(response),
+                    )
                 if response.status >= 300:
                     await _refused(call, response)
                 prefix: list[bytes] = []
                 if _is_whole(response, call):
                     prefix = await _read(call, response)
-                    if response.content.at_eof():
+                    if response.ended:
                         return await _answer_whole(call, attempt, response, b"".join(prefix))
             except BaseException:
-                response.close()
+                call.gateway.upstream.give_up(response)
                 raise
         return await relay(request, call, attempt, response, prefix)
     except UpstreamFault as fault:
-        raise AttemptFailed(verdicts.of_fault(fault.happened), reason=str(fault)) from fault
+        raise AttemptFailed(
+            verdicts.of_fault(fault.happened),
+            reason=str(fault),
+            status=None if response is None else response.status,
+            aws_request_id=request_id(response),
+        ) from fault
     except TimeoutError as error:
-        raise AttemptFailed(verdicts.of_fault(Happened.SILENT), reason="the deployment's timeout passed") from error
+        raise AttemptFailed(
+            verdicts.of_fault(Happened.SILENT),
+            reason="the deployment's timeout passed",
+            status=None if response is None else response.status,
+            aws_request_id=request_id(response),
+        ) from error
     except asyncio.CancelledError:
         if attempt.opened and not attempt.closed:
             # Ended on purpose (the caller left, or the gateway stops) before anything went downstream.
-            call.status = 0
-            book(call, attempt, Outcome.LEFT, None, error_type=call.abandoned or "cancelled")
+            if call.abandoned:
+                refusal = ended(call)
+                call.answered(refusal.status, refusal.error_type)
+            book(
+                call,
+                attempt,
+                Outcome.LEFT if attempt.sent else Outcome.UNREACHED,
+                None,
+                status=None if response is None else response.status,
+                error_type=call.abandoned or "cancelled",
+                aws_request_id=request_id(response),
+            )
         raise
 
 
@@ -81,7 +109,7 @@ def _deadline(call: Call, attempt: Attempt) -> contextlib.AbstractAsyncContextMa
     return _NO_LIMIT if limit is None else asyncio.timeout(limit)
 
 
-def _is_whole(response: aiohttp.ClientResponse, call: Call) -> bool:
+def _is_whole(response: Answer, call: Call) -> bool:
     """Tell whether an answer is to be read whole: not a stream, and not known to be large."""
     kind = response.headers.get("content-type", "")
     if kind.startswith(("application/vnd.amazon.eventstream", "text/event-stream")):
@@ -90,54 +118,54 @@ def _is_whole(response: aiohttp.ClientResponse, call: Call) -> bool:
     return length is None or length <= WHOLE
 
 
-async def _read(call: Call, response: aiohttp.ClientResponse, limit: int = WHOLE) -> list[bytes]:
+async def _read(call: Call, response: Answer, limit: int = WHOLE) -> list[bytes]:
     """Read a body to its end, or until it is larger than ``limit``."""
     parts: list[bytes] = []
     size = 0
     begun = time.monotonic()
+    upstream = call.gateway.upstream
     try:
         while size <= limit:
-            data = await response.content.readany()
+            data = await upstream.read(response)
             if not data:
                 break
             parts.append(data)
             size += len(data)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise fault_of(error, head_seen=True) from error
     finally:
         call.waiting += time.monotonic() - begun
     return parts
 
 
-async def _answer_whole(
-    call: Call, attempt: Attempt, response: aiohttp.ClientResponse, body: bytes
-) -> web.StreamResponse:
+async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: bytes) -> web.StreamResponse:
     """Meter, book and return a small answer; its spend goes into a header."""
     assert call.target is not None
-    request_id = response.headers.get("x-amzn-requestid")
+    status, aws_request_id = response.status, request_id(response)
     reading = read_body(call.target.operation, response.headers, body)
     if reading.unreadable:
         raise AttemptFailed(
-            verdicts.UNREADABLE, reason="a 200 whose body is no JSON document", aws_request_id=request_id
+            verdicts.UNREADABLE,
+            reason="a 200 whose body is no JSON document",
+            status=status,
+            aws_request_id=aws_request_id,
         )
     if verdicts.unknown_operation(body):
         raise AttemptFailed(
             verdicts.classify(200, "UnknownOperationException", ""),
             reason="a 200 that says UnknownOperationException",
             error_type="UnknownOperationException",
-            aws_request_id=request_id,
-            answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
+            aws_request_id=aws_request_id,
+            answer=UpstreamAnswer(status, downstream_headers(response.headers.items()), body),
         )
-    call.status = response.status
-    await book(call, attempt, Outcome.COMPLETE, reading, status=response.status, aws_request_id=request_id)
+    call.answered(status)
+    await book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     headers = downstream_headers(response.headers.items())
     headers += gateway_headers(call, attempt)
     if call.spend is not None and attempt.spend is not None:
         headers.append(("x-bedrock-gateway-spend-usd", usd(call.spend)))
-    return WholeAnswer(response.status, headers, body)
+    return WholeAnswer(status, headers, body)
 
 
-async def _refused(call: Call, response: aiohttp.ClientResponse) -> None:
+async def _refused(call: Call, response: Answer) -> None:
     """Raise what an error answer of upstream means."""
     body = b"".join(await _read(call, response, ERROR_BODY))
     error_type, message = verdicts.error_of(response.headers.get("x-amzn-errortype"), body)
@@ -146,12 +174,12 @@ async def _refused(call: Call, response: aiohttp.ClientResponse) -> None:
         reason=f"{response.status} {error_type or ''} {message}".strip(),
         error_type=error_type,
         retry_after=verdicts.retry_after(response.headers.get("retry-after")),
-        aws_request_id=response.headers.get("x-amzn-requestid"),
+        aws_request_id=request_id(response),
         answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
     )
 
 
-async def _waiting(call: Call, send: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+async def _waiting(call: Call, send: Awaitable[Answer]) -> Answer:
     """Await upstream, and keep count of the time that is not ours."""
     begun = time.monotonic()
     try:

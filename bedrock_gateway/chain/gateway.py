@@ -68,14 +68,16 @@ class Snapshot:
         prices: what a model costs.
         callers: who may call.
         num_retries: further attempts after the first one of a call.
-        least_wait, max_wait: seconds a call waits at least and at most before it is sent again to the only deployment
-            left.
+        backoff: seconds before the first repeat on the only deployment left where upstream names no time, doubled for
+            each further one.
+        least_wait, max_wait: seconds such a call waits at least and at most.
     """
 
     routing: RoutingTable
     prices: PriceTable
     callers: Callers
     num_retries: int = 2
+    backoff: float = 0.5
     least_wait: float = 0.0
     max_wait: float = 5.0
     _prices_of: dict[Deployment, Price | None] = attrs.field(factory=dict, init=False, repr=False, eq=False)

@@ -14,8 +14,10 @@ import attrs
 
 from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable
+from bedrock_gateway.metering.states import State
 
-__all__ = ["Leaving"]
+__all__ = ["Leaving", "ended"]
 
 #: Answers read on at once for callers that left, over all callers.
 MAX_DRAINS = 64
@@ -36,9 +38,15 @@ class Leaving:
         if call.left:
             return
         call.left = True
-        if call.caller is None or call.attempt is None or not call.attempt.opened:
-            # Nothing was sent yet, so nothing will be billed.
+        if call.recorded:
+            # All is booked; what was still to be passed on goes nowhere.
+            return
+        attempt = call.attempt
+        if call.caller is None or attempt is None or not attempt.sent:
+            # Nothing is under way, so nothing will be billed: neither now nor for another attempt.
             self.abandon(call, "caller left before anything was sent")
+        elif attempt.closed:
+            self.abandon(call, "caller left between two attempts")
         elif call.caller.policy.on_leave is OnLeave.ABORT:
             self.abandon(call, "caller left")
         else:
@@ -63,14 +71,27 @@ class Leaving:
 
     def _drain(self, call: Call) -> None:
         assert call.caller is not None
-        mine = [other for other in self._drains if other.caller is call.caller]
+        mine = [other for other in self._drains if other.caller is not None and other.caller.id == call.caller.id]
+        # Where none at all may be read on, the oldest is this one.
         if len(mine) >= call.caller.policy.max_drains:
-            self._close(mine[0], "caller left; its limit of answers read on was reached")
+            self._close(mine[0] if mine else call, "caller left; its limit of answers read on was reached")
         elif len(self._drains) >= self.max_drains:
-            self._close(next(iter(self._drains)), "caller left; the limit of answers read on was reached")
+            self._close(next(iter(self._drains), call), "caller left; the limit of answers read on was reached")
+        if call.abandoned:
+            return
         loop = asyncio.get_running_loop()
         self._drains[call] = loop.call_later(self.max_seconds, self._close, call, "caller left; read on for too long")
 
     def _close(self, call: Call, reason: str) -> None:
         self.done(call)
         self.abandon(call, reason)
+
+
+def ended(call: Call) -> Refusal:
+    """Return what a caller is answered whose call was ended before anything of an answer went downstream."""
+    attempt = call.attempt
+    if attempt is not None and attempt.sent and attempt.state is not State.REFUSED:
+        return MaybeBilled(
+            f"The call was ended: {call.abandoned}. It may have been billed, and a repeat may be billed again."
+        )
+    return Unavailable(f"The call was ended: {call.abandoned}. Nothing was billed.", retry_after=1)

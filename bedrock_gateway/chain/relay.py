@@ -11,29 +11,31 @@ from __future__ import annotations
 import asyncio
 import time
 
-import aiohttp
 from aiohttp import web
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import Attempt, Call
+from bedrock_gateway.chain.judging import judge, outcome_of
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
 from bedrock_gateway.errors import MaybeBilled
 from bedrock_gateway.metering.meters import Meter, open_meter
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
-from bedrock_gateway.upstream.session import Happened, UpstreamFault, fault_of
+from bedrock_gateway.upstream.exchange import Answer
+from bedrock_gateway.upstream.session import Happened, UpstreamFault
+from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
 
-__all__ = ["gateway_headers", "relay"]
+__all__ = ["gateway_headers", "relay", "request_id"]
 
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
 
 
 async def relay(
-    request: web.Request, call: Call, attempt: Attempt, response: aiohttp.ClientResponse, prefix: list[bytes]
+    request: web.Request, call: Call, attempt: Attempt, response: Answer, prefix: list[bytes]
 ) -> web.StreamResponse:
     """Stream an answer through.
 
@@ -58,7 +60,7 @@ async def relay(
         else:
             for data in prefix:
                 meter.receive_data(data)
-        call.status = response.status
+        call.answered(response.status)
         call.first_byte = time.monotonic()
         fault = await _pump(request, call, response, meter, answer, held)
     finally:
@@ -69,14 +71,14 @@ async def relay(
     return await _end(request, call, attempt, response, meter, answer, fault)
 
 
-async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter, prefix: list[bytes]) -> list[bytes]:
+async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Read until the headers of the first message are there; another attempt can still take its place if it is an
     exception.
     """
     held = []
     pending = iter(prefix)
     while meter.first is None and meter.fault is None:
-        data = next(pending, None) or await read_some(call, response)
+        data = next(pending, None) or await call.gateway.upstream.read(response)
         if not data:
             break
         meter.receive_data(data)
@@ -85,9 +87,9 @@ async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter
         meter.receive_data(data)
         held.append(data)
     first = meter.first
-    if first is not None and first.message_type in ("exception", "error"):
+    if first is not None and is_exception(first):
         # Nothing comes after an exception; it is kept whole, to be judged, and in case nothing else can be tried.
-        while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await read_some(call, response)):
+        while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await call.gateway.upstream.read(response)):
             meter.receive_data(data)
             held.append(data)
         reading = meter.reading()
@@ -98,7 +100,7 @@ async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter
                 verdict,
                 reason=f"first message of the stream: {error_type}",
                 error_type=error_type,
-                aws_request_id=response.headers.get("x-amzn-requestid"),
+                aws_request_id=request_id(response),
                 answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), b"".join(held)),
             )
     return held
@@ -107,7 +109,7 @@ async def _hold_first(call: Call, response: aiohttp.ClientResponse, meter: Meter
 async def _pump(
     request: web.Request,
     call: Call,
-    response: aiohttp.ClientResponse,
+    response: Answer,
     meter: Meter,
     answer: StreamedAnswer,
     held: list[bytes],
@@ -124,7 +126,7 @@ async def _pump(
             answer.abort()
             leaving.leave(call)
         while True:
-            data = await read_some(call, response)
+            data = await call.gateway.upstream.read(response)
             if not data:
                 return None
             if not call.left:
@@ -148,7 +150,7 @@ async def _end(
     request: web.Request,
     call: Call,
     attempt: Attempt,
-    response: aiohttp.ClientResponse,
+    response: Answer,
     meter: Meter,
     answer: StreamedAnswer,
     fault: UpstreamFault | None,
@@ -163,7 +165,16 @@ async def _end(
         outcome, error_type = Outcome.LEFT, call.abandoned
     elif broken:
         outcome, error_type = Outcome.CUT, fault.happened if fault is not None else Happened.CUT
-    call.error_type = error_type
+        judge(call, attempt.deployment, verdicts.of_fault(error_type))
+    elif error_type is not None:
+        # As the first message an exception means what the same error means as a status; later, that the answer broke
+        # off.
+        verdict = verdicts.CUT
+        if meter.first is not None and is_exception(meter.first):
+            verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
+            outcome = outcome_of(verdict)
+        judge(call, attempt.deployment, verdict)
+    call.answered(response.status, error_type)
     booked = book(
         call,
         attempt,
@@ -171,7 +182,7 @@ async def _end(
         reading,
         status=response.status,
         error_type=error_type,
-        aws_request_id=response.headers.get("x-amzn-requestid"),
+        aws_request_id=request_id(response),
     )
     try:
         await booked
@@ -198,16 +209,14 @@ async def _end(
     return answer
 
 
-async def read_some(call: Call, response: aiohttp.ClientResponse) -> bytes:
-    """Return what upstream has sent since, as it arrives; empty at its end.
+def is_exception(message: Message) -> bool:
+    """Tell whether a message of a stream says that it has failed."""
+    return message.message_type in ("exception", "error")
 
-    Raises:
-        UpstreamFault: the body broke off or fell silent.
-    """
-    try:
-        return await response.content.readany()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise fault_of(error, head_seen=True) from error
+
+def request_id(response: aiohttp.ClientResponse | None) -> str | None:
+    """Return AWS's id of an answer, None where no head of one came or it has none."""
+    return None if response is None else response.headers.get("x-amzn-requestid")
 
 
 def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:

@@ -9,11 +9,12 @@ import json
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from multidict import CIMultiDict
 
+from bedrock_gateway.chain.attempt_failed import AttemptFailed
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.dialects import bedrock
-from bedrock_gateway.errors import CredentialsError, Unavailable
+from bedrock_gateway.errors import CredentialsError
+from bedrock_gateway.routing import verdicts
 from bedrock_gateway.routing.deployments import CredentialKind
 from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.headers import is_signed
@@ -41,7 +42,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         if note:
             attempt.notes.append(note)
     address = gateway.addresses.of(deployment, operation, target.labels, call.query)
-    sent = CIMultiDict(headers)
+    sent = dict(headers)  # lower-case names, each once
     sent["host"] = address.host
     sent["user-agent"] = gateway.upstream.user_agent
     if body and "content-type" not in sent:
@@ -56,12 +57,8 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             credentials = gateway.credentials.current(source) or await gateway.credentials.get(source)
         except CredentialsError as error:
-            raise Unavailable(
-                f"The gateway has no AWS credentials for deployment {deployment.name!r}; its log has the reason. "
-                "Nothing was sent.",
-                retry_after=5,
-                at=str(error),
-            ) from error
+            raise AttemptFailed(verdicts.NO_CREDENTIALS, reason=str(error), retry_after=5.0) from error
+        attempt.credentials = credentials
         amz_date = gateway.clock.amz_date()
         sent["x-amz-date"] = amz_date
         if credentials.session_token:
@@ -77,7 +74,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
             service=operation.signing_name,
             amz_date=amz_date,
         )
-    attempt.request = UpstreamRequest(call.method, address.url, sent, body, deployment.ssl_verify)
+    attempt.request = UpstreamRequest(call.method, address.url, address.target, sent, body, deployment.ssl_verify)
     return await handler(request)
 
 

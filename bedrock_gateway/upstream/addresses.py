@@ -28,12 +28,13 @@ class Address:
     """One request target upstream.
 
     Attributes:
-        url: sent as it is, never quoted again.
+        url: sent as it is, never quoted again; target: its path and query.
         host: value of the Host header, signed.
         path: canonical form, signed. query: canonical form, sent and signed.
     """
 
     url: URL
+    target: str
     host: str
     path: str
     query: str
@@ -71,7 +72,9 @@ class Addresses:
         # Sent in the form that is signed: a server that canonicalises less than AWS says comes to the same signature.
         query = canonical_query(query)
         target = f"{path}?{query}" if query else path
-        address = Address(URL(f"{base.scheme}://{netloc}{target}", encoded=True), netloc, canonical_path(path), query)
+        address = Address(
+            URL(f"{base.scheme}://{netloc}{target}", encoded=True), target, netloc, canonical_path(path), query
+        )
         if keep:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()

@@ -1,7 +1,7 @@
 """AWS credentials of the deployments, through aiobotocore. Nothing here runs on the way of a call but a dict look-up.
 
-Equal sources share one set. A set is fetched once (single flight), looked at again every minute off the hot path (botocore itself
-refreshes what is near its expiry), and re-read at once when AWS says that it has expired.
+Equal sources share one set. A set is fetched once (single flight), looked at again every minute off the hot path
+(botocore itself refreshes what is near its expiry), and re-read at once when AWS says that it has expired.
 """
 
 from __future__ import annotations
@@ -237,9 +237,9 @@ def check_any_source(environ: Mapping[str, str]) -> bool:
         return True
     if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise StartError(
-            "No AWS credentials: no keys in the environment, no profile with a source of credentials, no container or web "
-            "identity, and IMDS is switched off (AWS_EC2_METADATA_DISABLED). Set AWS_PROFILE or the AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve --simulate"
+            "No AWS credentials: no keys in the environment, no profile with a source of credentials, no container or "
+            "web identity, and IMDS is switched off (AWS_EC2_METADATA_DISABLED). Set AWS_PROFILE or the AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve --simulate"
         )
     return False
 

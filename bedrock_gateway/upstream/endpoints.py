@@ -1,7 +1,7 @@
 """Where AWS's services are: base URLs by service and region, from botocore's own partitions.
 
-Source: botocore ``data/partitions.json`` (region patterns and DNS suffixes), the ``endpoint-rule-set-1`` of the Bedrock services,
-whose default rule is ``https://{service}.{region}.{dnsSuffix}``.
+Source: botocore ``data/partitions.json`` (region patterns and DNS suffixes), the ``endpoint-rule-set-1`` of the Bedrock
+services, whose default rule is ``https://{service}.{region}.{dnsSuffix}``.
 """
 
 from __future__ import annotations

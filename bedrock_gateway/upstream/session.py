@@ -1,7 +1,8 @@
 """The HTTP client side: one session, one request at a time, aiohttp's errors turned into what they mean for a call.
 
-Every default of aiohttp that hurts here is overridden: 100 connections, 300 s in all, 8190-byte headers, decompression, re-quoting of
-URLs, cookies. Nothing here retries: a repeat may be billed twice, so only ``chain.fail_over`` decides about one.
+Every default of aiohttp that hurts here is overridden: 100 connections, 300 s in all, 8190-byte headers, decompression,
+re-quoting of URLs, cookies. Nothing here retries: a repeat may be billed twice, so only ``chain.fail_over`` decides
+about one.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from typing import Any
 
 import aiohttp
 import attrs
-from multidict import CIMultiDict
 from yarl import URL
+
+from bedrock_gateway.upstream.exchange import MAX_FIELD_SIZE, READ_AHEAD, Answer, Where, exchange, request_head
 
 __all__ = ["Happened", "Upstream", "UpstreamFault", "UpstreamRequest", "fault_of"]
 
 #: Seconds to a TCP (and TLS) connection.
 CONNECT_TIMEOUT = 10.0
-#: Seconds an idle connection is kept: below the 60 s after which AWS's front ends close, so that a closing one is rarely met.
+#: Seconds an idle connection is kept: below the 60 s after which AWS's front ends close, so that a closing one is
+#: rarely met.
 KEEPALIVE_TIMEOUT = 25.0
-#: Bytes of one response header, and of the status line; Bedrock's own request metadata alone may be 8,500.
-MAX_FIELD_SIZE = 65_536
 #: Bytes above which a body goes out in pieces, so that one write never holds the loop for long.
 PIECE = 262_144
+#: Methods that come without a body, and without saying so.
+BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+#: Hosts kept at hand.
+MAX_PLACES = 1024
+#: Seconds between two looks for exchanges that wait for too long.
+LOOK_EVERY = 5.0
 #: TCP keep-alive: first probe after this many seconds of silence, below the 4-5 minutes after which NATs forget.
 KEEPALIVE_IDLE = 45
 
@@ -51,11 +58,18 @@ class UpstreamFault(Exception):
 
 @attrs.define(eq=False)
 class UpstreamRequest:
-    """One signed request: exactly these bytes go out."""
+    """One signed request: exactly these bytes go out.
+
+    Attributes:
+        url: where to, never quoted again; target: path and query of it, as signed.
+        headers: lower-case names; neither Content-Length nor anything of the connection is among them.
+        ssl_verify: True, False, or the path of a CA bundle.
+    """
 
     method: str
     url: URL
-    headers: CIMultiDict[str]
+    target: str
+    headers: dict[str, str]
     body: bytes | bytearray
     ssl_verify: bool | str = True
 
@@ -87,55 +101,141 @@ def fault_of(error: Exception, *, head_seen: bool) -> UpstreamFault:
 
 @attrs.define(eq=False)
 class Upstream:
-    """The one client session. Use as ``async with Upstream.open(...)``."""
+    """The client side of every call: one pool of connections, and one look now and then at who waits for too long."""
 
-    _session: aiohttp.ClientSession
     user_agent: str
+    _idle_timeout: float
+    _connector: aiohttp.TCPConnector
+    _session: aiohttp.ClientSession
+    _connect_timeout: aiohttp.ClientTimeout
+    _places: dict[tuple[str, str | None, int | None, bool | str], Where] = attrs.field(factory=dict, init=False)
     _contexts: dict[bool | str, ssl.SSLContext | bool] = attrs.field(factory=dict, init=False, repr=False)
+    _heads: dict[Any, float] = attrs.field(factory=dict, init=False, repr=False)
+    _answers: set[Answer] = attrs.field(factory=set, init=False, repr=False)
+    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False, repr=False)
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False, repr=False)
 
     @classmethod
     def open(cls, *, user_agent: str, idle_timeout: float) -> Upstream:
-        """Return a session ready to send; must run inside the loop.
+        """Return a pool ready to send; must run inside the loop.
 
         Args:
             user_agent: sent with every request; carries the instance id by which a loop is noticed.
             idle_timeout: seconds of silence after which an exchange counts as silent.
         """
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT, socket_factory=_socket)
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout),
+            timeout=timeout,
             auto_decompress=False,
+            read_bufsize=READ_AHEAD,
             max_line_size=MAX_FIELD_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         )
-        return cls(session, user_agent)
+        upstream = cls(user_agent, idle_timeout, connector, session, timeout)
+        upstream._look()
+        return upstream
 
-    async def send(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
+    async def send(self, request: UpstreamRequest) -> Answer:
         """Send a request and return the answer once its head is there; its body is still to be read.
 
         Raises:
             UpstreamFault: there is no answer; ``happened`` tells whether the request may have been accepted.
         """
-        body: Any = request.body
-        if len(request.body) > PIECE:
-            body = _pieces(request.body)
         try:
-            return await self._session.request(
-                request.method,
-                request.url,
-                data=body or None,
-                headers=request.headers,
-                allow_redirects=False,
-                ssl=True if request.url.scheme == "http" else self._context(request.ssl_verify),
-            )
+            if len(request.body) > PIECE:
+                answer = await self._send_large(request)
+            else:
+                answer = await self._send_small(request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise fault_of(error, head_seen=False) from error
+        self._answers.add(answer)
+        return answer
+
+    async def read(self, answer: Answer) -> bytes:
+        """Return what has arrived of a body since; empty at its end.
+
+        Raises:
+            UpstreamFault: it broke off, or nothing came for the idle time.
+        """
+        content = answer.content
+        try:
+            if not content.at_eof():
+                answer.waiting_since = self._loop.time()
+                data = await content.readany()
+                answer.waiting_since = 0.0
+                if data:
+                    return data
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._answers.discard(answer)
+            raise fault_of(error, head_seen=True) from error
+        self._answers.discard(answer)
+        return b""
+
+    def give_up(self, answer: Answer) -> None:
+        """Close the connection of an answer that is not read to its end."""
+        self._answers.discard(answer)
+        if not answer.ended:
+            answer.close()
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
         await self._session.close()
+
+    async def _send_small(self, request: UpstreamRequest) -> Answer:
+        url, headers = request.url, request.headers
+        key = (url.scheme, url.raw_host, url.port, request.ssl_verify)
+        where = self._places.get(key)
+        if where is None:
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            verify = True if url.scheme == "http" else self._context(request.ssl_verify)
+            where = self._places[key] = Where(url, verify)
+        if request.body or request.method not in BODILESS:
+            headers["content-length"] = str(len(request.body))
+        head = request_head(request.method, request.target, headers)
+        heads = self._heads
+        waiting: list[Any] = []
+
+        def watch(protocol: Any) -> None:
+            heads[protocol] = self._loop.time()
+            waiting.append(protocol)
+
+        try:
+            return await exchange(
+                self._connector, where, head, request.body, connect_timeout=self._connect_timeout, watch=watch
+            )
+        finally:
+            for protocol in waiting:
+                heads.pop(protocol, None)
+
+    async def _send_large(self, request: UpstreamRequest) -> Answer:
+        """Send a large body in pieces, through the session: upstream may answer before it has read it all."""
+        async with asyncio.timeout(self._idle_timeout):
+            response = await self._session.request(
+                request.method,
+                request.url,
+                data=_pieces(request.body),
+                headers={**request.headers, "content-length": str(len(request.body))},
+                allow_redirects=False,
+                ssl=True if request.url.scheme == "http" else self._context(request.ssl_verify),
+            )
+        return Answer(response.status, response.headers, response.content, response.close)
+
+    def _look(self) -> None:
+        """Fail every exchange that has waited for too long. One timer for all of them: a timer each would cost as much as parsing."""
+        since = self._loop.time() - self._idle_timeout
+        for protocol, begun in list(self._heads.items()):
+            if begun < since:
+                protocol.set_exception(_silence())
+        for answer in list(self._answers):
+            if 0.0 < answer.waiting_since < since:
+                answer.content.set_exception(_silence())
+        self._timer = self._loop.call_later(min(self._idle_timeout / 8, LOOK_EVERY), self._look)
 
     def _context(self, verify: bool | str) -> ssl.SSLContext | bool:
         """Return the TLS context for a deployment's ``ssl_verify``; each is made once."""
@@ -145,6 +245,10 @@ class Upstream:
             else:
                 self._contexts[verify] = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
         return self._contexts[verify]
+
+
+def _silence() -> aiohttp.SocketTimeoutError:
+    return aiohttp.SocketTimeoutError("upstream was silent for longer than the idle time")
 
 
 async def _pieces(body: bytes | bytearray) -> AsyncIterator[memoryview]:
