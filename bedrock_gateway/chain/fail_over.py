@@ -76,10 +76,9 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             following = next((other for other in candidates if other is not deployment), None)
             wait = 0.0
             if following is None and verdict.same_again:
-                wait = failed.retry_after
-                if wait is None:
-                    wait = call.snapshot.backoff * 2 ** (attempt.number - 1)
-                wait = max(wait, call.snapshot.least_wait)
+                backoff = call.snapshot.backoff * 2 ** (attempt.number - 1)
+                asked = backoff if failed.retry_after is None else failed.retry_after
+                wait = max(asked, call.snapshot.least_wait)
                 following = deployment if wait <= call.snapshot.max_wait else None
             if following is None:
                 return await _give_up(request, call, attempt, failed)

@@ -43,7 +43,7 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     attempt = call.attempt
     assert attempt is not None and attempt.request is not None and call.target is not None
-    response: aiohttp.ClientResponse | None = None
+    response: Answer | None = None
     try:
         await open_attempt(call, attempt)
         async with _deadline(call, attempt):
@@ -101,7 +101,7 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _deadline(call: Call, attempt: Attempt) -> contextlib.AbstractAsyncContextManager[object]:
-    """Bound the time to an answer's first byte (a stream) or to all of it (a whole one), where the deployment says so."""
+    """Bound the time to an answer's head (a stream) or to all of it (a whole one), where the deployment says so."""
     assert call.target is not None
     deployment = attempt.deployment
     limit = deployment.stream_timeout if call.target.operation.stream_out else None

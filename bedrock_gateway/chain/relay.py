@@ -66,8 +66,7 @@ async def relay(
     finally:
         # Reached with the body unread when the first message failed or the call was ended: the connection cannot be
         # used again.
-        if not response.content.at_eof():
-            response.close()
+        call.gateway.upstream.give_up(response)
     return await _end(request, call, attempt, response, meter, answer, fault)
 
 
@@ -214,13 +213,13 @@ def is_exception(message: Message) -> bool:
     return message.message_type in ("exception", "error")
 
 
-def request_id(response: aiohttp.ClientResponse | None) -> str | None:
+def request_id(response: Answer | None) -> str | None:
     """Return AWS's id of an answer, None where no head of one came or it has none."""
     return None if response is None else response.headers.get("x-amzn-requestid")
 
 
 def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
-    """Return what a caller is told besides the answer; the spend is added where it is known before the headers leave."""
+    """Return what a caller is told besides the answer; the spend is added where it is known before they leave."""
     overhead = (time.monotonic() - call.arrived - call.waiting) * 1000
     return [
         ("x-bedrock-gateway-call-id", call.id),

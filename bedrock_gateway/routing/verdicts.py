@@ -9,7 +9,7 @@ The table (what happened: then; cools; may be billed):
     internal error                                     next deployment, once; deployment; flagged
     access denied, not found, unknown operation,
     model not offered there                            next deployment; (deployment, model) for 5 minutes; no
-    the gateway's credentials refused                  next deployment; deployment; no
+    the gateway's credentials refused, or none at all  next deployment; deployment; no
     any other refusal                                  to the caller as it is; nothing; no
     sent and lost, cut, silent, unreadable             to the caller as 424; counts; yes
 
@@ -40,6 +40,7 @@ __all__ = [
     "INTERNAL",
     "LOST",
     "NOT_FOUND",
+    "NO_CREDENTIALS",
     "NOT_OFFERED",
     "REFUSED",
     "SILENT",
@@ -121,6 +122,8 @@ DENIED = Verdict(name="access-denied", retry=Retry.NEXT, cools=Cools.MODEL, refu
 UNAUTHENTICATED = Verdict(name="credentials-refused", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
 # The same, but reading the credentials again may mend it.
 EXPIRED = Verdict(name="credentials-expired", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
+# There are none to sign with, so nothing was sent.
+NO_CREDENTIALS = Verdict(name="no-credentials", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
 NOT_FOUND = Verdict(name="not-found", retry=Retry.NEXT, cools=Cools.MODEL)
 NOT_OFFERED = Verdict(name="model-not-offered", retry=Retry.NEXT, cools=Cools.MODEL)
 # It comes with status 200, which must not reach the caller.
