@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+from yarl import URL
 
 from bedrock_gateway._version import VERSION
 from bedrock_gateway.app import serving
@@ -30,7 +31,7 @@ from bedrock_gateway.errors import StartError
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource, Deployment
 from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
 from bedrock_gateway.store.location import resolve_database
-from bedrock_gateway.upstream.credentials import check_any_source
+from bedrock_gateway.upstream.credentials import check_source
 
 __all__ = ["add_parser"]
 
@@ -38,6 +39,25 @@ _LOG = logging.getLogger("bedrock_gateway.serve")
 
 #: Where the gateway listens unless told otherwise: this machine only.
 HOST, PORT = "127.0.0.1", 4000
+#: What is tried first in front of the simulator, unless the config names something.
+SIMULATED_MODEL = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+#: Printed in front of the simulator: a call by curl, one by boto3, and what they cost; each is one line to paste.
+_TO_PASTE = """\
+simulating: nothing leaves this machine and nothing is billed. Paste these, one after the other:
+
+curl -s {curl}/bedrock/model/{model}/converse -H "Authorization: Bearer {key}" \
+-d '{{"messages":[{{"role":"user","content":[{{"text":"Hello"}}]}}]}}'
+
+{python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{url}/bedrock", \
+region_name="us-east-1", aws_access_key_id=sys.argv[1], aws_secret_access_key="-"); \
+[print(event["contentBlockDelta"]["delta"]["text"], end="", flush=True) for event in \
+client.converse_stream(modelId="{model}", messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])["stream"] \
+if "contentBlockDelta" in event]' "{key}"
+
+{command} spend --database {database}
+"""
+#: Paced like a model, so that streaming can be seen.
+DEMO_PACE = Pace(first_token_ms=200, tokens_per_second=80)
 #: Region of what no config gives one, in front of the simulator.
 SIMULATED_REGION = "us-east-1"
 
@@ -78,13 +98,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.simulate:
         _check_credentials(config)
     # The database is touched by nobody who does not have the port.
-    sockets = bind(args.host, args.port, args.unix_socket)
-    database = resolve_database(
-        args.database or config.general.database_url, os.environ, Path.home(), simulated=args.simulate
-    )
-    _raise_descriptor_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, sockets, database, simulate=args.simulate))
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(sock) for sock in bind(args.host, args.port, args.unix_socket)]
+        database = resolve_database(
+            args.database or config.general.database_url, os.environ, Path.home(), simulated=args.simulate
+        )
+        _raise_descriptor_limit()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config, sockets, database, simulate=args.simulate))
     return 0
 
 
@@ -94,7 +115,7 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
         simulator = None
         if simulate:
             simulator = await stack.enter_async_context(
-                Simulator(credentials=SIMULATOR_CREDENTIALS, pace=Pace()).serve(port=0)
+                Simulator(credentials=SIMULATOR_CREDENTIALS, pace=DEMO_PACE, keep=100).serve(port=0)
             )
             config = simulated(config)
         await _check_endpoints(config, {sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX})
@@ -115,7 +136,7 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
             gc.set_threshold(50_000, 20, 20)
             print(_greeting(config, sockets, database, simulate=simulate), flush=True)
             await signals.first.wait()
-            signals.then = functools.partial(_hurry, gateway)
+            signals.when_again(functools.partial(_hurry, gateway))
             if gateway.calls:
                 seconds = config.general.limits.shutdown_timeout
                 print(f"stopping: {len(gateway.calls)} calls have {seconds:g} s to finish (again: now)", flush=True)
@@ -131,21 +152,33 @@ class _Signals:
     """SIGTERM and Ctrl-C: the first one stops, a further one stops at once."""
 
     first: asyncio.Event = attrs.field(factory=asyncio.Event)
-    then: Callable[[], None] | None = None
+    _again: bool = attrs.field(default=False, init=False)
+    _then: Callable[[], None] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received)
 
+    def when_again(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when a further signal comes; at once where it came already."""
+        self._then = then
+        if self._again:
+            then()
+
     def _received(self) -> None:
-        self.first.set()
-        if self.then is not None:
-            self.then()
+        if not self.first.is_set():
+            self.first.set()
+            return
+        self._again = True
+        if self._then is not None:
+            self._then()
 
 
 def simulated(config: Config) -> Config:
-    """Return a config whose every deployment goes to the simulator: its credentials, and a region where there is none."""
+    """Return a config whose every deployment goes to the simulator: its credentials, and a region where there is
+    none.
+    """
     key_id, (secret, token) = next(iter(SIMULATOR_CREDENTIALS.items()))
     source = CredentialSource(
         kind=CredentialKind.STATIC, access_key_id=key_id, secret_access_key=secret, session_token=token
@@ -171,7 +204,8 @@ def _check_master_key(config: Config, host: str, *, unix: bool) -> None:
         if not local:
             raise StartError(
                 f"{host} can be reached from other machines, and without a master key any key is accepted. Set "
-                "LITELLM_MASTER_KEY (or general_settings.master_key) to sk- and at least 20 characters, or listen on 127.0.0.1."
+                "LITELLM_MASTER_KEY (or general_settings.master_key) to sk- and at least 20 characters, or listen on "
+                "127.0.0.1."
             )
         return
     weakness = master_key_weakness(key)
@@ -182,77 +216,63 @@ def _check_master_key(config: Config, host: str, *, unix: bool) -> None:
 
 
 def _check_credentials(config: Config) -> None:
-    """Refuse to start where the ambient chain is needed and has no source at all; what needs the network is asked later."""
-    used = {deployment.credentials for deployment in config.deployments}
+    """Refuse to start where a source of credentials cannot be there; what needs the network is asked later."""
+    sources = [deployment.credentials for deployment in config.deployments]
     # Without a model_list every call is an ambient one.
-    if not config.deployments:
-        used = {deployment.credentials for _, deployment in config.ambient}
-    if any(source.kind is CredentialKind.AMBIENT for source in used):
-        check_any_source(os.environ)
+    if not sources:
+        sources = [deployment.credentials for _, deployment in config.ambient]
+    for source in sources:
+        check_source(source, os.environ)
 
 
 async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
-    """Refuse an endpoint that is this gateway itself."""
+    """Refuse an endpoint that is this gateway itself: calls would go round for ever.
+
+    Args:
+        own: addresses listened on.
+    """
     loop = asyncio.get_running_loop()
     for deployment in (*config.deployments, *(deployment for _, deployment in config.ambient)):
-        if deployment.endpoint is None:
+        endpoint = URL(deployment.endpoint) if deployment.endpoint is not None else None
+        if endpoint is None or endpoint.host is None or endpoint.port not in {port for _, port in own}:
             continue
-        scheme, _, rest = deployment.endpoint.partition("://")
-        host, _, port = rest.partition("/")[0].rpartition(":") if ":" in rest.partition("/")[0] else (rest, "", "")
-        number = int(port) if port.isdigit() else (443 if scheme == "https" else 80)
-        if number not in {port for _, port in own}:
-            continue
-        with contextlib.suppress(OSError):
-            found = await loop.getaddrinfo(host.strip("[]") or "localhost", number, type=socket.SOCK_STREAM)
-            reached = {info[4][0] for info in found}
-            if any(
-                number == port
-                and (address in reached or (address in ("0.0.0.0", "::") and any(map(is_loopback, map(str, reached)))))
-                for address, port in own
-            ):
-                raise StartError(
-                    f"The endpoint of deployment {deployment.name or 'of the environment'!r} ({deployment.endpoint}) is this gateway itself."
-                )
+        try:
+            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        except OSError:
+            continue  # the first call will say so; a name that cannot be looked up is not ours
+        reached = {str(info[4][0]) for info in found}
+        everywhere = any(is_loopback(address) for address in reached)
+        if any(address in reached or (everywhere and address in ("0.0.0.0", "::")) for address, _ in own):
+            name = deployment.name or "ambient"
+            raise StartError(f"The endpoint of deployment {name!r} ({deployment.endpoint}) is this gateway itself.")
 
 
 def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, simulate: bool) -> str:
     """Return what is printed once calls are taken."""
     first = sockets[0]
     if first.family == socket.AF_UNIX:
-        url, flag = f"unix:{first.getsockname()}", f"--unix-socket {first.getsockname()} http://localhost"
+        url, curl = f"unix:{first.getsockname()}", f"--unix-socket {first.getsockname()} http://localhost"
     else:
         host, port = first.getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        url = flag = f"http://{shown}:{port}"
-    mode = (
-        "locked: callers need the master key"
-        if config.general.master_key
-        else "open: any key is accepted, from this machine only"
-    )
-    lines = [
-        f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})",
-        f"ledger {database}",
-    ]
+        url = curl = f"http://{shown}:{port}"
+    mode = "open: any key is accepted, from this machine only"
+    if config.general.master_key:
+        mode = "locked: callers need the master key"
+    lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})", f"ledger {database}"]
     lines += [f"warning: {warning}" for warning in config.warnings]
     if simulate:
-        model = (
-            config.routing_table().names()[0]
-            if config.routing_table().names()
-            else "us.anthropic.claude-sonnet-4-20250514-v1:0"
-        )
-        key = "$LITELLM_MASTER_KEY" if config.general.master_key else "any-key"
-        lines += [
-            "simulating: nothing leaves this machine and nothing is billed. Paste one of these:",
-            "",
-            f"  curl -s {flag}/bedrock/model/{model}/converse -H 'Authorization: Bearer {key}' "
-            """-d '{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}'""",
-            f"""  {sys.executable} -c 'import boto3; c = boto3.client("bedrock-runtime", endpoint_url="{url}/bedrock", """
-            f"""region_name="us-east-1", aws_access_key_id="{key}", aws_secret_access_key="-"); [print(e["contentBlockDelta"]"""
-            f"""["delta"]["text"], end="", flush=True) for e in c.converse_stream(modelId="{model}", messages=[{{"role": "user", """
-            """"content": [{"text": "Hello"}]}])["stream"] if "contentBlockDelta" in e]'""",
-            f"  {_command()} spend --database {database}",
-            "",
-        ]
+        names = config.routing_table().names()
+        values = {
+            "url": url,
+            "curl": curl,
+            "model": names[0] if names else SIMULATED_MODEL,
+            "key": "$LITELLM_MASTER_KEY" if config.general.master_key else "any-key",
+            "python": sys.executable,
+            "command": _command(),
+            "database": database,
+        }
+        lines.append(_TO_PASTE.format_map(values))
     return "\n".join(lines)
 
 
@@ -263,15 +283,20 @@ def _command() -> str:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return number
+    return int(text)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop where it is installed, unless ``BEDROCK_GATEWAY_LOOP=asyncio``."""
+    """Return uvloop's loop where it is installed, unless ``BEDROCK_GATEWAY_LOOP=asyncio``.
+
+    Raises:
+        StartError: the variable asks for what is not there.
+    """
     wanted = os.environ.get("BEDROCK_GATEWAY_LOOP", "")
+    if wanted not in ("", "asyncio", "uvloop"):
+        raise StartError(f"BEDROCK_GATEWAY_LOOP={wanted}: it is asyncio or uvloop")
     if wanted == "asyncio":
         return None
     try:

@@ -25,7 +25,10 @@ from bedrock_gateway.errors import CredentialsError, StartError
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource
 from bedrock_gateway.wire.sigv4 import Credentials
 
-__all__ = ["CredentialStore", "ambient_region", "check_any_source"]
+__all__ = ["CredentialStore", "ambient_region", "check_source"]
+
+#: Variables in which the environment itself holds credentials.
+ENVIRONMENT_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 _LOG = logging.getLogger("bedrock_gateway.credentials")
 
@@ -41,6 +44,13 @@ _PROFILE_SOURCES = (
     "credential_process",
     "web_identity_token_file",
     "login_session",
+)
+
+#: Variables that name a source of the ambient chain beside keys and profiles; asking it takes the network.
+_OTHER_SOURCES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
 )
 
 
@@ -157,6 +167,9 @@ async def _open(source: CredentialSource) -> Any:
         return AioCredentials(source.access_key_id, source.secret_access_key, source.session_token)
     # Building a session reads files and the environment: off the loop.
     session = await asyncio.to_thread(AioSession, profile=source.profile)
+    if source.ignore_environment:
+        # They are the developer's own, meant for this gateway as a key and not for AWS.
+        session.get_component("credential_provider").remove("env")
     if source.kind is CredentialKind.WEB_IDENTITY:
         return _assumed(session, source, None)
     if source.kind is CredentialKind.ROLE:
@@ -213,35 +226,51 @@ def _remedy(source: CredentialSource, error: Exception) -> str:
     return ""
 
 
-def check_any_source(environ: Mapping[str, str]) -> bool:
-    """Tell whether the ambient chain has a source at hand without the network; False means only IMDS is left to ask.
+def check_source(source: CredentialSource, environ: Mapping[str, str]) -> None:
+    """Look at a source as far as that takes no network.
 
     Raises:
-        StartError: there is none at all, IMDS being switched off, or a profile is named that does not exist.
+        StartError: it needs the ambient chain, which has nothing to ask, IMDS being switched off; or a profile is named
+            that does not exist.
     """
-    if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
-        return True
-    if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
-        return True
-    if environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
-        return True
-    session = AioSession()
-    try:
-        profiles = session.full_config.get("profiles", {})
-    except botocore.exceptions.BotoCoreError as error:
-        raise StartError(f"AWS config: {_reason(error)}") from error
+    if source.kind not in (CredentialKind.AMBIENT, CredentialKind.PROFILE, CredentialKind.ROLE):
+        return
+    if source.access_key_id:
+        return
+    profiles = _profiles()
+    if source.profile is not None:
+        if source.profile not in profiles:
+            raise StartError(f"AWS profile {source.profile!r} is in none of the AWS config files.")
+        return
     wanted = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
+    if source.ignore_environment:
+        environ = {name: value for name, value in environ.items() if name not in ENVIRONMENT_KEYS}
+    keys = environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")
+    if keys or any(environ.get(name) for name in _OTHER_SOURCES):
+        return
     if wanted and wanted not in profiles:
         raise StartError(f"AWS profile {wanted!r} (AWS_PROFILE) is in none of the AWS config files.")
     if any(key in profiles.get(wanted or "default", {}) for key in _PROFILE_SOURCES):
-        return True
+        return
     if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise StartError(
             "No AWS credentials: no keys in the environment, no profile with a source of credentials, no container or "
-            "web identity, and IMDS is switched off (AWS_EC2_METADATA_DISABLED). Set AWS_PROFILE or the AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve --simulate"
+            "web identity, and IMDS is switched off (AWS_EC2_METADATA_DISABLED). Set AWS_PROFILE or the "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve --simulate"
         )
-    return False
+
+
+def _profiles() -> Mapping[str, Any]:
+    """Return the profiles of the AWS config files.
+
+    Raises:
+        StartError: a file cannot be parsed.
+    """
+    try:
+        profiles: Mapping[str, Any] = AioSession().full_config.get("profiles", {})
+    except botocore.exceptions.BotoCoreError as error:
+        raise StartError(f"AWS config: {_reason(error)}") from error
+    return profiles
 
 
 def ambient_region(profile: str | None) -> str | None:
