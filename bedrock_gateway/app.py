@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -76,6 +77,7 @@ async def open_gateway(
     pid: int,
     log: Callable[[str], None],
     simulator: str | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open everything a running gateway needs, and close it in the opposite order.
 
@@ -83,6 +85,7 @@ async def open_gateway(
         instance: random text by which this process knows its own requests.
         log: takes one line a call.
         simulator: base URL of the simulator, which then is all of AWS; the ledger is a simulated one.
+        limits: of one connection; the largest body is the config's.
 
     Raises:
         StartError: the ledger cannot be used.
@@ -120,7 +123,7 @@ async def open_gateway(
             credentials=credentials,
             signer=Signer(),
             bodies=BodyBudget(general.limits.bodies),
-            limits=Limits(body=general.limits.body),
+            limits=attrs.evolve(limits if limits is not None else Limits(), body=general.limits.body),
             entry=EntryPolicy(
                 hosts=HostPolicy(open_mode=not general.master_key, allowed_hosts=frozenset(general.allowed_hosts)),
                 allowed_origins=frozenset(general.allowed_origins),

@@ -4,6 +4,7 @@ signing → forward.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -17,6 +18,9 @@ from bedrock_gateway.routing.table import Resolution, Via
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
 
 __all__ = ["resolve"]
+
+#: Bytes above which a body is parsed off the loop.
+OFF_LOOP = 262_144
 
 
 @web.middleware
@@ -33,7 +37,11 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     name = target.model_id
     if name is None and target.operation.model_in_body is not None:
         await take_body(request, call)
-        name = call.model_in_body = model_in_body(call, target.operation.model_in_body)
+        path = target.operation.model_in_body
+        large = len(call.body) > OFF_LOOP
+        name = call.model_in_body = (
+            await asyncio.to_thread(model_in_body, call, path) if large else model_in_body(call, path)
+        )
     routing = call.snapshot.routing
     if name is not None:
         call.resolution = routing.resolve(name)
@@ -53,6 +61,8 @@ def model_in_body(call: Call, path: tuple[str, ...]) -> str:
         value: Any = json.loads(bytes(call.body))
     except ValueError as error:
         raise InvalidRequest(f"The body is not JSON ({error}); the model it names has to be read.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply; the model it names has to be read.") from error
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, str) or not value:

@@ -17,6 +17,7 @@ from botocore.config import Config as BotoConfig
 from bedrock_gateway.app import serving
 from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.config.loading import load_config
+from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Pace, Simulator
 
@@ -101,6 +102,7 @@ async def running(
     pace: Pace = INSTANT,
     change: Callable[[Gateway], None] | None = None,
     all_of_aws: bool = False,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway in front of a simulator.
 
@@ -109,6 +111,7 @@ async def running(
             everything passes through with ambient credentials.
         all_of_aws: the simulator stands in for every service in every region, as with ``serve --simulate``; else only
             where the config or the environment names it.
+        limits: of one connection, where the usual ones would take too long to reach.
     """
     simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7)
     async with simulator.serve(port=0) as base_url:
@@ -131,6 +134,7 @@ async def running(
             instance="0123456789abcdef",
             pid=os.getpid(),
             simulator=base_url if all_of_aws else None,
+            limits=limits,
         ) as gateway:
             if change is not None:
                 change(gateway)
