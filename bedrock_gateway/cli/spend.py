@@ -38,6 +38,7 @@ _NANO = 1_000_000_000
 _BAR_WIDTH = 20
 _NAME_WIDTH = 60
 _DIM, _BOLD, _CYAN, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
+_UNKNOWN = ("open", "interrupted", "unmetered", "unpriced")
 _MEANING = {
     "open": "sent, not settled yet",
     "interrupted": "the gateway died before they ended; spend unknown",
@@ -84,10 +85,7 @@ def run(args: argparse.Namespace) -> int:
     path = resolve_database(args.database, os.environ, Path.home(), simulated=args.simulate)
     with open_ledger(path) as connection:
         lines: Sequence[SpendLine | CallLine]
-        if args.by == "call":
-            lines = calls(connection, period, args.limit)
-        else:
-            lines = spend_by(connection, args.by, period)
+        lines = calls(connection, period, args.limit) if args.by == "call" else spend_by(connection, args.by, period)
     _print(args, lines, period)
     # Here and not at exit: a pipe closed early is the caller's to handle.
     sys.stdout.flush()
@@ -173,6 +171,13 @@ def _rounded(nano: int) -> str:
     return text.ljust(6, "0")
 
 
+def _at_least(nano: int, *lines: SpendLine) -> str:
+    """Return USD for reading, marked where more was spent than is known."""
+    if not any(line.states.get(state) for line in lines for state in _UNKNOWN):
+        return _rounded(nano)
+    return f"{_rounded(nano)}+" if nano else "unknown"
+
+
 class _Table:
     """A table for people: aligned, with bars; colours only on a terminal that wants them."""
 
@@ -215,7 +220,7 @@ class _Table:
                     for number in (line.calls, line.input, line.output, line.cache_read + line.cache_write)
                 ),
                 *([f"{line.images:,}"] if images else []),
-                _rounded(spend),
+                _at_least(spend, line),
             ]
             for line, spend in zip(lines, spends, strict=True)
         ]
@@ -229,7 +234,7 @@ class _Table:
                 *([[line.images for line in lines]] if images else []),
             )
         ]
-        total.append(_rounded(sum(spends)))
+        total.append(_at_least(sum(spends), *lines))
         self._print_rows(header, rows, total, spends)
         self._print_notes(lines, of_all)
 
@@ -244,7 +249,7 @@ class _Table:
             length = -(-spend * min(_BAR_WIDTH, max(room, 0)) // most) if most > 0 else 0
             bar = self._style(_CYAN, self._bar * length)
             print(f"{_join(row, widths)}  {bar}".rstrip(), file=self._out)
-        print(self._style(_BOLD, _join(total, widths)), file=self._out)
+        print(self._style(_BOLD, _join(total, widths).rstrip()), file=self._out)
 
     def _print_notes(self, lines: list[SpendLine], of_all: bool) -> None:
         states: dict[str, int] = {}
@@ -260,8 +265,9 @@ class _Table:
                 print(f"  {count.ljust(width)}  {_MEANING[state]}", file=self._out)
             at_most = sum(line.at_most for line in lines)
             if at_most:
+                # The bound is of charged attempts, as far as one was known.
                 print(
-                    f"  Where spend is unknown it is at most {_rounded(at_most)} USD, as far as bounded.",
+                    f"  What is unknown (+) is at most {_rounded(at_most)} USD, as far as bounded.",
                     file=self._out,
                 )
         uncharged = sum(line.spend_all - line.spend for line in lines)
@@ -291,7 +297,7 @@ class _Table:
         _align(rows, [""] * len(header), widths)
         print(self._style(_DIM, _join(header, widths, left=6)), file=self._out)
         for row in rows:
-            print(_join(row, widths, left=6), file=self._out)
+            print(_join(row, widths, left=6).rstrip(), file=self._out)
 
     def _style(self, code: str, text: str) -> str:
         return f"{code}{text}{_PLAIN}" if self._colour and text else text
@@ -317,4 +323,4 @@ def _join(cells: list[str], widths: list[int], left: int = 1) -> str:
     return "  ".join(
         cell.ljust(width) if index < left else cell.rjust(width)
         for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ).rstrip()
+    )

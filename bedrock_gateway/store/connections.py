@@ -6,6 +6,7 @@ Knows how a connection is set up and how a group gets to the writer's thread in 
 from __future__ import annotations
 
 import functools
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.rows import Change, write_group
 
-__all__ = ["checkpoint", "open_connection", "write_changes"]
+__all__ = ["Checkpoints", "open_connection", "write_changes"]
+
+LOG = logging.getLogger("bedrock_gateway.store")
 
 _GROUP = "a group of changes"
 """What the writer's ``executemany`` is given in place of SQL; see ``_Connection``."""
@@ -71,7 +74,32 @@ def _make(run: int, *args: Any, **kwargs: Any) -> _Connection:
     return connection
 
 
-async def checkpoint(connection: aiosqlite.Connection) -> tuple[int, int]:
+class Checkpoints:
+    """Copies the WAL into the database off the loop and off the writer, so that commits do not wait for it."""
+
+    def __init__(self, path: Path, connection: aiosqlite.Connection, wal_frames: int) -> None:
+        self._path = path
+        self._connection = connection
+        self._wal_frames = wal_frames
+        self._failing = False
+
+    async def run(self, writer: aiosqlite.Connection | None) -> None:
+        """Copy what can be copied; ``writer`` finishes the copy where the WAL grows too long (None: not now)."""
+        try:
+            log, copied = await _checkpoint(self._connection)
+            if log > self._wal_frames and copied < log and writer is not None:
+                # Under steady writing the copy never catches up, and the WAL would only grow. The writer itself
+                # copies the short rest between two groups; then its next commit starts the WAL anew.
+                await _checkpoint(writer)
+        except sqlite3.Error as error:
+            if not self._failing:
+                LOG.error("the ledger's WAL cannot be brought into the database: %s: %s", self._path, error)
+            self._failing = True
+        else:
+            self._failing = False
+
+
+async def _checkpoint(connection: aiosqlite.Connection) -> tuple[int, int]:
     """Run a passive checkpoint; return the WAL's pages and how many of them the database has."""
     async with connection.execute("PRAGMA wal_checkpoint(PASSIVE)") as cursor:
         row = await cursor.fetchone()

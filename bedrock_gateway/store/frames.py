@@ -17,7 +17,7 @@ from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
 __all__ = ["CLOSING_ROOM", "ClosingFrame", "decode", "encode_closing", "encode_opening"]
 
 CLOSING_ROOM = 1024
-"""Bytes a closing gets in the journal, frame included; what is too long for it gives way first: raw usage, then remarks."""
+"""Bytes a closing gets in the journal, frame included; what is too long gives way: first raw usage, then remarks."""
 
 _FRAME_OVERHEAD = 16
 _TEXT_LIMIT = 60
@@ -58,7 +58,7 @@ def encode_opening(opening: Opening) -> bytes:
 
 
 def encode_closing(call_id: str, closing: Closing, call: CallRecord | None) -> bytes:
-    """Return the payload of a closing, at most ``CLOSING_ROOM`` with its frame: state, spend and quantities always fit."""
+    """Return the payload of a closing, at most ``CLOSING_ROOM`` with its frame: state, spend, quantities always fit."""
     payload = _closing_payload(call_id, closing, call)
     if len(payload) + _FRAME_OVERHEAD <= CLOSING_ROOM:
         return payload

@@ -18,28 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosqlite
-import attrs
-
 from bedrock_gateway.errors import StartError, StoreError
-from bedrock_gateway.store.connections import checkpoint, open_connection, write_changes
+from bedrock_gateway.store.attempts import Attempt, Queued, resolve, waiting
+from bedrock_gateway.store.connections import write_changes
 from bedrock_gateway.store.frames import CLOSING_ROOM, encode_closing, encode_opening
-from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
-from bedrock_gateway.store.journal import Journal, Segment
 from bedrock_gateway.store.limits import LedgerLimits
-from bedrock_gateway.store.lock import DatabaseLock
+from bedrock_gateway.store.parts import LedgerParts
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
-from bedrock_gateway.store.recovery import end_run, start_run
-from bedrock_gateway.store.rows import Change
-from bedrock_gateway.store.syncing import GroupedSync
+from bedrock_gateway.store.recovery import end_run
 
 __all__ = ["Ledger", "LedgerLimits"]
 
@@ -47,27 +38,6 @@ LOG = logging.getLogger("bedrock_gateway.store")
 
 _UNWRITABLE = (TypeError, AttributeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
 """What a record raises that is itself at fault; everything else of SQLite is the database's trouble."""
-
-
-@attrs.define(eq=False)
-class _Attempt:
-    """An attempt from its opening until the database has its closing.
-
-    Attributes:
-        opening: as told.
-        segment: the journal segment that holds the only lasting record of it, or None once the database has a row.
-        tick: number of the tick it was opened in.
-        row_queued: whether a row of it was queued or written, so that its closing has to look for one.
-        waiters: futures that wait for its closing; None while it is open.
-        journaled: whether its closing is in the journal.
-    """
-
-    opening: Opening
-    segment: Segment | None
-    tick: int
-    row_queued: bool = False
-    waiters: list[asyncio.Future[None]] | None = None
-    journaled: bool = False
 
 
 class Ledger:
@@ -79,48 +49,28 @@ class Ledger:
         trouble: why the database takes no records, or None. While it is set openings are refused.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        run_id: str,
-        run: int,
-        *,
-        power: bool,
-        now_ms: Callable[[], int],
-        limits: LedgerLimits,
-        lock: DatabaseLock,
-        journal: Journal,
-        thread: ThreadPoolExecutor,
-        writer: aiosqlite.Connection,
-        checkpointer: aiosqlite.Connection,
-    ) -> None:
-        self.path = path
-        self.run_id = run_id
+    def __init__(self, parts: LedgerParts, now_ms: Callable[[], int], limits: LedgerLimits) -> None:
+        self.path = parts.path
+        self.run_id = parts.run_id
         self.trouble: str | None = None
-        self._run = run
-        self._power = power
+        self._parts = parts
+        self._journal = parts.journal
+        self._sync = parts.sync
         self._now_ms = now_ms
         self._limits = limits
-        self._lock = lock
-        self._journal = journal
-        self._thread = thread
-        self._writer = writer
-        self._checkpointer = checkpointer
         self._loop = asyncio.get_running_loop()
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._open = 0
         self._room = limits.closings_bytes // CLOSING_ROOM - 1
         self._tick = 0
-        self._queue: list[tuple[_Attempt | None, Change]] = []
-        self._writing: list[tuple[_Attempt | None, Change]] = []
+        self._queue: list[Queued] = []
+        self._writing: list[Queued] = []
         self._calls_waiting = 0
         self._calls_dropped = 0
         self._wake: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
         self._closed = False
         self._gone = False
-        self._checkpoint_trouble = False
-        self._sync = GroupedSync(thread, journal.sync)
         self._one_by_one = 0
         self._write_task = self._loop.create_task(self._write(), name="ledger writer")
         self._tick_task = self._loop.create_task(self._keep_house(), name="ledger housekeeping")
@@ -150,43 +100,16 @@ class Ledger:
         if durability not in ("process", "power"):
             raise ValueError(f"durability {durability!r} is neither process nor power")
         limits = limits or LedgerLimits()
-        run_id = new_id(now_ms(), os.urandom(ID_RANDOM_BYTES))
-        async with contextlib.AsyncExitStack() as stack:
-            thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
-            # Waits for a start that was cancelled half way: the lock may not go before the work it guards.
-            stack.callback(thread.shutdown)
-            starting = asyncio.get_running_loop().run_in_executor(
-                thread,
-                functools.partial(start_run, Path(path), run_id, simulated, now_ms(), version, pid, limits, stack),
-            )
-            resolved, recovered, lock, journal = await starting
-            writer = await open_connection(resolved, run=recovered.run, power=durability == "power", limits=limits)
-            stack.push_async_callback(writer.close)
-            checkpointer = await open_connection(resolved, run=0, power=False, limits=limits)
-            stack.push_async_callback(checkpointer.close)
-            ledger = cls(
-                resolved,
-                run_id,
-                recovered.run,
-                power=durability == "power",
-                now_ms=now_ms,
-                limits=limits,
-                lock=lock,
-                journal=journal,
-                thread=thread,
-                writer=writer,
-                checkpointer=checkpointer,
-            )
-            stack.pop_all()
-        if recovered.damaged:
-            LOG.warning("the ledger's journal has %d damaged places: records there are lost", recovered.damaged)
-        if recovered.interrupted or recovered.folded:
-            LOG.warning(
-                "an earlier run ended without closing its ledger: %d attempts interrupted, %d closings taken from the journal",
-                recovered.interrupted,
-                recovered.folded,
-            )
-        return ledger
+        parts = await LedgerParts.open(
+            Path(path),
+            simulated=simulated,
+            power=durability == "power",
+            now_ms=now_ms(),
+            version=version,
+            pid=pid,
+            limits=limits,
+        )
+        return cls(parts, now_ms, limits)
 
     async def __aenter__(self) -> Ledger:
         return self
@@ -210,8 +133,9 @@ class Ledger:
         try:
             await self._tick_task
             await self._write_task
-            while self._sync.running:
-                await self._sync.wait()
+            with contextlib.suppress(StoreError):
+                while self._sync.running:
+                    await self._sync.wait()
         finally:
             await self._let_go()
 
@@ -224,20 +148,17 @@ class Ledger:
             # Cancelled in the middle of a group: whether it was written is not known, telling it twice is harmless.
             self._begin_trouble("the ledger was closed while it wrote")
         try:
-            await self._writer.close()
-            await self._checkpointer.close()
+            await self._parts.connections.aclose()
             if not self._queue and not self._writing:
-                await self._loop.run_in_executor(self._thread, self._sign_off)
+                await self._loop.run_in_executor(self._parts.thread, self._sign_off)
         finally:
-            for waiter in self._waiters(self._writing + self._queue):
+            for waiter in waiting(self._writing + self._queue):
                 waiter.set_exception(StoreError(self.trouble or "the ledger is closed"))
-            self._journal.close()
-            self._thread.shutdown()
-            self._lock.release()
+            await self._parts.rest.aclose()
 
     def _sign_off(self) -> None:
         try:
-            end_run(self.path, self._run, self._now_ms())
+            end_run(self.path, self._parts.run, self._now_ms())
             self._journal.empty()
         except (StartError, sqlite3.Error, OSError) as error:
             LOG.warning("the ledger could not sign its run off, the next start will: %s", error)
@@ -276,9 +197,9 @@ class Ledger:
             for attempt in attempts.values():
                 if attempt.segment is full:
                     self._queue_row(attempt)
-        attempts[opening.attempt] = _Attempt(opening, segment, self._tick)
+        attempts[opening.attempt] = Attempt(opening, segment, self._tick)
         self._open += 1
-        return self._sync.wait() if self._power else None
+        return self._sync.wait() if self._parts.power else None
 
     def close_attempt(self, closing: Closing, call: CallRecord | None) -> asyncio.Future[None]:
         """Book how an attempt ended, with its call's record if it was the last. The future resolves when that lasts.
@@ -325,7 +246,7 @@ class Ledger:
             self._wake.set_result(None)
             self._wake = None
 
-    def _queue_row(self, attempt: _Attempt) -> None:
+    def _queue_row(self, attempt: Attempt) -> None:
         """Queue an open attempt's row, once."""
         if attempt.waiters is None and not attempt.row_queued:
             attempt.row_queued = True
@@ -348,7 +269,7 @@ class Ledger:
                 self._writing, self._queue = self._queue[:limit], self._queue[limit:]
             overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
             try:
-                await write_changes(self._writer, [change for _, change in self._writing])
+                await write_changes(self._parts.writer, [change for _, change in self._writing])
             except _UNWRITABLE as error:
                 self._discard(error)
             except sqlite3.Error as error:
@@ -371,7 +292,7 @@ class Ledger:
                 overdue.cancel()
 
     def _discard(self, error: Exception) -> None:
-        """Find the one record no database could take, out of the group just refused, so that it does not hold up the rest."""
+        """Single out the record no database could take from the group just refused, so that the rest is written."""
         group, self._writing = self._writing, []
         if len(group) > 1:
             self._queue[:0] = group
@@ -380,7 +301,7 @@ class Ledger:
         self._one_by_one = max(self._one_by_one - 1, 0)
         ((attempt, change),) = group
         LOG.error("call %s: a record of it cannot be written: %r", change[0], error)
-        for waiter in self._waiters(group):
+        for waiter in waiting(group):
             waiter.set_exception(StoreError(f"the closing cannot be written: {error!r}"))
         self._settle(group)
         if attempt is not None and change[2] is not None:
@@ -388,7 +309,7 @@ class Ledger:
             self._queue.append((None, (change[0], change[1], None, None, True)))
             self._calls_waiting += 1
 
-    def _settle(self, group: list[tuple[_Attempt | None, Change]]) -> None:
+    def _settle(self, group: list[Queued]) -> None:
         """Note that the database has a group."""
         attempts = self._attempts
         for attempt, change in group:
@@ -400,20 +321,7 @@ class Ledger:
                 attempt.segment = None
             if change[2] is not None:
                 del attempts[attempt.opening.attempt]
-                for waiter in attempt.waiters or ():
-                    if not waiter.done():
-                        waiter.set_result(None)
-
-    @staticmethod
-    def _waiters(group: Iterable[tuple[_Attempt | None, Change]]) -> list[asyncio.Future[None]]:
-        """Return the futures that still wait for closings of a group."""
-        return [
-            waiter
-            for attempt, change in group
-            if attempt is not None and change[2] is not None
-            for waiter in attempt.waiters or ()
-            if not waiter.done()
-        ]
+                resolve(attempt.waiters or ())
 
     # --- trouble --------------------------------------------------------------------------------------------------
 
@@ -428,7 +336,7 @@ class Ledger:
         self._journal_closings(self._writing)
         self._journal_closings(self._queue)
 
-    def _journal_closings(self, group: Iterable[tuple[_Attempt | None, Change]]) -> None:
+    def _journal_closings(self, group: Iterable[Queued]) -> None:
         """Append the closings of a group to the journal and resolve their waiters when they last there."""
         durable: list[asyncio.Future[None]] = []
         for attempt, (call_id, _, closing, call, _) in group:
@@ -444,10 +352,10 @@ class Ledger:
                         waiter.set_exception(StoreError(f"neither database nor journal took a closing: {self.trouble}"))
         if not durable:
             return
-        if self._power:
-            self._sync.wait().add_done_callback(lambda _: _resolve(durable))
+        if self._parts.power:
+            self._sync.wait().add_done_callback(lambda _: resolve(durable))
         else:
-            _resolve(durable)
+            resolve(durable)
 
     def _end_trouble(self) -> None:
         """Go back to work once the database has everything the journal's closing segment holds."""
@@ -480,25 +388,4 @@ class Ledger:
             self._tick += 1
             if self.trouble is not None and not self.queued:
                 self._end_trouble()
-            await self._checkpoint()
-
-    async def _checkpoint(self) -> None:
-        """Copy the WAL into the database off the loop and off the writer, so that commits do not wait for it."""
-        try:
-            log, copied = await checkpoint(self._checkpointer)
-            if log > self._limits.wal_frames and copied < log and self.trouble is None:
-                # Under steady writing the copy never catches up, and the WAL would only grow. The writer itself
-                # copies the short rest between two groups; then its next commit starts the WAL anew.
-                await checkpoint(self._writer)
-        except sqlite3.Error as error:
-            if not self._checkpoint_trouble:
-                LOG.error("the ledger's WAL cannot be brought into the database: %s: %s", self.path, error)
-            self._checkpoint_trouble = True
-        else:
-            self._checkpoint_trouble = False
-
-
-def _resolve(waiters: Iterable[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+            await self._parts.checkpoints.run(self._parts.writer if self.trouble is None else None)

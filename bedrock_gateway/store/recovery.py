@@ -21,7 +21,8 @@ from bedrock_gateway.store.journal import Journal, SegmentContents, read_segment
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.lock import DatabaseLock
 from bedrock_gateway.store.records import Opening
-from bedrock_gateway.store.rows import Change, Rollups, apply_changes, interrupt_open
+from bedrock_gateway.store.rollups import Rollups
+from bedrock_gateway.store.rows import Change, apply_changes, interrupt_open
 from bedrock_gateway.store.schema import connect, migrate, prepare_file, start_error
 
 __all__ = ["Recovered", "begin_run", "end_run", "start_run"]
@@ -159,11 +160,11 @@ def start_run(
     pid: int,
     limits: LedgerLimits,
     stack: contextlib.AsyncExitStack,
-) -> tuple[Path, Recovered, DatabaseLock, Journal]:
+) -> tuple[Path, Recovered, Journal]:
     """Lock the database, settle what dead runs left, begin the run, make its journal. Blocks: for a thread.
 
-    Returns the database's path with links resolved, what was found, the lock and the journal; the closing of what is
-    open by then is put on ``stack``.
+    Returns the database's path with links resolved, what was found, and the journal; the closing of what is open by
+    then, the lock's too, is put on ``stack``.
 
     Raises:
         StartError: the database cannot be used.
@@ -191,4 +192,4 @@ def start_run(
     except OSError as error:
         raise StartError(f"{resolved}: no room for the ledger's journal beside it: {error.strerror}") from error
     stack.callback(journal.close)
-    return resolved, recovered, lock, journal
+    return resolved, recovered, journal

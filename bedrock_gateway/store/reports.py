@@ -268,8 +268,8 @@ def calls(connection: sqlite3.Connection, period: Period, limit: int) -> list[Ca
         condition += " AND started_at < ?"
         values.append(period.until)
     rows = connection.execute(
-        "SELECT id, started_at, ended_at, caller, operation, model_group, model, deployment, state, status, error_type, "
-        "attempts, spend FROM calls "
+        "SELECT id, started_at, ended_at, caller, operation, model_group, model, deployment, state, status, "
+        "error_type, attempts, spend FROM calls "
         f"WHERE {condition} ORDER BY id DESC LIMIT ?",
         [*values, limit],
     ).fetchall()

@@ -21,9 +21,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
+from bedrock_gateway.store.rollups import ONE_CALL, Rollups, money
 from bedrock_gateway.store.schema import QUARTER_MS
 
-__all__ = ["GREATEST", "Change", "Rollups", "apply_changes", "call_outcome", "interrupt_open", "write_group"]
+__all__ = ["GREATEST", "Change", "apply_changes", "call_outcome", "interrupt_open", "write_group"]
 
 Change: TypeAlias = "tuple[str, Opening | None, Closing | None, CallRecord | None, bool]"
 """One record to write: call id, opening, closing, call's record, and whether rows of the call may exist already.
@@ -40,7 +41,6 @@ _INTERRUPTED = str(State.INTERRUPTED)
 
 _ATTEMPT_COLUMNS = 25
 _CALL_COLUMNS = 16
-_SUMS = 11
 
 _INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * _ATTEMPT_COLUMNS)}) ON CONFLICT DO NOTHING"
 _INSERT_CALL = f"INSERT INTO calls VALUES ({', '.join('?' * _CALL_COLUMNS)}) ON CONFLICT DO NOTHING"
@@ -58,79 +58,9 @@ UPDATE calls SET started_at = ?, ended_at = ?, status = ?, error_type = ?, attem
 WHERE id = ? AND ended_at IS NULL
 """
 _DERIVE_CALL = "UPDATE calls SET model = ?, deployment = ?, state = ?, spend = ?, attempts = ? WHERE id = ?"
-_ROLLUP_KEY = "quarter, caller, model_group, model, deployment, operation, state"
-_ROLLUP_SUMS = (
-    "calls", "attempts", "input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "images",
-    "spend", "spend_all", "at_most",
-)  # fmt: skip
-_ADD_ROLLUP = f"INSERT INTO rollups VALUES ({', '.join('?' * (7 + _SUMS))}) ON CONFLICT DO UPDATE SET " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _ROLLUP_SUMS
-)
-_DROP_ROLLUP = (
-    "DELETE FROM rollups WHERE quarter = ? AND caller = ? AND model_group = ? AND model = ? AND deployment = ? "
-    "AND operation = ? AND state = ? AND calls = 0 AND attempts = 0"
-)
-
 _NO_USAGE = (0, 0, 0, 0, 0, 0)
 
-_RollupKey: TypeAlias = tuple[int, str, str, str, str, str, str]
 _Row: TypeAlias = Sequence[Any]
-
-
-class Rollups:
-    """Differences the rollups are to take at the end of a transaction."""
-
-    __slots__ = ("_sums",)
-
-    def __init__(self) -> None:
-        self._sums: dict[_RollupKey, list[int]] = {}
-
-    def add(self, key: _RollupKey, sums: Iterable[int], sign: int = 1) -> None:
-        """Add ``sums`` (in the order of the columns) to ``key``, or take them off it."""
-        kept = self._sums.get(key)
-        if kept is None:
-            self._sums[key] = [sign * value for value in sums]
-        else:
-            for index, value in enumerate(sums):
-                kept[index] += sign * value
-
-    def add_call(self, cursor: sqlite3.Cursor, call_id: str, sign: int) -> None:
-        """Add what the rows of one call amount to, or take it off."""
-        call = cursor.execute(
-            "SELECT started_at, caller, model_group, model, deployment, operation, state FROM calls WHERE id = ?",
-            (call_id,),
-        ).fetchone()
-        if call is None:
-            return
-        started_at, caller, group, model, deployment, operation, state = call
-        quarter = started_at // QUARTER_MS
-        self.add((quarter, caller, group, model, deployment, operation, state), (1,) + (0,) * (_SUMS - 1), sign)
-        attempts = cursor.execute(
-            "SELECT model, deployment, state, charged, spend, spend_at_most, "
-            "input, output, cache_read, cache_write_5m, cache_write_1h, images FROM attempts WHERE call = ?",
-            (call_id,),
-        ).fetchall()
-        for model, deployment, state, charged, spend, at_most, *quantities in attempts:
-            self.add(
-                (quarter, caller, group, model, deployment, operation, state),
-                (0, 1, *quantities, *_money(charged, spend, at_most)),
-                sign,
-            )
-
-    def write(self, cursor: sqlite3.Cursor) -> None:
-        """Write the differences; rows that count nothing any more go."""
-        changed: list[tuple[Any, ...]] = [(*key, *sums) for key, sums in self._sums.items() if any(sums)]
-        cursor.executemany(_ADD_ROLLUP, changed)
-        lessened = [row[:7] for row in changed if row[7] < 0 or row[8] < 0]
-        if lessened:
-            cursor.executemany(_DROP_ROLLUP, lessened)
-
-
-def _money(charged: int, spend: int | None, at_most: int | None) -> tuple[int, int, int]:
-    """Return what an attempt adds to spend, spend_all and at_most."""
-    if spend is not None:
-        return (spend if charged else 0), spend, 0
-    return 0, 0, (at_most or 0) if charged else 0
 
 
 def call_outcome(
@@ -190,7 +120,7 @@ def write_group(connection: sqlite3.Connection, run: int, changes: Sequence[Chan
 
 
 def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change]) -> bool:
-    """Write what is new in bulk and the rest carefully; False when something claimed to be new was not, or does not fit."""
+    """Write what is new in bulk, the rest carefully; False when something said to be new is not, or does not fit."""
     attempts: list[_Row] = []
     calls: list[_Row] = []
     meters: list[_Row] = []
@@ -206,7 +136,7 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
                 continue
             row = _call_row(run, call, None, None)
             calls.append(row)
-            rollups.add((row[10] // QUARTER_MS, row[2], row[5], "", "", row[4], row[8]), (1,) + (0,) * (_SUMS - 1))
+            rollups.add((row[10] // QUARTER_MS, row[2], row[5], "", "", row[4], row[8]), ONE_CALL)
         elif opening is None or call.attempts != 1:
             careful.append(change)
         else:
@@ -218,7 +148,7 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
                 meters.extend(_meter_rows(call_id, closing))
             rollups.add(
                 (row[10] // QUARTER_MS, row[2], row[5], attempt[6], attempt[5], row[4], attempt[8]),
-                (1, 1, *attempt[17:23], *_money(attempt[9], attempt[10], attempt[11])),
+                (1, 1, *attempt[17:23], *money(attempt[9], attempt[10], attempt[11])),
             )
     try:
         if attempts and cursor.executemany(_INSERT_ATTEMPT, attempts).rowcount != len(attempts):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from ledger_samples import NOW, closing, opening, record
+
 from bedrock_gateway.store.ids import new_id
 from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.store.limits import LedgerLimits
-from ledger_samples import NOW, closing, opening, record
 
 
 async def main(path: str, callers: int) -> None:

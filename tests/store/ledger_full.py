@@ -1,4 +1,6 @@
-"""A process that books while its files may not grow (RLIMIT_FSIZE: writes fail as on a full disk), then while they may."""
+"""A process that books while its files may not grow (RLIMIT_FSIZE: writes fail as on a full disk), then while they
+may.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from ledger_samples import closing, open_ledger, opening, record, until
+
 from bedrock_gateway.errors import StoreError
 from bedrock_gateway.store.limits import LedgerLimits
-from ledger_samples import closing, open_ledger, opening, record
 
 
 async def main(path: str, how: str) -> None:
@@ -45,10 +48,8 @@ async def main(path: str, how: str) -> None:
         os.kill(os.getpid(), 9)
     if how == "recover":
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        async with asyncio.timeout(20):
-            while ledger.trouble is not None:
-                await asyncio.sleep(0)
-            await book()
+        await until(lambda: ledger.trouble is None)
+        await book()
         os.write(1, b"R\n")
     await ledger.close()
 

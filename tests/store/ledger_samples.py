@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,17 @@ NOW = 1_795_000_000_000
 _numbers = itertools.count(1)
 
 SUMS = """
-SELECT quarter, caller, model_group, model, deployment, operation, state, sum(calls), sum(attempts), sum(input), sum(output),
-    sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(images), sum(spend), sum(spend_all), sum(at_most)
+SELECT quarter, caller, model_group, model, deployment, operation, state, sum(calls), sum(attempts), sum(input),
+    sum(output), sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(images), sum(spend), sum(spend_all),
+    sum(at_most)
 FROM (
-    SELECT started_at / 900000 AS quarter, caller, model_group, model, deployment, operation, state, 1 AS calls, 0 AS attempts,
-        0 AS input, 0 AS output, 0 AS cache_read, 0 AS cache_write_5m, 0 AS cache_write_1h, 0 AS images, 0 AS spend,
-        0 AS spend_all, 0 AS at_most
+    SELECT started_at / 900000 AS quarter, caller, model_group, model, deployment, operation, state, 1 AS calls,
+        0 AS attempts, 0 AS input, 0 AS output, 0 AS cache_read, 0 AS cache_write_5m, 0 AS cache_write_1h, 0 AS images,
+        0 AS spend, 0 AS spend_all, 0 AS at_most
     FROM calls
     UNION ALL
-    SELECT calls.started_at / 900000, caller, model_group, attempts.model, attempts.deployment, operation, attempts.state, 0, 1,
-        input, output, cache_read, cache_write_5m, cache_write_1h, images,
+    SELECT calls.started_at / 900000, caller, model_group, attempts.model, attempts.deployment, operation,
+        attempts.state, 0, 1, input, output, cache_read, cache_write_5m, cache_write_1h, images,
         CASE WHEN charged THEN coalesce(attempts.spend, 0) ELSE 0 END, coalesce(attempts.spend, 0),
         CASE WHEN charged AND attempts.spend IS NULL THEN coalesce(spend_at_most, 0) ELSE 0 END
     FROM attempts JOIN calls ON calls.id = attempts.call
@@ -97,6 +100,15 @@ async def open_ledger(path: Path, limits: LedgerLimits | None = None, durability
     return await Ledger.open(
         path, simulated=False, durability=durability, now_ms=lambda: NOW, version="1", pid=4711, limits=limits
     )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until a condition holds, 20 s at most."""
+    async with asyncio.timeout(20):
+        for _ in itertools.count():
+            if condition():
+                return
+            await asyncio.sleep(0)
 
 
 def query(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from ledger_samples import NOW, assert_sums, closing, identifier, open_ledger, opening, query, record, until
 
 from bedrock_gateway.errors import StartError, StoreError
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.records import State
-from ledger_samples import NOW, assert_sums, closing, identifier, open_ledger, opening, query, record
 
 
 async def test_one_call(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ async def test_closing_twice(tmp_path: Path) -> None:
 
 
 async def test_several_attempts(tmp_path: Path) -> None:
-    """A call's spend is the sum of its charged attempts, its state the worst, its record comes with the last closing."""
+    """A call's spend is the sum of its charged attempts, its state the worst; its record ends it."""
     path = tmp_path / "ledger.db"
     async with await open_ledger(path) as ledger:
         one = opening()
@@ -152,9 +152,7 @@ async def test_long_open_attempts_get_rows(tmp_path: Path) -> None:
     async with await open_ledger(path, LedgerLimits(tick_s=0.01)) as ledger:
         first = opening()
         ledger.open_attempt(first)
-        async with asyncio.timeout(10):
-            while not query(path, "SELECT 1 FROM attempts"):
-                await asyncio.sleep(0)
+        await until(lambda: bool(query(path, "SELECT 1 FROM attempts")))
         assert [("open", None, None)] == query(path, "SELECT state, spend, ended_at FROM attempts")
         assert [("open", 1000)] == query(path, "SELECT state, at_most FROM rollups")
         assert_sums(path)
@@ -177,9 +175,7 @@ async def test_segments_alternate(tmp_path: Path) -> None:
             ledger.open_attempt(one)
             await ledger.close_attempt(closing(one), record(one))
         assert {"open"} == {
-            state
-            for one in held
-            for (state,) in query(path, "SELECT state FROM attempts WHERE id = ?", one.attempt)
+            state for one in held for (state,) in query(path, "SELECT state FROM attempts WHERE id = ?", one.attempt)
         }
         for one in held:
             await ledger.close_attempt(closing(one), record(one))
@@ -234,7 +230,6 @@ async def test_close_interrupts_what_is_open(tmp_path: Path) -> None:
     ledger = await open_ledger(path)
     first = opening()
     ledger.open_attempt(first)
-    before = {thread.name for thread in threading.enumerate()}
     await ledger.close()
     await ledger.close()
     assert [("interrupted", None, NOW)] == query(path, "SELECT state, spend, ended_at FROM attempts")
@@ -245,7 +240,7 @@ async def test_close_interrupts_what_is_open(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="closed"):
         await ledger.close_attempt(closing(first), None)
     ledger.record_call(record(first, attempts=0))
-    assert len(threading.enumerate()) < len(before)
+    assert 1 == threading.active_count()
 
 
 async def test_second_server_is_refused(tmp_path: Path) -> None:
@@ -324,3 +319,19 @@ async def test_clock_set_back(tmp_path: Path) -> None:
         pass
     assert [(2,)] == query(path, "SELECT count(*) FROM calls")
     assert_sums(path)
+
+
+async def test_start_cancelled(tmp_path: Path) -> None:
+    """A start that is cancelled half way leaves nothing locked, nothing running and a ledger the next start takes."""
+    path = tmp_path / "ledger.db"
+    for turns in range(6):
+        starting = asyncio.create_task(open_ledger(path))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    async with await open_ledger(path):
+        pass
+    assert 1 == threading.active_count()
+    assert [(1,)] == query(path, "SELECT count(*) FROM runs WHERE clean")

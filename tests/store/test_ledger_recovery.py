@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -13,12 +14,12 @@ import time
 from pathlib import Path
 
 import pytest
+from ledger_samples import NOW, assert_sums, closing, identifier, open_ledger, opening, query, record
 
 from bedrock_gateway.store.frames import encode_closing, encode_opening
 from bedrock_gateway.store.journal import Journal, read_segment
-from bedrock_gateway.store.recovery import begin_run
 from bedrock_gateway.store.records import State
-from ledger_samples import NOW, assert_sums, closing, identifier, open_ledger, opening, query, record
+from bedrock_gateway.store.recovery import begin_run
 
 HERE = Path(__file__).parent
 
@@ -118,32 +119,15 @@ async def test_recovery_killed_half_way(tmp_path: Path) -> None:
     for writes in range(1, 200, 4):
         attempt = tmp_path / f"try-{writes}"
         shutil.copytree(path.parent, attempt)
-        code = (
-            "import os, sqlite3, sys\n"
-            "from bedrock_gateway.store import recovery\n"
-            "left = int(sys.argv[2])\n"
-            "def die(statement):\n"
-            "    global left\n"
-            "    left -= not statement.startswith('SELECT')\n"
-            "    if left <= 0: os.kill(os.getpid(), 9)\n"
-            "connect = recovery.connect\n"
-            "def traced(path):\n"
-            "    connection = connect(path)\n"
-            "    connection.set_trace_callback(die)\n"
-            "    return connection\n"
-            "recovery.connect = traced\n"
-            "from pathlib import Path\n"
-            f"recovery.begin_run(Path(sys.argv[1]), run='{'r' * 36}', simulated=False, now_ms={NOW}, version='1', pid=1)\n"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, HERE / "recovery_child.py", attempt / "ledger.db", str(writes)
         )
-        child = subprocess.run(
-            [sys.executable, "-c", code, attempt / "ledger.db", str(writes)], cwd=HERE.parents[1], check=False
-        )
+        assert await child.wait() in (0, -9)
         begin_run(attempt / "ledger.db", run=identifier(), simulated=False, now_ms=NOW, version="1", pid=1)
         assert expected == dict(query(attempt / "ledger.db", "SELECT id, state FROM attempts")), writes
         assert_sums(attempt / "ledger.db")
         if child.returncode == 0:
             break
-        assert -9 == child.returncode
         shutil.rmtree(attempt)
     else:
         pytest.fail("recovery never came to its end")
@@ -174,7 +158,9 @@ async def test_damaged_journal(tmp_path: Path) -> None:
 
 
 async def test_damage_in_the_middle_is_skipped(tmp_path: Path) -> None:
-    """One damaged record costs one record: reading goes on behind it, and the damage is counted. A damaged head costs none."""
+    """One damaged record costs one record: reading goes on behind it, and the damage is counted. A damaged head costs
+    none.
+    """
     path, _ = await _left_behind(tmp_path)
     file = Journal.paths(path)[0]
     data = bytearray(file.read_bytes())

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ledger_samples import assert_sums, closing, open_ledger, opening, query, record, until
 
 from bedrock_gateway.errors import StoreError
 from bedrock_gateway.store.limits import LedgerLimits
-from ledger_samples import assert_sums, closing, open_ledger, opening, query, record
 
 HERE = Path(__file__).parent
 QUICK = LedgerLimits(commit_within_s=0.3, busy_s=0.1, retry_s=(0.01, 0.05), tick_s=0.05)
@@ -53,20 +53,18 @@ async def test_database_locked_by_another_process(tmp_path: Path, caplog: pytest
         try:
             async with asyncio.timeout(10):
                 await asyncio.gather(*(ledger.close_attempt(closing(one), record(one)) for one in openings[:10]))
-                while ledger.trouble != "database is locked":
-                    await asyncio.sleep(0)
+                await until(lambda: ledger.trouble == "database is locked")
                 # In trouble a closing does not even wait for the database's refusal.
                 late = [ledger.close_attempt(closing(one), record(one)) for one in openings[10:]]
                 assert all(future.done() for future in late)
                 again = ledger.close_attempt(closing(openings[0]), None)
                 assert again.done()
-                with pytest.raises(StoreError, match="^database is locked$"):
+                with pytest.raises(StoreError, match=r"^database is locked$"):
                     ledger.open_attempt(opening())
                 ledger.record_call(record(opening(), attempts=0, status=503))
                 assert [(0,)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
                 locker.release()
-                while ledger.trouble is not None:
-                    await asyncio.sleep(0)
+                await until(lambda: ledger.trouble is None)
         finally:
             locker.end()
         assert [(20,)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
@@ -122,7 +120,8 @@ async def test_closing_room_spent(tmp_path: Path) -> None:
                 await asyncio.gather(
                     *(
                         ledger.close_attempt(
-                            closing(one, error_type="é" * 5000, notes=("n" * 400,) * 9), record(one, error_type="ü" * 999)
+                            closing(one, error_type="é" * 5000, notes=("n" * 400,) * 9),
+                            record(one, error_type="ü" * 999),
                         )
                         for one in openings
                     )

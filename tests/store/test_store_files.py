@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_samples import NOW, closing, identifier, open_ledger, opening, query, record
 
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.metering.usage import Usage
@@ -22,7 +23,6 @@ from bedrock_gateway.store.location import default_database, parse_database_url,
 from bedrock_gateway.store.lock import DatabaseLock
 from bedrock_gateway.store.recovery import begin_run
 from bedrock_gateway.store.schema import MIGRATIONS, connect, migrate
-from ledger_samples import NOW, closing, identifier, open_ledger, opening, query, record
 
 
 @settings(deadline=None)
@@ -200,7 +200,9 @@ def test_bad_databases(tmp_path: Path) -> None:
 
 
 async def test_unusable_path_names_the_lock_or_the_ledger(tmp_path: Path) -> None:
-    """A ledger below a file, or that is a folder, is one clear line also through ``Ledger.open``; nothing stays locked."""
+    """A ledger below a file, or that is a folder, is one clear line also through ``Ledger.open``; nothing stays
+    locked.
+    """
     (tmp_path / "file").write_text("")
     for path, words in ((tmp_path / "file" / "ledger.db", "cannot be created"), (tmp_path, "is a directory")):
         with pytest.raises(StartError, match=words):
@@ -229,14 +231,19 @@ def test_rights(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
     )
-    assert ("able for this user" in run.stdout or "cannot be reached" in run.stdout) and 1 == run.stdout.count("\n"), run
+    assert ("able for this user" in run.stdout or "cannot be reached" in run.stdout) and 1 == run.stdout.count("\n"), (
+        run
+    )
 
 
 def test_migrations(tmp_path: Path) -> None:
-    """A later migration is applied to an older ledger once, with its record; one that fails leaves nothing of itself."""
+    """A later migration is applied to an older ledger once, with its record; one that fails leaves nothing."""
     path = tmp_path / "ledger.db"
     begin_run(path, run=identifier(), simulated=False, now_ms=NOW, version="1", pid=1)
-    later = (*MIGRATIONS, ("a table; and 'quotes'", "CREATE TABLE one (a); INSERT INTO one VALUES (';');\nCREATE TABLE two (b);\n"))
+    later = (
+        *MIGRATIONS,
+        ("a table; and 'quotes'", "CREATE TABLE one (a); INSERT INTO one VALUES (';');\nCREATE TABLE two (b);\n"),
+    )
     broken = (*later, ("broken", "CREATE TABLE three (c);\nCREATE TABLE three (c);\n"))
     connection = connect(path)
     for _ in range(2):

@@ -1,4 +1,6 @@
-"""Whatever is told in whatever order and grouping, rollups are the sums of the rows and every way leads to the same rows."""
+"""Whatever is told in whatever order and grouping, rollups are the sums of the rows and every way leads to the same
+rows.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_samples import NOW, assert_sums, assert_sums_of, closing, identifier, opening, query, record
 
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.store.records import State
 from bedrock_gateway.store.recovery import begin_run
-from bedrock_gateway.store.rows import Change, Rollups, apply_changes, call_outcome, interrupt_open, write_group
+from bedrock_gateway.store.rollups import Rollups
+from bedrock_gateway.store.rows import Change, apply_changes, call_outcome, interrupt_open, write_group
 from bedrock_gateway.store.schema import migrate
-from ledger_samples import NOW, assert_sums, assert_sums_of, closing, identifier, opening, query, record
 
 QUARTER = 900_000
 CLOSED = [state for state in State if state is not State.OPEN]
@@ -118,7 +121,10 @@ def test_both_ways_make_the_same_rows(tmp_path: Path) -> None:
         else:
             write_group(connection, 1, changes)
         dumps.append(
-            [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("calls", "attempts", "usage", "rollups")]
+            [
+                connection.execute(f"SELECT * FROM {table}").fetchall()
+                for table in ("calls", "attempts", "usage", "rollups")
+            ]
         )
         connection.close()
         assert_sums(path)
