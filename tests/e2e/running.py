@@ -51,7 +51,8 @@ class Running:
     """A running gateway.
 
     Attributes:
-        url: ``http://127.0.0.1:PORT``; simulator: what stands in for AWS; lines: what was logged of calls.
+        url: ``http://127.0.0.1:PORT``; simulator: what stands in for AWS, at ``upstream``; lines: what was logged of
+            calls.
     """
 
     url: str
@@ -60,6 +61,7 @@ class Running:
     simulator: Simulator
     database: Path
     lines: list[str]
+    upstream: str
 
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Return rows of the ledger, read by a connection of their own."""
@@ -138,4 +140,4 @@ async def running(
         ) as gateway:
             if change is not None:
                 change(gateway)
-            yield Running(f"http://127.0.0.1:{port}", port, gateway, simulator, database, lines)
+            yield Running(f"http://127.0.0.1:{port}", port, gateway, simulator, database, lines, base_url)
