@@ -133,6 +133,8 @@ class Http1Connection(Connection):
         if self._in_body:
             # The piece that ends a body may begin the next head; its time is counted from its next piece.
             self._in_body = not self._body.is_eof()
+            if self.last_request and not self._in_body:
+                self.close()
             return
         if not self._head_since:
             if not data.strip(b"\r\n"):
@@ -283,6 +285,10 @@ class Http1Connection(Connection):
         self.last_request = True
         if self._idle:
             self.force_close()
+        elif not self._in_body:
+            # An answer may have left already that said nothing of an end; it must not leave an idle connection behind.
+            # (A body under way is still taken in, which a closing connection of aiohttp's would not do.)
+            self.close()
 
     def cut(self) -> None:
         """End the connection now and cancel whoever serves it, also when the connection has ended before."""

@@ -610,6 +610,41 @@ async def test_close_waits_for_a_handler_whose_caller_left() -> None:
 
 
 @both_loops
+async def test_a_connection_between_answer_and_idleness_ends_too() -> None:
+    """A stop in the moment after an answer was written, before its connection counts as idle, ends that connection."""
+
+    class LastMoment(WholeAnswer):
+        async def write_eof(self, data: bytes = b"") -> None:
+            await super().write_eof(data)
+            await server.listener.stop_accepting()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return LastMoment(200, [], b"whole")
+
+    async with served(handler) as server:
+        client = await server.connect()
+        client.send(get())
+        assert (200, b"whole") == (await client.answer())[::2]
+        assert b"" == await client.rest()
+
+
+@both_loops
+async def test_a_connection_whose_body_nobody_wanted_ends_too() -> None:
+    """A stop while the rest of a body is read and dropped after its answer ends the connection with that body."""
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return WholeAnswer(200, [], b"whole")
+
+    async with served(handler) as server:
+        client = await server.connect()
+        client.send(post(b"a" * 10, length=20))
+        assert (200, b"whole") == (await client.answer())[::2]
+        await server.listener.stop_accepting()
+        client.send(b"a" * 10)
+        assert b"" == await client.rest()
+
+
+@both_loops
 async def test_unix_socket_is_served_and_removed() -> None:
     """The listener serves a Unix socket as well, and takes its file away when it stops."""
     with tempfile.TemporaryDirectory() as directory:
