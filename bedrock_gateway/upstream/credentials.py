@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -34,6 +34,8 @@ _LOG = logging.getLogger("bedrock_gateway.credentials")
 
 #: Seconds between two looks at a set of credentials; botocore's own margins (10 and 15 minutes) decide about a refresh.
 _LOOK_AGAIN = 60.0
+#: Seconds after which a source that failed is asked again without a call: at first, and at most.
+_ASK_AGAIN = (1.0, 30.0)
 
 #: Keys of a profile that name a source of credentials (AWS SDKs and Tools Reference Guide, "Settings reference").
 _PROFILE_SOURCES = (
@@ -100,6 +102,21 @@ class CredentialStore:
         if entry.current is None:
             raise CredentialsError(entry.trouble or "no credentials")
         return entry.current
+
+    async def keep(self, sources: Collection[CredentialSource]) -> None:
+        """Fetch every source now, and look after them until cancelled: one that failed is asked again, so that
+        readiness comes back although nobody calls.
+        """
+        first, longest = _ASK_AGAIN
+        pause = first
+        while True:
+            await asyncio.gather(*(self.get(source) for source in sources), return_exceptions=True)
+            if self.troubles():
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
+            else:
+                pause = first
+                await asyncio.sleep(longest)
 
     def forget(self, source: CredentialSource) -> None:
         """Drop what is at hand, because AWS said it has expired: the next call reads the source again."""
@@ -256,7 +273,8 @@ def check_source(source: CredentialSource, environ: Mapping[str, str]) -> None:
         raise StartError(
             "No AWS credentials: no keys in the environment, no profile with a source of credentials, no container or "
             "web identity, and IMDS is switched off (AWS_EC2_METADATA_DISABLED). Set AWS_PROFILE or the "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve --simulate"
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the gateway, or try it without AWS: bedrock-gateway serve "
+            "--simulate"
         )
 
 
