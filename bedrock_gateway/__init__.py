@@ -1,8 +1,8 @@
 """bedrock_gateway: a lean, single-process, streaming gateway for AWS Bedrock.
 
-A stock AWS client changes its endpoint URL and goes through it with a virtual key. The gateway finds out who is calling, resolves the
-model, signs the request with the operator's own AWS credentials, streams the answer through byte for byte, counts usage from the event
-stream without buffering it, and books the spend in SQLite.
+A stock AWS client changes its endpoint URL and goes through it with a virtual key. The gateway finds out who is
+calling, resolves the model, signs the request with the operator's own AWS credentials, streams the answer through byte
+for byte, counts usage from the event stream without buffering it, and books the spend in SQLite.
 
 **The way of a call**, one file a step in ``chain/``::
 
@@ -32,11 +32,11 @@ simulator  an embedded Bedrock for offline work, tests and demos
 
 Pure rooms never await and read no clock, environment, disk or chance: these are handed in.
 
-**The words**: a *virtual key* is a secret the gateway issued, *credentials* are AWS's. A *caller* is who calls, with its policy. A *model
-group* is the public name a client asks for, a *deployment* one concrete target: model id or ARN, region, credentials, endpoint. An
-*operation* is one of AWS's API. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what was
-consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the caller's side, *upstream*
-AWS's.
+**The words**: a *virtual key* is a secret the gateway issued, *credentials* are AWS's. A *caller* is who calls, with
+its policy. A *model group* is the public name a client asks for, a *deployment* one concrete target: model id or ARN,
+region, credentials, endpoint. An *operation* is one of AWS's API. A *call* is one request of a caller; an *attempt* one
+request sent upstream for it. *Usage* is what was consumed, a *price* a rate, *spend* the money booked. A *message* is
+one of an event stream. *Downstream* is the caller's side, *upstream* AWS's.
 """
 
 from bedrock_gateway._version import VERSION

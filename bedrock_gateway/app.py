@@ -61,7 +61,10 @@ def snapshot_of(config: Config) -> Snapshot:
         routing=config.routing_table(),
         prices=PriceTable.from_text(text),
         callers=Callers.of(
-            master_key=general.master_key, on_leave=general.on_disconnect, max_drains=general.limits.max_drains
+            master_key=general.master_key,
+            on_leave=general.on_disconnect,
+            max_drains=general.limits.max_drains,
+            as_access_key_id=general.accept_key_as_access_key_id,
         ),
         num_retries=config.router.num_retries,
         least_wait=config.router.retry_after,
@@ -186,12 +189,14 @@ async def stop(gateway: Gateway, listener: Listener, seconds: float) -> None:
 
 
 async def fetch_credentials(gateway: Gateway, config: Config) -> None:
-    """Fetch every set of credentials the config names, so that the first call need not wait and readiness knows."""
+    """Fetch every set of credentials the config names, so that the first call need not wait and readiness knows; look
+    after them until cancelled.
+    """
     sources = {deployment.credentials for deployment in config.deployments}
     if not sources:
         sources = {deployment.credentials for _, deployment in config.ambient}
     sources = {source for source in sources if source.kind is not CredentialKind.BEARER}
-    await asyncio.gather(*(gateway.credentials.get(source) for source in sources), return_exceptions=True)
+    await gateway.credentials.keep(sources)
 
 
 def build_app(gateway: Gateway) -> web.Application:

@@ -13,8 +13,8 @@
     ├─ CredentialsError      no AWS credentials for a deployment
     └─ StoreError            the ledger cannot take a record
 
-Statuses and types are those of AWS's REST-JSON services, chosen by what AWS SDKs repeat: 429, 500 and 503 are repeated, so a
-refusal that must not be repeated never uses them. This module imports nothing of the package.
+Statuses and types are those of AWS's REST-JSON services, chosen by what AWS SDKs repeat: 429, 500 and 503 are repeated,
+so a refusal that must not be repeated never uses them. This module imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ class Unavailable(Refusal):
 
 
 class MaybeBilled(Refusal):
-    """Sent upstream and then lost: a repeat may be billed twice, so no SDK may repeat it (AWS SDKs do not repeat 424)."""
+    """Sent upstream and then lost: a repeat may be billed twice, so no SDK may repeat it (AWS SDKs do not repeat 424).
+    """
 
     status = 424
     error_type = "ModelErrorException"

@@ -3,8 +3,9 @@
     pip install boto3
     python examples/boto3_converse.py ["your question"] [model]
 
-The gateway's address and key come from GATEWAY_URL and GATEWAY_KEY. The key goes where AWS SDKs keep their access key id: that works on
-plain http with every version of boto3 (a bearer token needs https since boto3 1.44). An open gateway takes any key.
+The gateway's address and key come from GATEWAY_URL and GATEWAY_KEY. The key goes where AWS SDKs keep their access key
+id: that works on plain http with every version of boto3 (a bearer token needs https since boto3 1.44). An open gateway
+takes any key.
 """
 
 import os

@@ -43,7 +43,9 @@ class Policy:
 
 @attrs.frozen(kw_only=True)
 class Caller:
-    """Somebody who calls, and its policy. ``id`` is stable and goes into the ledger; it is never derived from a secret."""
+    """Somebody who calls, and its policy. ``id`` is stable and goes into the ledger; it is never derived from a
+    secret.
+    """
 
     id: str
     policy: Policy
@@ -56,19 +58,28 @@ class Callers:
     Attributes:
         by_digest: SHA-256 of a key to its caller.
         local: the caller everybody is while the gateway is open; None when it is locked.
+        as_access_key_id: whether a key also counts as the access key id of a signature nobody verifies.
     """
 
     by_digest: Mapping[bytes, Caller] = attrs.field(repr=False)
     local: Caller | None
+    as_access_key_id: bool = True
 
     @classmethod
-    def of(cls, *, master_key: str | None, on_leave: OnLeave = OnLeave.DRAIN, max_drains: int = 8) -> Callers:
+    def of(
+        cls,
+        *,
+        master_key: str | None,
+        on_leave: OnLeave = OnLeave.DRAIN,
+        max_drains: int = 8,
+        as_access_key_id: bool = True,
+    ) -> Callers:
         """Return the callers of a gateway with this master key, or of an open one without."""
         if not master_key:
             policy = Policy(control_plane_changes=False, on_leave=on_leave, max_drains=max_drains)
             return cls(by_digest={}, local=Caller(id="local", policy=policy))
         master = Caller(id="master", policy=Policy(on_leave=on_leave, max_drains=max_drains))
-        return cls(by_digest={digest(master_key): master}, local=None)
+        return cls(by_digest={digest(master_key): master}, local=None, as_access_key_id=as_access_key_id)
 
     @property
     def open(self) -> bool:
@@ -78,7 +89,8 @@ class Callers:
     def find(self, headers: Mapping[str, str]) -> Caller:
         """Return who sent these headers.
 
-        Only values that look like ours or are a known key count, so that the AWS token beside a key is never taken for one.
+        Only values that look like ours or are a known key count, so that the AWS token beside a key is never taken for
+        one.
 
         Raises:
             Unauthenticated: no key, an unknown one, or two different ones.
@@ -87,7 +99,7 @@ class Callers:
             return self.local
         found: Caller | None = None
         first: bytes | None = None
-        for value in presented_keys(headers):
+        for value in presented_keys(headers, as_access_key_id=self.as_access_key_id):
             hashed = digest(value)
             caller = self._lookup(hashed)
             if caller is None and not looks_like_ours(value):
@@ -99,12 +111,14 @@ class Callers:
             return found
         if first is not None:
             raise Unauthenticated(
-                "The key is not known to this gateway. Check it for typing errors, or ask who runs the gateway for a new one.",
+                "The key is not known to this gateway. Check it for typing errors, or ask who runs the gateway for a "
+                "new one.",
                 at="unknown key",
             )
+        places = PLACES if self.as_access_key_id else PLACES[:-1]
+        hint = " AWS SDKs without bearer tokens take the key as AWS_ACCESS_KEY_ID (with any AWS_SECRET_ACCESS_KEY)."
         raise Unauthenticated(
-            "No key came with this request. Looked at " + ", ".join(PLACES) + ". AWS SDKs without bearer tokens take "
-            "the key as AWS_ACCESS_KEY_ID (with any AWS_SECRET_ACCESS_KEY).",
+            f"No key came with this request. Looked at {', '.join(places)}.{hint if self.as_access_key_id else ''}",
             at="no key",
         )
 
@@ -112,5 +126,6 @@ class Callers:
         """Return the caller of a hashed key; equal hashes are compared in constant time."""
         for known, caller in self.by_digest.items() if len(self.by_digest) == 1 else ():
             return caller if hmac.compare_digest(known, hashed) else None
-        # A dict look-up compares SHA-256 digests, of which an attacker controls no prefix: its timing tells nothing of a key.
+        # A dict look-up compares SHA-256 digests, of which an attacker controls no prefix: its timing tells nothing of
+        # a key.
         return self.by_digest.get(hashed)

@@ -1,7 +1,8 @@
 """Where a caller's key is looked for, and what a key looks like. Pure; holds no key.
 
-Source of the places: what real clients send (AWS SDKs put it in a bearer token or in the access key id slot of SigV4, Anthropic's in
-``x-api-key``, LiteLLM's users in ``x-litellm-api-key``); design chapter "Safe by default", "Who gets in".
+Source of the places: what real clients send (AWS SDKs put it in a bearer token or in the access key id slot of SigV4,
+Anthropic's in ``x-api-key``, LiteLLM's users in ``x-litellm-api-key``); design chapter "Safe by default", "Who gets
+in".
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ def digest(key: str) -> bytes:
 
 
 def looks_like_ours(value: str) -> bool:
-    """Tell whether a value has the shape of a key the gateway issues: a virtual key or an access key id made from one."""
+    """Tell whether a value has the shape of a key the gateway issues: a virtual key or an access key id made from one.
+    """
     return value.startswith(("sk-", "BGKI"))
 
 
-def presented_keys(headers: Mapping[str, str]) -> Iterator[str]:
+def presented_keys(headers: Mapping[str, str], *, as_access_key_id: bool = True) -> Iterator[str]:
     """Yield every value found in a place for keys, in the order of ``PLACES``.
 
     Args:
         headers: the request's headers; look-ups ignore case.
+        as_access_key_id: whether the last place, which no signature is verified for, counts.
     """
     authorization = headers.get("authorization", "")
     scheme, _, rest = authorization.partition(" ")
@@ -50,7 +53,7 @@ def presented_keys(headers: Mapping[str, str]) -> Iterator[str]:
         if value:
             # LiteLLM's documentation writes its own header with a "Bearer " in front.
             yield value[7:].strip() if value[:7].lower() == "bearer " else value.strip()
-    if scheme == _SIGV4:
+    if as_access_key_id and scheme == _SIGV4:
         start = rest.find("Credential=")
         if start >= 0:
             credential = rest[start + 11 :].partition(",")[0]

@@ -1,4 +1,6 @@
-"""``/health/liveliness`` and ``/health/readiness``: is the process alive, and can it take calls? No health check ever calls a model."""
+"""``/health/liveliness`` and ``/health/readiness``: is the process alive, and can it take calls? No health check ever
+calls a model.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ async def liveliness(request: web.Request) -> web.Response:
 
 
 async def readiness(request: web.Request) -> web.Response:
-    """Answer 200 when a call would be taken, else 503 with every reason why not. Details only to callers on this machine."""
+    """Answer 200 when a call would be taken, else 503 with every reason why not. Details only to callers on this
+    machine.
+    """
     gateway = request.app[GATEWAY]
     reasons: list[str] = []
     if gateway.stopping:

@@ -23,7 +23,8 @@ class Opening:
         number: 1 for the first attempt of the call, and so on.
         part: index of the part of a call that fans out; 0 elsewhere.
         caller: stable id of the caller.
-        dialect, operation, model_group, deployment, model, region: as in the design's words; ``deployment`` is its stable id.
+        dialect, operation, model_group, deployment, model, region: as in the design's words; ``deployment`` is its
+            stable id.
         started_at: UTC ms.
         spend_at_most: nano-USD, or None where nothing bounds it (an unpriced model).
     """

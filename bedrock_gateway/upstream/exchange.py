@@ -1,11 +1,13 @@
-"""One request and its answer over a pooled connection of aiohttp's, without the parts of its client session that a signed call
-does not need: redirects, cookies, authentication, URL building, a task for the body. Saves a third of a call's CPU.
+"""One request and its answer over a pooled connection of aiohttp's, without the parts of its client session that a
+signed call does not need: redirects, cookies, authentication, URL building, a task for the body. Saves a third of a
+call's CPU.
 
-This is the one file that uses undocumented parts of aiohttp's client: ``TCPConnector.connect`` with a request of our own kind, and
-``ResponseHandler.set_response_params``. The dependency is pinned to 3.14, and tests hold what is used. The pool, TLS, name look-ups
-and the parser stay aiohttp's. Nothing here retries.
+This is the one file that uses undocumented parts of aiohttp's client: ``TCPConnector.connect`` with a request of our
+own kind, and ``ResponseHandler.set_response_params``. The dependency is pinned to 3.14, and tests hold what is used.
+The pool, TLS, name look-ups and the parser stay aiohttp's. Nothing here retries.
 
-Source: aiohttp 3.14.5 ``client.ClientSession._request``, ``client_reqrep.ClientResponse.start``, ``client_proto.ResponseHandler``.
+Source: aiohttp 3.14.5 ``client.ClientSession._request``, ``client_reqrep.ClientResponse.start``,
+``client_proto.ResponseHandler``.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ MAX_FIELD_SIZE = 65_536
 
 
 class Where:
-    """Where a connection goes: what the connector asks of a request. One for each host and way of verifying it, made once."""
+    """Where a connection goes: what the connector asks of a request. One for each host and way of verifying it, made
+    once.
+    """
 
     def __init__(self, url: URL, verify: ssl.SSLContext | bool) -> None:
         self.url = url.origin()

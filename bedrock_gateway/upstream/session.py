@@ -227,7 +227,9 @@ class Upstream:
         return Answer(response.status, response.headers, response.content, response.close)
 
     def _look(self) -> None:
-        """Fail every exchange that has waited for too long. One timer for all of them: a timer each would cost as much as parsing."""
+        """Fail every exchange that has waited for too long. One timer for all of them: a timer each would cost as much
+        as parsing.
+        """
         since = self._loop.time() - self._idle_timeout
         for protocol, begun in list(self._heads.items()):
             if begun < since:
@@ -261,7 +263,8 @@ async def _pieces(body: bytes | bytearray) -> AsyncIterator[memoryview]:
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a client socket that notices a dead peer during long silences (a thinking model sends nothing for minutes)."""
+    """Make a client socket that notices a dead peer during long silences (a thinking model sends nothing for minutes).
+    """
     family, kind, proto, *_ = address
     sock = socket.socket(family, kind, proto)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
