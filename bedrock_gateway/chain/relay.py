@@ -43,7 +43,8 @@ async def relay(
         prefix: what of the body was read already.
 
     Raises:
-        AttemptFailed: the first message is an exception that another attempt may mend; nothing went downstream yet.
+        AttemptFailed: the first message is an exception that another attempt may mend, or there is none at all; nothing
+            went downstream yet.
         UpstreamFault: upstream broke off before anything went downstream.
     """
     assert call.target is not None
@@ -60,6 +61,8 @@ async def relay(
         else:
             for data in prefix:
                 meter.receive_data(data)
+        if not held and operation.stream_out:
+            held = await _first_bytes(call, response, meter)
         call.answered(response.status)
         call.first_byte = time.monotonic()
         fault = await _pump(request, call, response, meter, answer, held)
@@ -103,6 +106,20 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
                 answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), b"".join(held)),
             )
     return held
+
+
+async def _first_bytes(call: Call, response: Answer, meter: Meter) -> list[bytes]:
+    """Wait for the first bytes of a stream. The head leaves together with them, so until then an error can be told."""
+    data = await call.gateway.upstream.read(response)
+    if not data:
+        raise AttemptFailed(
+            verdicts.UNREADABLE,
+            reason="a stream without a message",
+            status=response.status,
+            aws_request_id=request_id(response),
+        )
+    meter.receive_data(data)
+    return [data]
 
 
 async def _pump(

@@ -19,6 +19,7 @@ import aiohttp
 import attrs
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError, EventStreamError
 from running import GROUPS, Running, running
@@ -733,3 +734,104 @@ model_list:
         assert [] == attempts_of(here, alone.headers)
         assert ("refused", 0, 0) == tuple(call_of(here, alone.headers)[name] for name in ("state", "spend", "attempts"))
         assert 1 == len(here.simulator.received)
+
+
+@attrs.frozen(kw_only=True)
+class Odd:
+    """An answer no simulator of Bedrock gives, but somebody on the way to AWS may; and what the caller is told."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    told: tuple[int, str | None]
+    sent: int
+    row: tuple[str, str, int | None]
+
+
+HTML = {"content-type": "text/html"}
+JSON = {"content-type": "application/json"}
+STREAM = {"content-type": "application/vnd.amazon.eventstream"}
+PAGE = b"<html>arn:aws:iam::123456789012:role/gateway</html>"
+OURSELVES = (503, "ServiceUnavailableException")
+MAYBE_BILLED = (424, "ModelErrorException")
+ODD = {
+    "redirect": Odd(
+        status=307,
+        headers={"location": "http://169.254.169.254/"},
+        body=b"",
+        told=MAYBE_BILLED,
+        sent=1,
+        row=("estimated", "unreadable", 307),
+    ),
+    "untyped 401": Odd(
+        status=401, headers=HTML, body=PAGE, told=OURSELVES, sent=1, row=("refused", "credentials-refused", 401)
+    ),
+    "untyped 403": Odd(
+        status=403, headers=HTML, body=PAGE, told=OURSELVES, sent=1, row=("refused", "access-denied", 403)
+    ),
+    "untyped 404": Odd(
+        status=404, headers=HTML, body=PAGE, told=(404, None), sent=1, row=("refused", "not-found", 404)
+    ),
+    "untyped 500": Odd(
+        status=500, headers=HTML, body=PAGE, told=(500, None), sent=1, row=("refused", "internal-error", 500)
+    ),
+    "untyped 503": Odd(
+        status=503, headers=HTML, body=PAGE, told=(503, None), sent=3, row=("refused", "throttled", 503)
+    ),
+    "untyped 504": Odd(status=504, headers=HTML, body=PAGE, told=MAYBE_BILLED, sent=1, row=("estimated", "lost", 504)),
+    "type in the body": Odd(
+        status=400,
+        headers=JSON,
+        body=b'{"__type":"com.amazon.coral.service#ThrottlingException","Message":"slow"}',
+        told=(400, None),
+        sent=3,
+        row=("refused", "ThrottlingException", 400),
+    ),
+    "compressed": Odd(
+        status=200,
+        headers={"content-encoding": "gzip", **JSON},
+        body=b"\x1f\x8b",
+        told=MAYBE_BILLED,
+        sent=1,
+        row=("estimated", "unreadable", 200),
+    ),
+    "empty": Odd(status=200, headers=JSON, body=b"", told=MAYBE_BILLED, sent=1, row=("estimated", "unreadable", 200)),
+    "empty stream": Odd(
+        status=200, headers=STREAM, body=b"", told=MAYBE_BILLED, sent=1, row=("estimated", "unreadable", 200)
+    ),
+}
+
+
+@pytest.mark.parametrize("sdk_attempt", [1, 2])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_odd_answers_on_the_way_to_aws(tmp_path: Path, odd: Odd, sdk_attempt: int) -> None:
+    """Nothing is followed, nothing of the gateway's rights is told, and no empty success reaches the caller."""
+    asked = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        await request.read()
+        return web.Response(status=odd.status, headers=odd.headers, body=odd.body)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    config = GROUPS.replace("%(url)s", f"http://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        async with running(tmp_path, config) as here:
+            here.gateway.snapshot = attrs.evolve(here.gateway.snapshot, backoff=0.001)
+            action = "converse-stream" if odd.headers is STREAM else "converse"
+            told = await fetch(here, "single", action, amz_sdk_request=f"attempt={sdk_attempt}")
+
+            rows = attempts_of(here, told.headers)
+            assert odd.told == (told.status, told.headers.get("x-amzn-errortype"))
+            assert (odd.sent if sdk_attempt == 1 else 1) == asked == len(rows)
+            assert {odd.row} == {(row["state"], row["error_type"], row["status"]) for row in rows}
+            assert told.whole
+            if odd.told[0] != odd.status:
+                assert b"123456789012" not in told.body
+            else:
+                assert odd.body == told.body
+    finally:
+        await runner.cleanup()
