@@ -99,10 +99,12 @@ class Callers:
             return self.local
         found: Caller | None = None
         first: bytes | None = None
+        others = False
         for value in presented_keys(headers, as_access_key_id=self.as_access_key_id):
             hashed = digest(value)
             caller = self._lookup(hashed)
             if caller is None and not looks_like_ours(value):
+                others = True
                 continue
             if first is not None and first != hashed:
                 raise Unauthenticated("Two different keys came with this request. Send one.", at="two keys")
@@ -117,8 +119,10 @@ class Callers:
             )
         places = PLACES if self.as_access_key_id else PLACES[:-1]
         hint = " AWS SDKs without bearer tokens take the key as AWS_ACCESS_KEY_ID (with any AWS_SECRET_ACCESS_KEY)."
+        came = "What came with this request is no key of this gateway's (they begin with sk-)."
         raise Unauthenticated(
-            f"No key came with this request. Looked at {', '.join(places)}.{hint if self.as_access_key_id else ''}",
+            f"{came if others else 'No key came with this request.'} Looked at {', '.join(places)}."
+            f"{hint if self.as_access_key_id else ''}",
             at="no key",
         )
 

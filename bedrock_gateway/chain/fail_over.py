@@ -49,7 +49,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             id=gateway.new_id(),
             number=call.attempts + 1,
             deployment=deployment,
-            price=call.snapshot.price_of(deployment),
+            price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
             last=call.attempts >= retries,
         )
         try:

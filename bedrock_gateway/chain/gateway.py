@@ -19,7 +19,7 @@ from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy
 from bedrock_gateway.downstream.limits import Limits
-from bedrock_gateway.metering.prices import Price, PriceTable
+from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceTable
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.table import RoutingTable
@@ -29,6 +29,7 @@ from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.eventstream import Heads
+from bedrock_gateway.wire.operations import Kind, Operation
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable, Target
 
@@ -82,10 +83,12 @@ class Snapshot:
     max_wait: float = 5.0
     _prices_of: dict[Deployment, Price | None] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
-    def price_of(self, deployment: Deployment) -> Price | None:
+    def price_of(self, deployment: Deployment, operation: Operation | None = None) -> Price | None:
         """Return what a deployment costs: its own prices field by field, else the table's; looked up once a
-        deployment.
+        deployment. A guardrail applied by itself has the price of guardrails, whoever's credentials it goes through.
         """
+        if operation is not None and operation.kind is Kind.GUARDRAIL:
+            return self.prices.find(GUARDRAILS, deployment.region)
         if deployment not in self._prices_of:
             if len(self._prices_of) >= MAX_PRICES:
                 self._prices_of.clear()
