@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import attrs
 import pytest
+
+from bedrock_gateway.store.reports import CallLine, Period, calls, open_ledger
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -54,12 +57,15 @@ class Server:
         assert succeeds == (done.returncode == 0), done.stderr
         return done
 
-    def calls(self) -> list[dict[str, Any]]:
-        """Return every call that the ledger has, oldest first, as the spend report tells them."""
-        command = (sys.executable, "-m", "bedrock_gateway", "spend", "--by", "call", "--json")
-        told = json.loads(self.run(*command, "--database", str(self.database)).stdout)
-        calls: list[dict[str, Any]] = told["lines"]
-        return calls[::-1]
+    def run_all(self, *commands: tuple[str, ...]) -> list[str]:
+        """Run commands at once; return what each printed."""
+        with ThreadPoolExecutor() as threads:
+            return [done.stdout for done in threads.map(lambda command: self.run(*command), commands)]
+
+    def calls(self) -> list[CallLine]:
+        """Return every call that the ledger has, oldest first."""
+        with open_ledger(self.database) as connection:
+            return calls(connection, Period(), 1_000)[::-1]
 
 
 def surroundings(folder: Path) -> dict[str, str]:
@@ -144,37 +150,37 @@ def test_the_lines_to_paste_work(running_server: Server) -> None:
     curl, boto3, spend = running_server.lines
     before = len(running_server.calls())
 
-    answer = json.loads(running_server.run("sh", "-c", curl).stdout)
-    text = running_server.run("sh", "-c", boto3).stdout
+    answered, printed = running_server.run_all(("sh", "-c", curl), ("sh", "-c", boto3))
+    answer = json.loads(answered)
     report = running_server.run("sh", "-c", spend).stdout
 
-    calls = running_server.calls()
-    spent = sum(call["spend_nano_usd"] for call in calls)
+    booked = running_server.calls()
+    spent = sum(call.spend or 0 for call in booked)
     *_, total = (line.split() for line in report.splitlines() if line)
     assert answer["output"]["message"]["content"][0]["text"]
-    assert text.strip()
-    assert [("Converse", "metered"), ("ConverseStream", "metered")] == [
-        (call["operation"], call["state"]) for call in calls[before:]
-    ]
+    assert printed.strip()
+    assert {("Converse", "metered"), ("ConverseStream", "metered")} == {
+        (call.operation, call.state) for call in booked[before:]
+    }
     assert 0 < spent
-    assert ["total", str(len(calls))] == total[:2]
+    assert ["total", str(len(booked))] == total[:2]
     assert Decimal(spent) / 10**9 == Decimal(total[5])
 
 
 @pytest.mark.parametrize("model", [(), ("amazon.nova-lite-v1:0",)], ids=["its model", "another model"])
 def test_the_converse_example_works(running_server: Server, model: tuple[str, ...]) -> None:
     """``boto3_converse.py`` streams text, and tells the tokens and the call as the ledger has them."""
-    question = ("How are you?",) if model else ()
+    question = ("[[simulate: tokens=4]]",) if model else ()
 
     told = running_server.run(sys.executable, str(EXAMPLES / "boto3_converse.py"), *question, *model).stdout
 
     call = running_server.calls()[-1]
     text, tokens, last = told.rstrip().rsplit("\n", 2)
     assert text.strip()
-    assert f"{call['input']} tokens in, {call['output']} out" == tokens
-    assert f"call {call['call']}" == last
-    assert ("ConverseStream", "metered") == (call["operation"], call["state"])
-    assert (model or (call["model"],))[0] == call["model"]
+    assert f"{call.input} tokens in, {call.output} out" == tokens
+    assert f"call {call.call}" == last
+    assert ("ConverseStream", "metered") == (call.operation, call.state)
+    assert (model or (call.model,))[0] == call.model
 
 
 def test_the_invoke_example_works(running_server: Server) -> None:
@@ -184,8 +190,8 @@ def test_the_invoke_example_works(running_server: Server) -> None:
     call = running_server.calls()[-1]
     text, tokens = told.rstrip().rsplit("\n", 1)
     assert text.strip()
-    assert f"{call['input']} tokens in, {call['output']} out" == tokens
-    assert ("InvokeModelWithResponseStream", "metered") == (call["operation"], call["state"])
+    assert f"{call.input} tokens in, {call.output} out" == tokens
+    assert ("InvokeModelWithResponseStream", "metered") == (call.operation, call.state)
 
 
 def test_the_curl_example_works(running_server: Server) -> None:
@@ -197,13 +203,13 @@ def test_the_curl_example_works(running_server: Server) -> None:
     headers = dict(line.split(": ", 1) for line in head)
     answer = json.loads(told.partition("\n\n")[2])
     assert "HTTP/1.1 200 OK" == status
-    assert call["call"] == headers["x-bedrock-gateway-call-id"]
-    assert call["spend_usd"] == headers["x-bedrock-gateway-spend-usd"]
+    assert call.call == headers["x-bedrock-gateway-call-id"]
+    assert f"{Decimal(call.spend or 0) / 10**9:.9f}" == headers["x-bedrock-gateway-spend-usd"]
     assert "1" == headers["x-bedrock-gateway-attempts"]
     assert "true" == headers["x-bedrock-gateway-simulated"]
     assert float(headers["x-bedrock-gateway-overhead-ms"]) < 1_000
     assert headers["x-bedrock-gateway-deployment"]
-    assert call["output"] == answer["usage"]["outputTokens"]
+    assert call.output == answer["usage"]["outputTokens"]
 
 
 def test_the_shell_example_fails_where_the_call_does(running_server: Server) -> None:
@@ -215,15 +221,17 @@ def test_the_shell_example_fails_where_the_call_does(running_server: Server) -> 
     assert "no-such-model" in json.loads(body)["message"]
 
 
-@pytest.mark.parametrize("group", ["claude", "nova", "sonnet", "fast", "any", "claude-for-billing", "claude-reserved"])
-def test_every_kind_of_name_in_the_example_config_can_be_called(locked_server: Server, group: str) -> None:
-    """Groups, aliases and ARNs of ``config.yaml`` answer a call; a reserved one costs nothing by the call."""
-    running_server = locked_server
+def test_every_kind_of_name_in_the_example_config_can_be_called(locked_server: Server) -> None:
+    """Groups, aliases and ARNs of ``config.yaml`` answer a call; only a reserved one costs nothing by the call."""
+    states = dict.fromkeys(("claude", "nova", "sonnet", "fast", "any", "claude-for-billing"), "metered")
+    states |= {"claude-reserved": "flat"}
 
-    running_server.run("sh", str(EXAMPLES / "curl.sh"), group)
+    told = locked_server.run_all(*(("sh", str(EXAMPLES / "curl.sh"), name) for name in states))
 
-    call = running_server.calls()[-1]
-    assert ("flat" if group == "claude-reserved" else "metered") == call["state"]
+    ids = [re.findall(r"(?m)^x-bedrock-gateway-call-id: (.*)$", output)[0] for output in told]
+    booked = {call.call: call for call in locked_server.calls()}
+    assert states == {name: booked[call].state for name, call in zip(states, ids, strict=True)}
+    assert {"claude-reserved"} == {name for name, call in zip(states, ids, strict=True) if booked[call].spend == 0}
 
 
 def test_the_example_config_passes_the_check(tmp_path: Path) -> None:
