@@ -203,4 +203,3 @@ def assert_rollups_are_sums(database: Path) -> None:
             cache_read, cache_write_5m, cache_write_1h, images, spend, spend_all, at_most"""
         rollups = {row[:7]: list(row[7:]) for row in connection.execute(f"SELECT {columns} FROM rollups")}
     assert sums == rollups
-

@@ -54,8 +54,8 @@ class Stopping:
     async def received(self, number: int) -> None:
         """Let the loop turn until the simulator has received so many requests."""
         async with asyncio.timeout(20):
-            while len(self.simulator.received) < number:
-                await asyncio.sleep(0)  # noqa: ASYNC110
+            while len(self.simulator.received) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
 
 @attrs.define(eq=False)
