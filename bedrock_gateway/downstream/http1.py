@@ -106,7 +106,9 @@ class Http1Connection(Connection):
         super().data_received(data)
         arrived = self._request_count - before
         if not arrived:
-            if data:
+            if self._in_body:
+                self._after_body()
+            elif data:
                 self._in_between(data)
             return
         message, payload = self._messages[-1]
@@ -129,13 +131,7 @@ class Http1Connection(Connection):
             super().resume_reading(resume_parser)
 
     def _in_between(self, data: bytes) -> None:
-        """Take note of bytes that completed no head: a part of a body, or of a head that is watched from here on."""
-        if self._in_body:
-            # The piece that ends a body may begin the next head; its time is counted from its next piece.
-            self._in_body = not self._body.is_eof()
-            if self.last_request and not self._in_body:
-                self.close()
-            return
+        """Take note of bytes between two requests that completed no head: it is watched from here on."""
         if not self._head_since:
             if not data.strip(b"\r\n"):
                 return  # empty lines before a request line mean nothing (RFC 9112 section 2.2)
@@ -145,6 +141,15 @@ class Http1Connection(Connection):
             self._refuse(self._head_too_large())
         elif self._watch is None:
             self._watch = self._loop.call_at(self._head_since + self.limits.head_seconds, self._look)
+
+    def _after_body(self) -> None:
+        """See whether the body has ended; also by bytes that had waited in the parser while reading was paused.
+
+        The piece that ends a body may begin the next head, whose time is counted from its next piece.
+        """
+        self._in_body = not self._body.is_eof()
+        if self.last_request and not self._in_body:
+            self.close()
 
     def _look(self) -> None:
         """Refuse a head that has not come in time."""
