@@ -39,14 +39,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError("a port is between 0 and 65535")
-    return port
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
 
 
 def _amount(text: str) -> float:
-    amount = float(text)
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
     if not 0 <= amount <= 1e9:
         raise argparse.ArgumentTypeError("must be a number of 0 or more")
     return amount

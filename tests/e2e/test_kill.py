@@ -25,7 +25,7 @@ STREAMS = 100
 
 @contextlib.contextmanager
 def simulator_process(folder: Path) -> Iterator[tuple[Command, dict[str, str]]]:
-    """Run ``simulate`` with its log in ``received.jsonl``; gives it and the variables a gateway in front of it needs."""
+    """Run ``simulate``, logging to ``received.jsonl``; gives it and the variables a gateway in front of it needs."""
     arguments = ("--port", "0", "--tokens-per-second", "30", "--first-token-ms", "5")
     with Command.start(folder, "simulate", *arguments, "--log", str(folder / "received.jsonl")) as simulator:
         ((key_id, (secret, _)),) = SIMULATOR_CREDENTIALS.items()
@@ -159,12 +159,12 @@ async def in_front_of_a_simulator(folder: Path) -> AsyncIterator[tuple[dict[str,
         yield {**AMBIENT, "AWS_BEDROCK_RUNTIME_ENDPOINT": base_url}, simulator
 
 
-@pytest.mark.parametrize("end", ["recovers", "killed"])
+@pytest.mark.parametrize("end", ["recovers", "stopped", "killed"])
 @pytest.mark.parametrize("trouble", ["locked", "full"])
 async def test_ledger_in_trouble(tmp_path: Path, trouble: str, end: str) -> None:
     """While another process keeps the database locked, or no file can grow: streams under way arrive whole and are
     booked, new calls are refused with 503 and nothing of them goes out, the log has the reason; when the trouble is
-    over the gateway goes on by itself, and if it is killed first, its successor knows everything.
+    over the gateway goes on by itself, and if it is stopped or killed first, its successor knows everything.
     """
     database = tmp_path / "ledger.db"
     callers = Callers(random.Random(4), only="stream")
@@ -201,11 +201,14 @@ async def test_ledger_in_trouble(tmp_path: Path, trouble: str, end: str) -> None
                         await until_status(callers, session, url, 200)
                         gateway.process.terminate()
                         assert 0 == await asyncio.to_thread(gateway.ended)
+                    elif end == "stopped":
+                        gateway.process.terminate()
+                        assert 0 == await asyncio.to_thread(gateway.ended)
                     else:
                         gateway.process.kill()
                         assert -signal.SIGKILL == await asyncio.to_thread(gateway.ended)
-        if end == "killed":
-            # The calls refused last were in the memory of the one that died only.
+        if end != "recovers":
+            # The calls that were refused were in the memory of the one that ended only.
             callers.whole = [whole for whole in callers.whole if whole.status == 200]
             with Command.start(tmp_path, *arguments, environ=environ) as successor:
                 await asyncio.to_thread(successor.url)

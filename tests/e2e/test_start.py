@@ -145,6 +145,14 @@ def test_broken_config(tmp_path: Path, name: str) -> None:
         (["serve", "--nonsense"], "bedrock-gateway: error: unrecognized arguments: --nonsense"),
         (["--nonsense"], "bedrock-gateway: error: unrecognized arguments: --nonsense"),
         (["--port", "http"], "bedrock-gateway serve: error: argument --port: a port is a number from 0 to 65535"),
+        (
+            ["simulate", "--port", "http"],
+            "bedrock-gateway simulate: error: argument --port: a port is a number from 0 to 65535",
+        ),
+        (
+            ["simulate", "--first-token-ms", "soon"],
+            "bedrock-gateway simulate: error: argument --first-token-ms: must be a number of 0 or more",
+        ),
         (["--port", "65536"], "bedrock-gateway serve: error: argument --port: a port is a number from 0 to 65535"),
     ],
 )
