@@ -43,11 +43,12 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
             await asyncio.to_thread(model_in_body, call, path) if large else model_in_body(call, path)
         )
     routing = call.snapshot.routing
-    if name is not None:
-        call.resolution = routing.resolve(name)
-    else:
+    resolution = None if name is None else routing.resolve(name)
+    if resolution is None or (resolution.via is Via.RAW and target.operation.service != "bedrock-runtime"):
+        # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
         ambient = routing.ambient(target.operation.service)
-        call.resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
+        resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
+    call.resolution = resolution
     return await handler(request)
 
 

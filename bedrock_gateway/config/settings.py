@@ -111,7 +111,7 @@ class Limits:
         max_drains: answers of one caller read on at once.
     """
 
-    body: int = 26 * MEBIBYTE
+    body: int = 26_000_000
     bodies: int = 256 * MEBIBYTE
     idle_timeout: float = 600.0
     drain_timeout: float = 900.0

@@ -53,16 +53,17 @@ class Addresses:
         """Return where a request goes.
 
         Args:
-            labels: decoded URI labels; the model id in them is replaced by the deployment's.
+            labels: decoded URI labels; the model id in them is replaced by the deployment's, if it has one.
             query: raw query string, credentials already taken out.
         """
         label = operation.model_label
-        keep = label is not None and len(labels) == 1 and not query
+        named = label is not None and bool(deployment.model_id)
+        keep = named and len(labels) == 1 and not query
         if keep:
             kept = self._kept.get((deployment, operation.name))
             if kept is not None:
                 return kept
-        if label is not None:
+        if label is not None and named:
             labels = {**labels, label: deployment.model_id}
         base = URL(self._base(deployment, operation))
         path = base.raw_path.rstrip("/") + upstream_path(operation, labels)
