@@ -65,8 +65,10 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 _forget_credentials(call, attempt)
                 if goes_on and not renewed:
                     renewed = True
-                    _book_failure(call, attempt, failed, final=False)
-                    if await _has_other_credentials(call, attempt):
+                    others = await _has_other_credentials(call, attempt, failed)
+                    goes_on = not call.left
+                    if others and goes_on:
+                        _book_failure(call, attempt, failed, final=False)
                         continue
             judge(call, deployment, verdict, failed.retry_after)
             if not goes_on:
@@ -107,12 +109,16 @@ def _forget_credentials(call: Call, attempt: Attempt) -> None:
         store.forget(source)
 
 
-async def _has_other_credentials(call: Call, attempt: Attempt) -> bool:
+async def _has_other_credentials(call: Call, attempt: Attempt, failed: AttemptFailed) -> bool:
     """Read the credentials of an attempt's deployment again; tell whether they are others now."""
     try:
         return await call.gateway.credentials.get(attempt.deployment.credentials) != attempt.credentials
     except CredentialsError:
         return False
+    except asyncio.CancelledError:
+        # The call ends here; AWS has refused the attempt all the same.
+        _book_failure(call, attempt, failed, final=False)
+        raise
 
 
 def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:

@@ -16,6 +16,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import web
+from gate import gated
 from running import GROUPS, Running, running
 
 from bedrock_gateway.routing.health import Health
@@ -377,6 +378,24 @@ async def test_parallel_calls_read_expired_credentials_once(tmp_path: Path, rene
         answers = await asyncio.gather(*(ask(here) for _ in range(10)))
 
         assert {200} == {status for status, _ in answers}
+        assert 2 == count_of(renewing)
+
+
+async def test_a_late_refusal_does_not_drop_fresh_credentials(tmp_path: Path, renewing: Path) -> None:
+    """What AWS refuses is what the attempt was signed with, which others may have renewed in the meantime."""
+    async with gated() as gate, running(tmp_path, PROGRAM.replace("%(url)s", gate.url)) as here:
+        gate.port = int(here.upstream.rpartition(":")[2])
+        await here.until(lambda: not here.gateway.credentials.pending())
+        refuse_first_key(here)
+        gate.passing = 0
+        late = asyncio.create_task(ask(here))
+        await here.until(lambda: gate.held)
+        gate.passing = None
+        early, _ = await ask(here)
+        gate.open.set()
+
+        assert [200, 200] == [early, (await late)[0]]
+        assert "AABB" == asked(here)
         assert 2 == count_of(renewing)
 
 

@@ -333,6 +333,41 @@ model_list:
         )
 
 
+@pytest.mark.parametrize("policy", ["drain", "abort"])
+async def test_a_caller_that_leaves_while_credentials_are_renewed_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """An attempt refused for expired credentials stays refused, and with nobody to answer it is the last."""
+    pipe, profile = tmp_path / "credentials", tmp_path / "aws-config"
+    os.mkfifo(pipe)
+    profile.write_text(f"[profile late]\ncredential_process = cat {pipe}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
+    config = """
+model_list:
+  - model_name: single
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1, aws_profile_name: late,
+      aws_bedrock_runtime_endpoint: "%(url)s"}
+"""
+
+    def told(letter: str) -> str:
+        keys = {"AccessKeyId": f"AKIDEPLOYMENT{letter}", "SecretAccessKey": f"secret-{letter}"}
+        return json.dumps({"Version": 1, **keys})
+
+    async with behind_a_gate(tmp_path, f"on_disconnect: {policy}", config=config) as (here, _):
+        here.simulator.faults.add("expired-token")
+        await asyncio.to_thread(pipe.write_text, told("A"))
+        caller = await calling(here.port, "converse")
+        await here.until(lambda: here.gateway.calls and here.gateway.credentials.pending() and here.simulator.received)
+        await caller.leave()
+        await here.until(lambda: all(call.left for call in here.gateway.calls))
+        await asyncio.to_thread(pipe.write_text, told("B"))
+        call, attempt = await last_rows(here)
+
+        assert 1 == len(here.simulator.received)
+        assert ("refused", 0, "ExpiredTokenException") == (attempt["state"], attempt["spend"], attempt["error_type"])
+        assert ("refused", 0, 0, 1) == tuple(call[name] for name in ("state", "spend", "status", "caller_left"))
+
+
 async def test_a_caller_that_leaves_after_its_answer_was_booked_leaves_it_as_it_is(tmp_path: Path) -> None:
     """Closing a connection after the last byte, as every client does, changes no row."""
     async with behind_a_gate(tmp_path, "on_disconnect: abort") as (here, _):
@@ -460,3 +495,22 @@ async def test_a_stopping_gateway_refuses_a_request_under_way(tmp_path: Path) ->
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"ServiceUnavailableException" in answer
     assert [{"status": 503, "attempts": 0}] == here.rows("SELECT status, attempts FROM calls")
+
+
+async def test_a_stopping_gateway_ends_a_wait_between_two_attempts(tmp_path: Path) -> None:
+    """A call that waits to be sent again has cost nothing, so its caller is told that it may repeat it."""
+
+    def change(gateway: Gateway) -> None:
+        gateway.snapshot = attrs.evolve(gateway.snapshot, backoff=50.0, max_wait=100.0)
+
+    async with behind_a_gate(tmp_path, "shutdown_timeout: 0.1", change=change) as (here, _):
+        here.simulator.faults.add("throttle", times=None)
+        caller = await calling(here.port, "converse")
+        await here.until(lambda: any(call.attempt and call.attempt.closed for call in here.gateway.calls))
+        reading = read_on(caller)
+    answer = await reading
+    await caller.leave()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"x-should-retry" not in answer
+    assert [{"status": 503, "attempts": 1, "spend": 0}] == here.rows("SELECT status, attempts, spend FROM calls")
