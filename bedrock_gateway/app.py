@@ -108,6 +108,10 @@ async def open_gateway(
                 pid=pid,
             )
         )
+        ledger.name_deployments(
+            (deployment.id, deployment.name, deployment.model_id, deployment.region)
+            for deployment in (*config.deployments, *(ambient for _, ambient in config.ambient))
+        )
         snapshot = snapshot_of(config)
         for deployment in config.deployments:
             # An entry of the price table is parsed when it is first used: not in the middle of a call.

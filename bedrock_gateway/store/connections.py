@@ -16,13 +16,15 @@ import aiosqlite
 
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.names import NameRow, write_names
 from bedrock_gateway.store.rows import Change, write_group
 
-__all__ = ["Checkpoints", "open_connection", "write_changes"]
+__all__ = ["Checkpoints", "open_connection", "write_changes", "write_deployments"]
 
 LOG = logging.getLogger("bedrock_gateway.store")
 
 _GROUP = "a group of changes"
+_NAMES = "names of deployments"
 """What the writer's ``executemany`` is given in place of SQL; see ``_Connection``."""
 
 
@@ -32,9 +34,12 @@ class _Connection(sqlite3.Connection):
     run = 0
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
-        if sql is not _GROUP:
+        if sql is _GROUP:
+            write_group(self, self.run, list(parameters))
+        elif sql is _NAMES:
+            write_names(self, parameters)
+        else:
             return super().executemany(sql, parameters)
-        write_group(self, self.run, list(parameters))
         return self.cursor()
 
 
@@ -45,6 +50,19 @@ async def write_changes(connection: aiosqlite.Connection, changes: Sequence[Chan
         sqlite3.Error: the database did not take it, nothing of it is written.
     """
     await connection.executemany(_GROUP, changes)
+
+
+async def write_deployments(connection: aiosqlite.Connection, rows: list[NameRow]) -> list[NameRow]:
+    """Write what deployments are called in one transaction; return what to try again: all where the database is locked
+    or full, else nothing.
+    """
+    try:
+        await connection.executemany(_NAMES, rows)
+    except sqlite3.OperationalError:
+        return rows
+    except (TypeError, ValueError, sqlite3.Error) as error:
+        LOG.error("reports will show ids of deployments, their names cannot be written: %r", error)
+    return []
 
 
 async def open_connection(path: Path, *, run: int, power: bool, limits: LedgerLimits) -> aiosqlite.Connection:

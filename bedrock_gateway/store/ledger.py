@@ -25,9 +25,10 @@ from pathlib import Path
 
 from bedrock_gateway.errors import StartError, StoreError
 from bedrock_gateway.store.attempts import Attempt, Queued, resolve, waiting
-from bedrock_gateway.store.connections import write_changes
+from bedrock_gateway.store.connections import write_changes, write_deployments
 from bedrock_gateway.store.frames import CLOSING_ROOM, encode_closing, encode_opening
 from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.names import NameRow
 from bedrock_gateway.store.parts import LedgerParts
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 from bedrock_gateway.store.recovery import end_run
@@ -65,6 +66,8 @@ class Ledger:
         self._tick = 0
         self._queue: list[Queued] = []
         self._writing: list[Queued] = []
+        self._names: list[NameRow] = []
+        self._untaken: list[NameRow] = []
         self._calls_waiting = 0
         self._calls_dropped = 0
         self._wake: asyncio.Future[None] | None = None
@@ -239,6 +242,11 @@ class Ledger:
         self._queue.append((None, (call.call, None, None, call, False)))
         self._wake_writer()
 
+    def name_deployments(self, deployments: Iterable[tuple[str, str, str, str]]) -> None:
+        """Tell what deployments are called, as (id, name, model, region), for reports; the writer writes it soon."""
+        self._names += [(*told, self._now_ms()) for told in deployments]
+        self._wake_writer()
+
     # --- the writer -----------------------------------------------------------------------------------------------
 
     def _wake_writer(self) -> None:
@@ -257,11 +265,14 @@ class Ledger:
         """Write group after group until the ledger ends and the queue is empty, or nothing more can be written."""
         pause, longest = self._limits.retry_s
         while True:
+            if self._names:
+                await self._write_names()
             if not self._queue:
                 if self._ending.is_set():
                     return
                 self._wake = self._loop.create_future()
                 await self._wake
+                continue
             limit = 1 if self._one_by_one else self._limits.group
             if len(self._queue) <= limit:
                 self._writing, self._queue = self._queue, []
@@ -290,6 +301,16 @@ class Ledger:
                     self._end_trouble()
             finally:
                 overdue.cancel()
+
+    async def _write_names(self) -> None:
+        """Write names told; what the database does not take is kept for the next tick, for no call depends on it."""
+        names, self._names = self._names, []
+        # Closings queued meanwhile wait behind this: the same deadline holds.
+        overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
+        try:
+            self._untaken.extend(await write_deployments(self._parts.writer, names))
+        finally:
+            overdue.cancel()
 
     def _discard(self, error: Exception) -> None:
         """Single out the record no database could take from the group just refused, so that the rest is written."""
@@ -386,6 +407,10 @@ class Ledger:
                     break
                 self._queue_row(attempt)
             self._tick += 1
+            if self._untaken and self.trouble is None:
+                self._names[:0] = self._untaken
+                self._untaken.clear()
+                self._wake_writer()
             if self.trouble is not None and not self.queued:
                 self._end_trouble()
             await self._parts.checkpoints.run(self._parts.writer if self.trouble is None else None)

@@ -109,6 +109,14 @@ CREATE TABLE usage (
     PRIMARY KEY (call, attempt, meter)
 ) WITHOUT ROWID;
 
+CREATE TABLE deployments (
+    id       TEXT PRIMARY KEY,  -- stable id, as in calls and attempts
+    name     TEXT NOT NULL,     -- what callers are shown
+    model    TEXT NOT NULL,     -- model id or ARN it calls; '' where each call names one
+    region   TEXT NOT NULL,     -- AWS region; '' where it has none of its own
+    seen_at  INTEGER NOT NULL   -- UTC ms; when a run last named it
+) WITHOUT ROWID;
+
 CREATE TABLE rollups (
     quarter         INTEGER NOT NULL,  -- calls.started_at in whole quarter-hours since the epoch, UTC
     caller          TEXT NOT NULL,     -- as in calls
@@ -132,7 +140,7 @@ CREATE TABLE rollups (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[tuple[str, str], ...] = (("runs, calls, attempts, usage, rollups", _FIRST),)
+MIGRATIONS: tuple[tuple[str, str], ...] = (("runs, calls, attempts, usage, deployments, rollups", _FIRST),)
 """Title and SQL of every migration; number 1 is the first. Never changed once released, only added to."""
 
 _RECORDS = """
