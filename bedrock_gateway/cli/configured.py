@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bedrock_gateway.config import Config, load_config
+from bedrock_gateway.config import Config, load_config, load_database_url
 from bedrock_gateway.config.document import LARGEST
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.upstream.credentials import ambient_region
 
-__all__ = ["read_config"]
+__all__ = ["read_config", "read_database_url"]
 
 
 def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
@@ -22,10 +22,24 @@ def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
     """
     if path is None:
         return load_config(None, environ=environ, profile_region=ambient_region)
+    return load_config(_text(path), file=path, environ=environ, profile_region=ambient_region)
+
+
+def read_database_url(path: str, environ: Mapping[str, str]) -> str | None:
+    """Return the database the config of a file names, or None; the rest of the config may be wrong.
+
+    Raises:
+        StartError: the file cannot be read.
+        ConfigError: it is no YAML, or what it says of the database is wrong.
+    """
+    return load_database_url(_text(path), file=path, environ=environ)
+
+
+def _text(path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             # One byte more than is allowed shows that a file is too large; a device without an end is no config either.
-            text = file.read(LARGEST + 1)
+            return file.read(LARGEST + 1)
     except FileNotFoundError:
         raise StartError(f"{path}: there is no such file; --config takes the path of a config.yaml") from None
     except IsADirectoryError:
@@ -33,4 +47,3 @@ def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise StartError(f"{path}: cannot be read: {reason}") from error
-    return load_config(text, file=path, environ=environ, profile_region=ambient_region)

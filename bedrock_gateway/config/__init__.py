@@ -19,7 +19,15 @@ Source of the format: LiteLLM documentation, "Config.yaml".
 
 from __future__ import annotations
 
-from bedrock_gateway.config.loading import load_config
+from bedrock_gateway.config.loading import load_config, load_database_url
 from bedrock_gateway.config.settings import Config, GeneralSettings, Limits, RouterSettings, master_key_weakness
 
-__all__ = ["Config", "GeneralSettings", "Limits", "RouterSettings", "load_config", "master_key_weakness"]
+__all__ = [
+    "Config",
+    "GeneralSettings",
+    "Limits",
+    "RouterSettings",
+    "load_config",
+    "load_database_url",
+    "master_key_weakness",
+]

@@ -15,12 +15,19 @@ from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
-from bedrock_gateway.config.reading import Reader, Section, nearest
-from bedrock_gateway.config.settings import Config, RouterSettings, general_settings, router_settings, services
+from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
+from bedrock_gateway.config.settings import (
+    Config,
+    RouterSettings,
+    database_url,
+    general_settings,
+    router_settings,
+    services,
+)
 from bedrock_gateway.errors import ConfigError, Fault
 from bedrock_gateway.routing.deployments import Deployment
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "load_database_url"]
 
 #: What ``credential_list`` may give a deployment.
 _SHAREABLE = CREDENTIAL_KEYS | {"aws_region_name", "api_base", "aws_bedrock_runtime_endpoint"}
@@ -59,19 +66,17 @@ def load_config(
     reader = Reader(file if text is not None else "environment", environ)
     root = Node({}, 0, 0)
     if text is not None:
-        composed = compose(text, reader.fault)
+        composed = _mapping(text, reader)
         if composed is None and not reader.faults:
             reader.fault(
                 1, 1, "the file is empty; add model_list, or start without a config to pass every model id through"
             )
-        elif composed is not None and not isinstance(composed.value, dict):
-            reader.fault(composed.line, composed.column, f"a config is a mapping (model_list: …), not {composed.kind}")
         elif composed is not None:
             root = composed
         if reader.faults and not root.value:
             raise _error(reader)
     top = reader.section("", root)
-    environ = _environment(top, environ)
+    environ = _environment(top.section("environment_variables"), environ)
     reader.environ = environ
     general, router, litellm = (
         top.section("general_settings"),
@@ -113,6 +118,40 @@ def load_config(
     )
 
 
+def load_database_url(text: str | bytes, *, file: str = "config.yaml", environ: Mapping[str, str]) -> str | None:
+    """Return the database a config names, as ``load_config`` finds it, or None where it names none.
+
+    For who only reads the ledger, perhaps without the secrets that serving takes: nothing else in the file counts.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or what it says of the database is wrong.
+    """
+    reader = Reader(file, environ)
+    top = reader.section("", _mapping(text, reader) or Node({}, 0, 0))
+    general, variables = top.section("general_settings"), top.section("environment_variables")
+    if reader.faults:
+        raise _error(reader)
+    node = general.find("database_url")
+    written = f"{ENVIRON}DATABASE_URL" if node is None else node.value
+    # Of the file's variables only the one that is asked for: those of other settings may need what is not here.
+    wanted = written.removeprefix(ENVIRON) if isinstance(written, str) and written.startswith(ENVIRON) else ""
+    entries = {name: entry for name, entry in variables if name == wanted}
+    reader.environ = _environment(attrs.evolve(variables, entries=entries), environ)
+    url = database_url(general, reader.environ)
+    if reader.faults:
+        raise _error(reader)
+    return url
+
+
+def _mapping(text: str | bytes, reader: Reader) -> Node | None:
+    """Return the mapping a file is; None where it is empty, or after a fault."""
+    composed = compose(text, reader.fault)
+    if composed is None or isinstance(composed.value, dict):
+        return composed
+    reader.fault(composed.line, composed.column, f"a config is a mapping (model_list: …), not {composed.kind}")
+    return None
+
+
 def _with_timeouts(deployment: Deployment, router: RouterSettings) -> Deployment:
     """Return a deployment with the router's timeouts where it has none of its own."""
     return attrs.evolve(
@@ -131,9 +170,8 @@ def _error(reader: Reader) -> ConfigError:
     return ConfigError(tuple(sorted(dict.fromkeys(reader.faults), key=_place)))
 
 
-def _environment(top: Section, environ: Mapping[str, str]) -> Mapping[str, str]:
+def _environment(section: Section, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment with the file's ``environment_variables`` over it, as LiteLLM sets them."""
-    section = top.section("environment_variables")
     values: dict[str, str] = {}
     for name, entry in section:
         if isinstance(entry.node.value, bool):

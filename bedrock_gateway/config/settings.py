@@ -9,6 +9,7 @@ Source: LiteLLM documentation, "Router settings" and "Config settings"; keys tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import attrs
@@ -234,18 +235,10 @@ def general_settings(
 ) -> GeneralSettings:
     """Read ``general_settings``; master key and database come from the environment where the file has none."""
     check_keys(general, GENERAL, ignored=ignored)
-    master_key, database_url = general.text("master_key"), general.text("database_url")
+    master_key = general.text("master_key")
     if "master_key" not in general:
         master_key = around.get("LITELLM_MASTER_KEY")
-    if "database_url" not in general:
-        database_url = around.get("DATABASE_URL")
-        trouble = bad_database(database_url)
-        if trouble:
-            general.reader.faults.append(Fault("environment", 0, 0, f"DATABASE_URL {trouble}"))
-    else:
-        trouble = bad_database(database_url)
-        if trouble:
-            general.fault("database_url", f"{general.name('database_url')} {trouble}")
+    database = database_url(general, around.environ)
     allowed_origins = tuple(origin.rstrip("/").lower() for origin in general.texts("allowed_origins"))
     for origin in allowed_origins:
         if bad_url(origin) or origin.count("/") != 2:
@@ -272,7 +265,7 @@ def general_settings(
         pass_through = more.boolean("pass_through_all_models")
     return GeneralSettings(
         master_key=master_key,
-        database_url=database_url,
+        database_url=database,
         allowed_hosts=allowed_hosts,
         allowed_origins=allowed_origins,
         allowed_regions=tuple(sorted(around.allowed_regions)),
@@ -304,6 +297,21 @@ def _limits(general: Section) -> Limits:
             "max_request_memory_mb", f"{general.name('max_request_memory_mb')} must not be below max_request_size_mb"
         )
     return limits
+
+
+def database_url(general: Section, environ: Mapping[str, str]) -> str | None:
+    """Return what ``general_settings.database_url`` says, else ``DATABASE_URL``, else None."""
+    if "database_url" in general:
+        url = general.text("database_url")
+        trouble = bad_database(url)
+        if trouble:
+            general.fault("database_url", f"{general.name('database_url')} {trouble}")
+        return url
+    url = environ.get("DATABASE_URL", "").strip() or None
+    trouble = bad_database(url)
+    if trouble:
+        general.reader.faults.append(Fault("environment", 0, 0, f"DATABASE_URL {trouble}"))
+    return url
 
 
 def bad_database(url: str | None) -> str:
