@@ -76,9 +76,10 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
             aws_request_id=request_id(response),
         ) from fault
     except TimeoutError as error:
+        sent = attempt.request.sent
         raise AttemptFailed(
-            verdicts.of_fault(Happened.SILENT),
-            reason="the deployment's timeout passed",
+            verdicts.of_fault(Happened.SILENT if sent else Happened.NEVER_REACHED),
+            reason=f"the deployment's timeout passed{'' if sent else ' before there was a connection'}",
             status=None if response is None else response.status,
             aws_request_id=request_id(response),
         ) from error

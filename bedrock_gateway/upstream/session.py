@@ -64,6 +64,7 @@ class UpstreamRequest:
         url: where to, never quoted again; target: path and query of it, as signed.
         headers: lower-case names; neither Content-Length nor anything of the connection is among them.
         ssl_verify: True, False, or the path of a CA bundle.
+        sent: whether any of it may have gone out; before that there was no connection, whatever went wrong.
     """
 
     method: str
@@ -72,6 +73,7 @@ class UpstreamRequest:
     headers: dict[str, str]
     body: bytes | bytearray
     ssl_verify: bool | str = True
+    sent: bool = False
 
 
 _NEVER_REACHED = (
@@ -83,16 +85,19 @@ _NEVER_REACHED = (
 )
 
 
-def fault_of(error: Exception, *, head_seen: bool) -> UpstreamFault:
+def fault_of(error: Exception, *, sent: bool = True, head_seen: bool) -> UpstreamFault:
     """Return what an error of aiohttp's client means for the call.
 
     Args:
         error: what was raised while connecting, sending or reading.
+        sent: whether any of the request may have gone out.
         head_seen: whether the head of the answer had arrived.
     """
     name = type(error).__name__
     reason = f"{name}: {error}" if str(error) else name
-    if isinstance(error, _NEVER_REACHED):
+    if not sent and isinstance(error, TimeoutError):
+        reason = f"no connection within {CONNECT_TIMEOUT:g} s"
+    if not sent or isinstance(error, _NEVER_REACHED):
         return UpstreamFault(Happened.NEVER_REACHED, reason)
     if isinstance(error, TimeoutError):  # aiohttp's SocketTimeoutError is one
         return UpstreamFault(Happened.SILENT, reason)
@@ -150,7 +155,7 @@ class Upstream:
             else:
                 answer = await self._send_small(request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise fault_of(error, head_seen=False) from error
+            raise fault_of(error, sent=request.sent, head_seen=False) from error
         self._answers.add(answer)
         return answer
 
@@ -202,6 +207,7 @@ class Upstream:
         waiting: list[Any] = []
 
         def watch(protocol: Any) -> None:
+            request.sent = True
             heads[protocol] = self._loop.time()
             waiting.append(protocol)
 
@@ -219,7 +225,7 @@ class Upstream:
             response = await self._session.request(
                 request.method,
                 request.url,
-                data=_pieces(request.body),
+                data=_pieces(request),
                 headers={**request.headers, "content-length": str(len(request.body))},
                 allow_redirects=False,
                 ssl=True if request.url.scheme == "http" else self._context(request.ssl_verify),
@@ -253,9 +259,12 @@ def _silence() -> aiohttp.SocketTimeoutError:
     return aiohttp.SocketTimeoutError("upstream was silent for longer than the idle time")
 
 
-async def _pieces(body: bytes | bytearray) -> AsyncIterator[memoryview]:
-    """Yield a large body in pieces; the writer waits for the socket between them."""
-    view = memoryview(body)
+async def _pieces(request: UpstreamRequest) -> AsyncIterator[memoryview]:
+    """Yield a large body in pieces; the writer, which first asks once there is a connection, waits for the socket
+    between them.
+    """
+    request.sent = True
+    view = memoryview(request.body)
     for start in range(0, len(view), PIECE):
         yield view[start : start + PIECE]
         # The writer only waits when the socket is full: let the other calls have their turn in any case.
@@ -263,8 +272,7 @@ async def _pieces(body: bytes | bytearray) -> AsyncIterator[memoryview]:
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a client socket that notices a dead peer during long silences (a thinking model sends nothing for minutes).
-    """
+    """Make a client socket that notices a dead peer during long silences (a thinking model sends nothing for minutes)."""
     family, kind, proto, *_ = address
     sock = socket.socket(family, kind, proto)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
