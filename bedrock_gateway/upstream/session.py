@@ -272,7 +272,7 @@ async def _pieces(request: UpstreamRequest) -> AsyncIterator[memoryview]:
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a client socket that notices a dead peer during long silences (a thinking model sends nothing for minutes)."""
+    """Make a client socket that notices a dead peer during long silences (models that think send nothing for minutes)."""
     family, kind, proto, *_ = address
     sock = socket.socket(family, kind, proto)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
