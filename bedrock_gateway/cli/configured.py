@@ -8,7 +8,6 @@ from pathlib import Path
 from bedrock_gateway.config import Config, load_config, load_database_url
 from bedrock_gateway.config.document import LARGEST
 from bedrock_gateway.errors import StartError
-from bedrock_gateway.upstream.credentials import ambient_region
 
 __all__ = ["read_config", "read_database_url"]
 
@@ -21,8 +20,8 @@ def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
         ConfigError: what it says is wrong, every fault with its line.
     """
     if path is None:
-        return load_config(None, environ=environ, profile_region=ambient_region)
-    return load_config(_text(path), file=path, environ=environ, profile_region=ambient_region)
+        return load_config(None, environ=environ, profile_region=_region_of)
+    return load_config(_text(path), file=path, environ=environ, profile_region=_region_of)
 
 
 def read_database_url(path: str, environ: Mapping[str, str]) -> str | None:
@@ -47,3 +46,11 @@ def _text(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise StartError(f"{path}: cannot be read: {reason}") from error
+
+
+def _region_of(profile: str | None) -> str | None:
+    """Return the region the AWS config files give a profile (None: the ambient one), or None."""
+    # Asked only where a config leaves a region out; everybody else starts without botocore's session.
+    from bedrock_gateway.upstream.sources import ambient_region
+
+    return ambient_region(profile)

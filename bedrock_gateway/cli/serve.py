@@ -28,10 +28,8 @@ from bedrock_gateway.cli.configured import read_config
 from bedrock_gateway.config.settings import Config, master_key_weakness
 from bedrock_gateway.downstream.sockets import bind, is_loopback
 from bedrock_gateway.errors import StartError
-from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource, Deployment
-from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
+from bedrock_gateway.routing.deployments import CredentialKind
 from bedrock_gateway.store.location import resolve_database
-from bedrock_gateway.upstream.credentials import check_source
 
 __all__ = ["add_parser"]
 
@@ -56,8 +54,6 @@ if "contentBlockDelta" in event]' "{key}"
 
 {command} spend --database {database}
 """
-#: Paced like a model, so that streaming can be seen.
-DEMO_PACE = Pace(first_token_ms=200, tokens_per_second=80)
 #: Region of what no config gives one, in front of the simulator.
 SIMULATED_REGION = "us-east-1"
 
@@ -114,9 +110,10 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
     async with contextlib.AsyncExitStack() as stack:
         simulator = None
         if simulate:
-            simulator = await stack.enter_async_context(
-                Simulator(credentials=SIMULATOR_CREDENTIALS, pace=DEMO_PACE, keep=100).serve(port=0)
-            )
+            # The simulator brings botocore's signer along: only who wants it pays for it.
+            from bedrock_gateway.cli.simulated import demo, simulated
+
+            simulator = await stack.enter_async_context(demo())
             config = simulated(config)
         await _check_endpoints(config, {sock.getsockname()[:2] for sock in sockets if sock.family != socket.AF_UNIX})
         stack.callback(log.flush)
@@ -175,27 +172,6 @@ class _Signals:
             self._then()
 
 
-def simulated(config: Config) -> Config:
-    """Return a config whose every deployment goes to the simulator: its credentials, and a region where there is
-    none.
-    """
-    key_id, (secret, token) = next(iter(SIMULATOR_CREDENTIALS.items()))
-    source = CredentialSource(
-        kind=CredentialKind.STATIC, access_key_id=key_id, secret_access_key=secret, session_token=token
-    )
-
-    def moved(deployment: Deployment) -> Deployment:
-        return attrs.evolve(
-            deployment, credentials=source, endpoint=None, region=deployment.region or SIMULATED_REGION, ssl_verify=True
-        )
-
-    return attrs.evolve(
-        config,
-        deployments=tuple(moved(deployment) for deployment in config.deployments),
-        ambient=tuple((service, moved(deployment)) for service, deployment in config.ambient),
-    )
-
-
 def _check_master_key(config: Config, host: str, *, unix: bool) -> None:
     """Refuse what would let strangers in: an open or weakly locked gateway on a routable address."""
     key = config.general.master_key
@@ -221,8 +197,13 @@ def _check_credentials(config: Config) -> None:
     # Without a model_list every call is an ambient one.
     if not sources:
         sources = [deployment.credentials for _, deployment in config.ambient]
-    for source in sources:
-        check_source(source, os.environ)
+    sources = [source for source in sources if source.kind is not CredentialKind.STATIC]
+    if sources:
+        # botocore's session, and all it imports: not where a config holds its keys.
+        from bedrock_gateway.upstream.sources import check_source
+
+        for source in sources:
+            check_source(source, os.environ)
 
 
 async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:

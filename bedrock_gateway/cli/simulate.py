@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bedrock_gateway.errors import StartError
-from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
 
 __all__ = ["add_parser", "run"]
 
@@ -67,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(args: argparse.Namespace) -> None:
+    # Other commands never need it.
+    from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
+
     pace = Pace(first_token_ms=args.first_token_ms, tokens_per_second=args.tokens_per_second, job_seconds=2.0)
     try:
         simulator = Simulator(pace=pace, seed=args.seed, log_path=args.log, control=True, keep=KEPT_REQUESTS)
@@ -84,12 +86,12 @@ async def _serve(args: argparse.Namespace) -> None:
             raise StartError(
                 f"cannot listen on {args.host}:{args.port}: {reason}; choose another with --port"
             ) from None
-        print(_greeting(base_url), flush=True)
+        access_key_id, (secret, _) = next(iter(SIMULATOR_CREDENTIALS.items()))
+        print(_greeting(base_url, access_key_id, secret), flush=True)
         await stopped.wait()
 
 
-def _greeting(base_url: str) -> str:
-    (access_key_id, (secret, _)), *_ = SIMULATOR_CREDENTIALS.items()
+def _greeting(base_url: str, access_key_id: str, secret: str) -> str:
     return "\n".join(
         (
             f"Simulated Bedrock on {base_url} (Ctrl-C stops it)",
