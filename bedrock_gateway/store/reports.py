@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +20,12 @@ import attrs
 
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.ids import lowest_id
+from bedrock_gateway.store.names import DeploymentName, read_names
 from bedrock_gateway.store.records import State
 from bedrock_gateway.store.schema import APPLICATION_ID, MIGRATIONS, QUARTER_MS
 
 __all__ = [
+    "AMBIENT",
     "DIMENSIONS",
     "INEXACT",
     "CallLine",
@@ -36,12 +38,14 @@ __all__ = [
 ]
 
 _DAY_QUARTERS = 86_400_000 // QUARTER_MS
+_HOUR_QUARTERS = 3_600_000 // QUARTER_MS
 
 DIMENSIONS = MappingProxyType(
     {
         "model": "model",
         "caller": "caller",
         "day": f"date(quarter / {_DAY_QUARTERS} * 86400, 'unixepoch')",
+        "hour": f"strftime('%Y-%m-%d %H:00', quarter / {_HOUR_QUARTERS} * 3600, 'unixepoch')",
         "deployment": "deployment",
         "model-group": "model_group",
         "operation": "operation",
@@ -49,6 +53,11 @@ DIMENSIONS = MappingProxyType(
     }
 )
 """What spend can be summed by, and the SQL that names it."""
+
+AMBIENT = "ambient"
+"""What leads to a deployment that no config names, as callers are shown it."""
+
+_NAMELESS = DeploymentName(name="", region="")
 
 INEXACT = (
     State.OPEN,
@@ -77,7 +86,10 @@ class SpendLine:
     """Sums of one value of a dimension.
 
     Attributes:
-        name: the value; "" for calls nothing was sent for.
+        name: the value; "" where calls have none.
+        deployment_name: of a deployment, what people call it: as callers are shown it, or what led to it and the model
+            ("ambient: amazon.nova-pro-v1:0") where the ledger was told no name.
+        region: of a deployment, as far as known.
         calls: calls of callers.
         attempts: requests sent upstream.
         input, output, cache_read, cache_write: tokens; input without cached ones.
@@ -89,6 +101,8 @@ class SpendLine:
     """
 
     name: str
+    deployment_name: str
+    region: str
     calls: int
     attempts: int
     input: int
@@ -104,8 +118,8 @@ class SpendLine:
 
 @attrs.frozen(kw_only=True)
 class CallLine:
-    """One call: columns of the table ``calls`` and the sums of its attempts' tokens. Times are UTC ms, spend is
-    nano-USD.
+    """One call: columns of the table ``calls``, what its deployment is called (as in ``SpendLine``), the region of its
+    last attempt, the sums of its attempts' tokens. Times are UTC ms, spend is nano-USD.
     """
 
     call: str
@@ -116,6 +130,8 @@ class CallLine:
     model_group: str
     model: str
     deployment: str
+    deployment_name: str
+    region: str
     state: str
     status: int | None
     error_type: str | None
@@ -211,7 +227,7 @@ def _read_error(path: Path, error: sqlite3.Error) -> StartError:
 
 
 def spend_by(connection: sqlite3.Connection, dimension: str, period: Period) -> list[SpendLine]:
-    """Return one line for each value of ``dimension`` (of ``DIMENSIONS``); days in order, others dearest first."""
+    """Return one line for each value of ``dimension`` (of ``DIMENSIONS``); times in order, others dearest first."""
     condition, values = "1", []
     if period.since is not None:
         condition += " AND quarter >= ?"
@@ -220,29 +236,50 @@ def spend_by(connection: sqlite3.Connection, dimension: str, period: Period) -> 
         condition += " AND quarter < ?"
         values.append(-(-period.until // QUARTER_MS))
     rows = connection.execute(
-        f"SELECT {DIMENSIONS[dimension]} AS name, state, sum(calls), sum(attempts), sum(input), sum(output), "
-        "sum(cache_read), sum(cache_write_5m) + sum(cache_write_1h), sum(images), sum(spend), sum(spend_all), "
+        f"SELECT {DIMENSIONS[dimension]} AS name, min(model_group), max(model), state, sum(calls), sum(attempts), "
+        "sum(input), sum(output), sum(cache_read), sum(cache_write_5m) + sum(cache_write_1h), sum(images), "
+        "sum(spend), sum(spend_all), "
         f"sum(at_most) FROM rollups WHERE {condition} GROUP BY name, state",
         values,
     )
     sums: dict[str, list[int]] = {}
     states: dict[str, dict[str, int]] = {}
-    for name, state, *values in rows:
+    called: dict[str, DeploymentName] = {}
+    names = read_names(connection) if dimension == "deployment" else {}
+    for name, group, model, state, *values in rows:
+        if dimension == "deployment" and (name not in called or not group):
+            called[name] = _called(name, group, model, names)
         kept = sums.setdefault(name, [0] * len(values))
         for index, value in enumerate(values):
             kept[index] += value
         if values[1]:
             states.setdefault(name, {})[state] = values[1]
-    lines = [_line(name, kept, states.get(name, {})) for name, kept in sums.items()]
-    if dimension == "day":
+    lines = [_line(name, called.get(name, _NAMELESS), kept, states.get(name, {})) for name, kept in sums.items()]
+    if dimension in ("day", "hour"):
         return sorted(lines, key=lambda line: line.name)
     return sorted(lines, key=lambda line: (-line.spend_all, -line.calls, line.name))
 
 
-def _line(name: str, sums: list[int], states: dict[str, int]) -> SpendLine:
+def _called(id_: str, group: str, model: str, names: Mapping[str, DeploymentName]) -> DeploymentName:
+    """Return what a deployment is called. One that is made for a raw id or a wildcard's match is told by no config: it
+    goes by what led to it and its model.
+    """
+    known = names.get(id_)
+    if known is not None or not id_:
+        return known or _NAMELESS
+    way = group or AMBIENT
+    # arn:partition:service:region:account:resource
+    parts = model.split(":", 5)
+    region = parts[3] if parts[0] == "arn" and len(parts) == 6 else ""
+    return DeploymentName(name=f"{way}: {model}" if model else way, region=region)
+
+
+def _line(name: str, called: DeploymentName, sums: list[int], states: dict[str, int]) -> SpendLine:
     calls, attempts, tokens_in, tokens_out, cache_read, cache_write, images, spend, spend_all, at_most = sums
     return SpendLine(
         name=name,
+        deployment_name=called.name,
+        region=called.region,
         calls=calls,
         attempts=attempts,
         input=tokens_in,
@@ -273,10 +310,14 @@ def calls(connection: sqlite3.Connection, period: Period, limit: int) -> list[Ca
         f"WHERE {condition} ORDER BY id DESC LIMIT ?",
         [*values, limit],
     ).fetchall()
-    return [_call(connection, row) for row in rows]
+    names = read_names(connection)
+    return [_call(connection, row, names) for row in rows]
 
 
-def _call(connection: sqlite3.Connection, row: tuple[Any, ...]) -> CallLine:
+def _call(connection: sqlite3.Connection, row: tuple[Any, ...], names: Mapping[str, DeploymentName]) -> CallLine:
+    last = connection.execute(
+        "SELECT region FROM attempts WHERE call = ? ORDER BY number DESC, part DESC, id DESC LIMIT 1", (row[0],)
+    ).fetchone()
     tokens = connection.execute(
         "SELECT coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cache_read), 0), "
         "coalesce(sum(cache_write_5m + cache_write_1h), 0), coalesce(sum(images), 0) FROM attempts WHERE call = ?",
@@ -291,6 +332,8 @@ def _call(connection: sqlite3.Connection, row: tuple[Any, ...]) -> CallLine:
         model_group=row[5],
         model=row[6],
         deployment=row[7],
+        deployment_name=_called(row[7], row[5], row[6], names).name,
+        region=last[0] if last else "",
         state=row[8],
         status=row[9],
         error_type=row[10],

@@ -54,7 +54,7 @@ class Book:
             started_at=started,
             ended_at=started + 900,
             status=200 if spends else 404,
-            error_type=None,
+            error_type=changes.get("error_type"),
             attempts=len(spends),
         )
         if not spends:
@@ -68,7 +68,7 @@ class Book:
                     number=number,
                     part=0,
                     model_group=whole.model_group,
-                    deployment=f"deployment-{number}",
+                    deployment=changes.get("deployment", f"deployment-{number}"),
                     model=model,
                     region="us-west-2",
                     started_at=started,
@@ -150,7 +150,7 @@ def test_columns_line_up(database: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert any("0.000000001" in line for line in lines), "a nano-dollar looks like nothing"
 
 
-@pytest.mark.parametrize("by", ["model", "caller", "day", "deployment", "model-group", "operation", "state"])
+@pytest.mark.parametrize("by", ["model", "caller", "day", "hour", "deployment", "model-group", "operation", "state"])
 def test_json_is_exact(database: Path, capsys: pytest.CaptureFixture[str], by: str) -> None:
     """Every dimension sums to the same, exact to the nano-dollar."""
     assert 0 == _run("--database", str(database), "--by", by, "--json")
@@ -164,6 +164,9 @@ def test_json_is_exact(database: Path, capsys: pytest.CaptureFixture[str], by: s
         assert "1.234567892" == report["lines"][0]["spend_usd"]
     if by == "day":
         assert ["2026-11-16", "2026-11-18"] == [line["day"] for line in report["lines"]]
+    if by == "hour":
+        assert ["2026-11-16 11:00", "2026-11-18 11:00"] == [line["hour"] for line in report["lines"]]
+    assert (by == "deployment") == ("deployment_name" in report["lines"][0])
     if by == "deployment":
         spends = {line["deployment"]: line["spend_all_nano_usd"] for line in report["lines"]}
         assert {"deployment-1": 1_245_567_892, "deployment-2": 20_000_000, "": 0} == spends
