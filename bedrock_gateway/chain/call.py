@@ -14,6 +14,7 @@ import attrs
 from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
+from bedrock_gateway.dialects.bedrock import NativeRelay
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
@@ -40,6 +41,7 @@ class Attempt:
         id: its id in the ledger.
         number: 1 for the first attempt of the call.
         deployment: where it goes.
+        relay: between the dialect of the caller and that of the deployment: what is sent, and what is passed on.
         price: what it costs there, or None.
         last: whether no further attempt can follow it: then nothing of the answer is held back.
         request: signed, exactly as it will be sent; filled in by ``sign``.
@@ -53,6 +55,7 @@ class Attempt:
     id: str
     number: int
     deployment: Deployment
+    relay: NativeRelay
     price: Price | None
     last: bool
     request: UpstreamRequest | None = None

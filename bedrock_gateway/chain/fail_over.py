@@ -20,6 +20,7 @@ from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import judge, outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
+from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
 from bedrock_gateway.errors import CredentialsError, MaybeBilled, Refusal, Unavailable, UnknownOperation
 from bedrock_gateway.routing.deployments import Deployment
@@ -49,6 +50,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             id=gateway.new_id(),
             number=call.attempts + 1,
             deployment=deployment,
+            relay=bedrock.NativeRelay(),
             price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
             last=call.attempts >= retries,
         )

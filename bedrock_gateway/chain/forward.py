@@ -163,7 +163,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     headers += gateway_headers(call, attempt)
     if call.spend is not None and attempt.spend is not None:
         headers.append(("x-bedrock-gateway-spend-usd", usd(call.spend)))
-    return WholeAnswer(status, headers, body)
+    return WholeAnswer(status, headers, attempt.relay.receive_data(body) + attempt.relay.receive_eof())
 
 
 async def _refused(call: Call, response: Answer) -> None:

@@ -131,13 +131,15 @@ async def _pump(
     held: list[bytes],
 ) -> UpstreamFault | None:
     """Pass on everything upstream says until it ends; return what broke it off, or None for a proper end."""
+    assert call.attempt is not None
     leaving = call.gateway.leaving
+    passed_on = call.attempt.relay.receive_data
     try:
         try:
             if not call.left:
                 await answer.start(request)
                 for data in held:
-                    await answer.write(data)
+                    await answer.write(passed_on(data))
         except CallerLeft:
             answer.abort()
             leaving.leave(call)
@@ -147,7 +149,7 @@ async def _pump(
                 return None
             if not call.left:
                 try:
-                    await answer.write(data)
+                    await answer.write(passed_on(data))
                 except CallerLeft:
                     answer.abort()
                     leaving.leave(call)
@@ -205,6 +207,7 @@ async def _end(
         if call.left:
             return answer
         if not broken:
+            await answer.write(attempt.relay.receive_eof())
             await answer.finish()
         elif meter.mid_message or not call.target or not call.target.operation.stream_out:
             answer.abort()

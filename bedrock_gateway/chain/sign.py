@@ -32,7 +32,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     gateway, attempt, target = call.gateway, call.attempt, call.target
     assert attempt is not None and target is not None
     deployment, operation = attempt.deployment, target.operation
-    body, headers = call.body, call.forward_headers
+    body, headers = attempt.relay.request(call.body), call.forward_headers
     if operation.model_in_body is not None and call.model_in_body != deployment.model_id:
         body, _ = bedrock.set_member(body, operation.model_in_body[0], json.dumps(deployment.model_id).encode())
         attempt.notes.append("edit:model")

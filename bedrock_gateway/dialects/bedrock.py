@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import formatdate
-from typing import TypeVar
 
 import attrs
 
@@ -33,15 +32,11 @@ __all__ = [
 ]
 
 
-#: Bodies are whatever they were read into; none is copied here.
-Body = TypeVar("Body", bytes, bytearray)
-
-
 @attrs.define(eq=False)
 class NativeRelay:
     """Relay of one attempt that hands on what it is given: the same bytes, both ways."""
 
-    def request(self, body: Body) -> Body:
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """Return the body to send for a caller's body."""
         return body
 
