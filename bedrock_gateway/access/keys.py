@@ -28,11 +28,12 @@ _SIGV4 = "AWS4-HMAC-SHA256"
 
 def digest(key: str) -> bytes:
     """Return the SHA-256 of a key: the only form in which a key is kept."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    # Bytes that are no UTF-8 come out of headers and the environment as lone surrogates, the same ones from both.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def looks_like_ours(value: str) -> bool:
-    """Tell whether a value has the shape of a key the gateway issues: a virtual key or an access key id made from one."""
+    """Tell whether a value has the shape of what the gateway issues: a virtual key, or an access key id made from one."""
     return value.startswith(("sk-", "BGKI"))
 
 
@@ -56,5 +57,6 @@ def presented_keys(headers: Mapping[str, str], *, as_access_key_id: bool = True)
         start = rest.find("Credential=")
         if start >= 0:
             credential = rest[start + 11 :].partition(",")[0]
-            # The key itself never holds a slash, so the first one ends it (the rest is the scope).
-            yield credential.partition("/")[0].strip()
+            # The scope behind it (date, region, service, aws4_request) has four slashes; a key may hold some of its own
+            # (openssl rand -base64 makes such).
+            yield credential.rsplit("/", 4)[0].strip()
