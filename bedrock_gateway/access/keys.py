@@ -33,7 +33,7 @@ def digest(key: str) -> bytes:
 
 
 def looks_like_ours(value: str) -> bool:
-    """Tell whether a value has the shape of what the gateway issues: a virtual key, or an access key id made from one."""
+    """Tell whether a value looks like what the gateway issues: a virtual key, or an access key id made from one."""
     return value.startswith(("sk-", "BGKI"))
 
 
