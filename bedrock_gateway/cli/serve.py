@@ -96,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
     # The database is touched by nobody who does not have the port.
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(sock) for sock in bind(args.host, args.port, args.unix_socket)]
-        database = resolve_database(
-            args.database or config.general.database_url, os.environ, Path.home(), simulated=args.simulate
-        )
+        # Made-up spend never goes where real spend is kept, unless somebody says so here.
+        given = args.database or (None if args.simulate else config.general.database_url)
+        database = resolve_database(given, os.environ, Path.home(), simulated=args.simulate)
         _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(config, sockets, database, simulate=args.simulate))
