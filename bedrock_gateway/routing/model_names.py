@@ -25,8 +25,9 @@ __all__ = [
     "parse_model",
 ]
 
-#: A region as AWS spells one; anything else never gets near a host name.
-REGION = re.compile(r"[a-z]{2,6}(?:-[a-z]+){1,3}-\d{1,2}")
+#: A region as AWS spells one; anything else never gets near a host name, of which it is one label (at most 63
+#: characters).
+REGION = re.compile(r"[a-z]{2,6}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
 
 #: ``arn:partition:service:region:account:resource``. SageMaker endpoints (Bedrock Marketplace) are called by their ARN
 #: too.

@@ -66,7 +66,9 @@ class Addresses:
         if label is not None and named:
             labels = {**labels, label: deployment.model_id}
         base = URL(self._base(deployment, operation))
-        path = base.raw_path.rstrip("/") + upstream_path(operation, labels)
+        # Without empty segments: AWS drops them before it computes a signature.
+        prefix = "".join([f"/{segment}" for segment in base.raw_path.split("/") if segment])
+        path = prefix + upstream_path(operation, labels)
         host = base.raw_host or ""
         host = f"[{host}]" if ":" in host else host
         netloc = host if base.is_default_port() or base.explicit_port is None else f"{host}:{base.explicit_port}"

@@ -12,11 +12,9 @@ import attrs
 from botocore.loaders import Loader
 
 from bedrock_gateway.errors import StartError
+from bedrock_gateway.routing.model_names import REGION
 
 __all__ = ["Endpoints"]
-
-#: A region as AWS spells one; anything else never gets into a host name.
-REGION = re.compile(r"[a-z]{2,6}(?:-[a-z]+){1,3}-\d{1,2}")
 
 
 @attrs.frozen
@@ -28,8 +26,9 @@ class Endpoints:
 
     @classmethod
     def load(cls) -> Endpoints:
-        """Read botocore's partitions from disk."""
-        data = Loader().load_data("partitions")
+        """Read botocore's partitions from disk: those that came with it, never those of ``~/.aws/models``."""
+        loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+        data = loader.load_data("partitions")
         return cls(
             tuple((re.compile(part["regionRegex"]), part["outputs"]["dnsSuffix"]) for part in data["partitions"])
         )
