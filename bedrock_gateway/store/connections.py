@@ -104,10 +104,11 @@ class Checkpoints:
     async def run(self, writer: aiosqlite.Connection | None) -> None:
         """Copy what can be copied; ``writer`` finishes the copy where the WAL grows too long (None: not now)."""
         try:
-            log, copied = await _checkpoint(self._connection)
-            if log > self._wal_frames and copied < log and writer is not None:
-                # Under steady writing the copy never catches up, and the WAL would only grow. The writer itself
-                # copies the short rest between two groups; then its next commit starts the WAL anew.
+            pages = await _checkpoint(self._connection)
+            if pages > self._wal_frames and writer is not None:
+                # Under steady writing the copy never catches up, and the WAL would only grow: what was copied is all
+                # there was when the copy began. The writer itself copies the short rest between two groups; then its
+                # next commit starts the WAL anew.
                 await _checkpoint(writer)
         except sqlite3.Error as error:
             if not self._failing:
@@ -117,8 +118,9 @@ class Checkpoints:
             self._failing = False
 
 
-async def _checkpoint(connection: aiosqlite.Connection) -> tuple[int, int]:
-    """Run a passive checkpoint; return the WAL's pages and how many of them the database has."""
-    async with connection.execute("PRAGMA wal_checkpoint(PASSIVE)") as cursor:
-        row = await cursor.fetchone()
-    return (int(row[1]), int(row[2])) if row is not None else (0, 0)
+async def _checkpoint(connection: aiosqlite.Connection) -> int:
+    """Run a passive checkpoint, in one hop: a statement left open would be in the way of the writer's next commit.
+    Return the pages the WAL had when it began.
+    """
+    rows = [*await connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")]
+    return int(rows[0][1])

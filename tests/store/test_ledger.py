@@ -67,6 +67,24 @@ async def test_group_commit(tmp_path: Path) -> None:
     assert_sums(path)
 
 
+async def test_wal_stays_short(tmp_path: Path) -> None:
+    """Writing that never pauses does not make the WAL grow for ever: it begins anew once it has its length."""
+    path = tmp_path / "ledger.db"
+    async with await open_ledger(path, LedgerLimits(tick_s=0.005, wal_frames=50)) as ledger:
+
+        async def write() -> None:
+            for _ in range(300):
+                one = opening()
+                ledger.open_attempt(one)
+                await ledger.close_attempt(closing(one), record(one))
+
+        await asyncio.gather(*(write() for _ in range(8)))
+        pages = path.with_name("ledger.db-wal").stat().st_size // 4096
+    # A transaction takes several pages, and there were 300 of them at least.
+    assert pages < 1000
+    assert_sums(path)
+
+
 async def test_closing_twice(tmp_path: Path) -> None:
     """A closing told again changes nothing and waits no longer than the first, before and after the commit."""
     path = tmp_path / "ledger.db"
