@@ -12,7 +12,7 @@ from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 from bedrock_gateway.wire.operations import Kind
 
-__all__ = ["book", "call_record", "open_attempt"]
+__all__ = ["book", "call_record", "open_attempt", "usd"]
 
 
 async def open_attempt(call: Call, attempt: Attempt) -> None:
@@ -156,3 +156,8 @@ def call_record(call: Call) -> CallRecord:
         attempts=call.attempts,
         caller_left=call.left,
     )
+
+
+def usd(nano: int) -> str:
+    """Return nano-USD as USD, exact, without an exponent."""
+    return f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}"

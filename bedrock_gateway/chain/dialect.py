@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 
 from aiohttp import web
@@ -25,6 +26,8 @@ from bedrock_gateway.metering.states import Outcome
 __all__ = ["dialect", "line_of", "refuse"]
 
 _LOG = logging.getLogger("bedrock_gateway.chain")
+#: A value that needs no quotes in a line of the log.
+_PLAIN = re.compile(r"[\w.:/#*-]+")
 
 
 @web.middleware
@@ -101,7 +104,7 @@ def line_of(call: Call) -> str:
     if attempt is not None:
         parts.append(f"deployment={quoted(attempt.deployment.name)}")
         if attempt.state is not None:
-            spend = "-" if attempt.spend is None else f"{attempt.spend / 1e9:.9f}"
+            spend = "-" if attempt.spend is None else usd(attempt.spend)
             parts.append(
                 f"state={attempt.state} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
             )
@@ -118,5 +121,4 @@ def line_of(call: Call) -> str:
 
 def quoted(text: str) -> str:
     """Return a value safe to stand in a line of ``key=value`` pairs."""
-    plain = text.replace("-", "").replace(".", "").replace(":", "").replace("/", "").replace("_", "").replace("#", "")
-    return text if plain.isalnum() else ascii(text)
+    return text if _PLAIN.fullmatch(text) else ascii(text)

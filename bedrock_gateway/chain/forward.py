@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
-from bedrock_gateway.chain.booking import book, open_attempt
+from bedrock_gateway.chain.booking import book, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
@@ -187,8 +187,3 @@ async def _waiting(call: Call, send: Awaitable[Answer]) -> Answer:
         return await send
     finally:
         call.waiting += time.monotonic() - begun
-
-
-def usd(nano: int) -> str:
-    """Return nano-USD as USD, exact, without an exponent."""
-    return f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}"

@@ -83,7 +83,8 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
         tally.terminal = True
         return tally.reading()
     try:
-        document = json.loads(body)
+        # Decoded as AWS SDKs do; json would first guess at the encoding.
+        document = json.loads(body.decode())
     except (ValueError, RecursionError):
         tally.fault = tally.fault or "body-unreadable"
         return tally.reading(unreadable=True)

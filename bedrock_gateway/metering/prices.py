@@ -87,6 +87,9 @@ LITELLM_IGNORED_KEYS = frozenset(
     ["input_cost_per_second", "output_cost_per_second", "cost_per_second", "search_context_cost_per_query"]
 )
 
+#: Units that cannot be bounded by the length of a body: a minute of video may be a reference of fifty bytes.
+_UNBOUNDED = ("input_video_seconds", "input_audio_seconds", "input_audio_tokens", "output_audio_tokens")
+
 
 @attrs.frozen(kw_only=True)
 class Price:
@@ -99,6 +102,10 @@ class Price:
         meters: ``(meter, nano-USD per million units)`` for every other unit.
         max_output_tokens: the model's own maximum, or None.
         source: where the figures come from; date: when they were read (ISO).
+        dearest_image: nano-USD per million of the dearest image class; guardrail_units: the same, one unit of each
+            policy of a guardrail together.
+        unbounded: whether units are charged that no length of a request bounds.
+        by_request: whether units are charged that only a request tells: queries, pictures or recordings handed in.
     """
 
     model: str = ""
@@ -112,6 +119,10 @@ class Price:
     _image_rates: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
     _resolved: dict[tuple[str, str], tuple[Resolved, ...]] = attrs.field(init=False, eq=False, repr=False)
     _dearest: tuple[int | None, int | None] = attrs.field(init=False, eq=False, repr=False)
+    dearest_image: int = attrs.field(init=False, eq=False, repr=False)
+    guardrail_units: int = attrs.field(init=False, eq=False, repr=False)
+    unbounded: bool = attrs.field(init=False, eq=False, repr=False)
+    by_request: bool = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_meter_rates", dict(self.meters))
@@ -119,6 +130,11 @@ class Price:
         conditions = {("default", "standard")} | {(s.tier, s.latency) for s in self.sets}
         object.__setattr__(self, "_resolved", {key: resolve(self.sets, *key) for key in conditions})
         object.__setattr__(self, "_dearest", _dearest(self._resolved))
+        object.__setattr__(self, "dearest_image", max((rate for _, rate in self.images), default=0))
+        units = sum(rate for meter, rate in self.meters if meter.startswith("guardrail."))
+        object.__setattr__(self, "guardrail_units", units)
+        object.__setattr__(self, "by_request", any(map(self._meter_rates.get, _METERS_OF_REQUESTS)))
+        object.__setattr__(self, "unbounded", any(self._meter_rates.get(meter) for meter in _UNBOUNDED))
 
     @classmethod
     def from_litellm(cls, keys: Mapping[str, object], *, max_output_tokens: int | None = None) -> Self | None:
@@ -243,11 +259,6 @@ class Price:
         """Give nano-USD per million images of a class; the default class stands in for one without a figure."""
         rate = self._image_rates.get(image_class)
         return self._image_rates.get("default") if rate is None else rate
-
-    @property
-    def by_request(self) -> bool:
-        """Whether the model is priced by units that only a request tells: queries, pictures or recordings handed in."""
-        return any(map(self._meter_rates.get, _METERS_OF_REQUESTS))
 
     @property
     def dearest(self) -> tuple[int | None, int | None]:

@@ -32,8 +32,6 @@ CHARS_PER_TOKEN = 16
 #: Characters of one text unit of a guardrail.
 CHARS_PER_UNIT = 1000
 
-#: Units that cannot be bounded by the length of a body: a minute of video may be a reference of fifty bytes.
-_UNBOUNDED = ("input_video_seconds", "input_audio_seconds", "input_audio_tokens", "output_audio_tokens")
 
 _REFUSED = (Outcome.REFUSED, Outcome.UNREACHED, Outcome.INTERNAL)
 _OF_MODELS = (Kind.CONVERSE, Kind.INVOKE)
@@ -109,7 +107,7 @@ def at_most(
     maximum); ten images; each at the dearest rate the answer may be charged by. ``guarded`` adds a guardrail's units.
     A picture that packs more tokens than bytes (a blank page of a megapixel) is beyond what a length can tell.
     """
-    if any(price.meter_rate(meter) for meter in _UNBOUNDED):
+    if price.unbounded:
         return None
     dearest_input, dearest_output = price.dearest
     total = (body_bytes + HIDDEN_TOKENS) * (dearest_input or 0)
@@ -118,12 +116,13 @@ def at_most(
         if outputs is None:
             return None
         total += outputs * dearest_output
-    total += MAX_IMAGES * max((rate for _, rate in price.images), default=0)
-    total += (body_bytes // CHUNKS_PER_QUERY + 1) * (price.meter_rate("queries") or 0)
-    total += (body_bytes // PICTURE_BYTES + 1) * (price.meter_rate("input_images") or 0)
+    total += MAX_IMAGES * price.dearest_image
+    if price.by_request:
+        total += (body_bytes // CHUNKS_PER_QUERY + 1) * (price.meter_rate("queries") or 0)
+        total += (body_bytes // PICTURE_BYTES + 1) * (price.meter_rate("input_images") or 0)
     if guarded or price.model == GUARDRAILS:
         units = (body_bytes + (outputs or 0) * CHARS_PER_TOKEN) // CHARS_PER_UNIT + 2
-        total += units * sum(rate for meter, rate in price.meters if meter.startswith("guardrail."))
+        total += units * price.guardrail_units
     return -(-total // MILLION)
 
 
