@@ -9,7 +9,7 @@ Knows queues, deadlines and what counts as durable; knows no SQL (``rows``, ``re
   into the next transaction together.
 - If the database does not take a group in time, its closings go to the journal's closing segment and are durable
   there; openings are refused until the database takes records again (``trouble`` says why). Every open attempt has
-  room there from the start.
+  room there from the start. The same holds while the ledger's files are not where they were opened.
 
 Nothing here is undone by a waiter that is cancelled: a closing is queued before its future is returned.
 """
@@ -379,8 +379,10 @@ class Ledger:
             resolve(durable)
 
     def _end_trouble(self) -> None:
-        """Go back to work once the database has everything the journal's closing segment holds."""
-        if any(attempt is not None and attempt.journaled for attempt, _ in self._queue):
+        """Go back to work once the database is in its place and has everything the journal's closing segment holds."""
+        if self._parts.presence.fault is not None or any(
+            attempt is not None and attempt.journaled for attempt, _ in self._queue
+        ):
             return
         if self._journal.closings.frames:
             try:
@@ -407,6 +409,9 @@ class Ledger:
                     break
                 self._queue_row(attempt)
             self._tick += 1
+            absent = await self._loop.run_in_executor(self._parts.thread, self._parts.presence.look)
+            if absent is not None:
+                self._begin_trouble(absent)
             if self._untaken and self.trouble is None:
                 self._names[:0] = self._untaken
                 self._untaken.clear()

@@ -15,7 +15,12 @@ import attrs
 
 from bedrock_gateway.errors import StartError
 
-__all__ = ["DatabaseLock"]
+__all__ = ["DatabaseLock", "lock_of"]
+
+
+def lock_of(database: Path) -> Path:
+    """Return the lock file of a database (a resolved path)."""
+    return database.with_name(database.name + ".lock")
 
 
 @attrs.define(eq=False)
@@ -37,7 +42,7 @@ class DatabaseLock:
         Raises:
             StartError: another process holds it (its pid is named), or the file cannot be locked.
         """
-        path = database.with_name(database.name + ".lock")
+        path = lock_of(database)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:

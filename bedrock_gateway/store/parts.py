@@ -20,6 +20,8 @@ from bedrock_gateway.store.connections import Checkpoints, open_connection
 from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.journal import Journal
 from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.lock import lock_of
+from bedrock_gateway.store.presence import Presence
 from bedrock_gateway.store.recovery import start_run
 from bedrock_gateway.store.syncing import GroupedSync
 
@@ -40,6 +42,7 @@ class LedgerParts:
         journal: where openings last, and closings the database did not take in time.
         sync: brings the journal to the disk.
         thread: for what blocks.
+        presence: tells whether the files are still there.
         writer: the connection that writes groups.
         checkpoints: copies the WAL, over a connection of its own.
         connections: closes the connections.
@@ -53,6 +56,7 @@ class LedgerParts:
     journal: Journal
     sync: GroupedSync
     thread: ThreadPoolExecutor
+    presence: Presence
     writer: aiosqlite.Connection
     checkpoints: Checkpoints
     connections: contextlib.AsyncExitStack
@@ -90,6 +94,7 @@ class LedgerParts:
                 journal=journal,
                 sync=GroupedSync(thread, journal.sync),
                 thread=thread,
+                presence=Presence.of(resolved, lock_of(resolved)),
                 writer=writer,
                 checkpoints=Checkpoints(resolved, checkpointer, limits.wal_frames),
                 connections=connections.pop_all(),

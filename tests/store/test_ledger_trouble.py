@@ -78,6 +78,28 @@ async def test_database_locked_by_another_process(tmp_path: Path, caplog: pytest
     assert 1 == sum("takes records again" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db.lock"])
+async def test_files_taken_away(tmp_path: Path, name: str) -> None:
+    """Records of a file that was removed would be gone with the process: none is promised until it is back."""
+    path = tmp_path / "ledger.db"
+    async with await open_ledger(path, QUICK) as ledger:
+        one = opening()
+        ledger.open_attempt(one)
+        (tmp_path / name).rename(tmp_path / "away")
+        await until(lambda: ledger.trouble is not None)
+        with pytest.raises(StoreError, match=rf"/{name} was taken away \(No such file or directory\); put it back, or"):
+            ledger.open_attempt(opening())
+        await ledger.close_attempt(closing(one), record(one))
+        await until(lambda: not ledger.queued)
+        assert ledger.trouble is not None, "a record written to a file nobody can find ended the trouble"
+        (tmp_path / name).write_bytes((tmp_path / "away").read_bytes())
+        await until(lambda: "was replaced by another file; start the gateway again" in str(ledger.trouble))
+        (tmp_path / "away").rename(tmp_path / name)
+        await until(lambda: ledger.trouble is None)
+    assert [("metered", 700)] == query(path, "SELECT state, spend FROM attempts")
+    assert_sums(path)
+
+
 async def test_locked_until_the_end(tmp_path: Path) -> None:
     """A ledger that has to close while the database is locked does so in time; the next start books what it owed."""
     path = tmp_path / "ledger.db"
