@@ -15,7 +15,7 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.chain.booking import book, call_record
+from bedrock_gateway.chain.booking import book, call_record, usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.dialects import bedrock
