@@ -409,8 +409,7 @@ class Ledger:
                     break
                 self._queue_row(attempt)
             self._tick += 1
-            absent = await self._loop.run_in_executor(self._parts.thread, self._parts.presence.look)
-            if absent is not None:
+            if absent := await self._loop.run_in_executor(self._parts.thread, self._parts.presence.look):
                 self._begin_trouble(absent)
             if self._untaken and self.trouble is None:
                 self._names[:0] = self._untaken
