@@ -3,8 +3,9 @@ signed call does not need: redirects, cookies, authentication, URL building, a t
 call's CPU.
 
 This is the one file that uses undocumented parts of aiohttp's client: ``TCPConnector.connect`` with a request of our
-own kind, and ``ResponseHandler.set_response_params``. The dependency is pinned to 3.14, and tests hold what is used.
-The pool, TLS, name look-ups and the parser stay aiohttp's. Nothing here retries.
+own kind, and of its ``ResponseHandler`` ``set_response_params``, ``read``, ``len()``, ``transport`` and ``connected``.
+The dependency is pinned to 3.14, and tests hold what is used. The pool, TLS, name look-ups and the parser stay
+aiohttp's. Nothing here retries.
 
 Source: aiohttp 3.14.5 ``client.ClientSession._request``, ``client_reqrep.ClientResponse.start``,
 ``client_proto.ResponseHandler``.
@@ -18,11 +19,13 @@ from typing import Any, cast
 
 import aiohttp
 import attrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+from aiohttp.connector import Connection
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
-__all__ = ["Answer", "Where", "exchange", "request_head"]
+__all__ = ["Answer", "Pool", "Where", "exchange", "request_head"]
 
 #: Bytes read ahead of a slow caller; up to three times as many are held.
 READ_AHEAD = 65_536
@@ -49,6 +52,28 @@ class Where:
         return self.url.scheme == "https"
 
 
+class Pool(aiohttp.TCPConnector):
+    """aiohttp's pool, without the connections over which something came that nobody had asked for."""
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own name)
+    ) -> Connection:
+        """Return a connection that was just made, or one that has been silent since its last answer.
+
+        What an idle one said since (a 408 for being idle, say) would be taken for the answer to the next request.
+        """
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None
+            if len(protocol) == 0:  # answers that nobody has read
+                return connection
+            connection.close()
+
+
 @attrs.define(eq=False)
 class Answer:
     """An answer whose head has arrived.
@@ -56,6 +81,7 @@ class Answer:
     Attributes:
         status: HTTP status; headers: looked up without regard to case.
         content: its body, still arriving.
+        protocol: the connection it arrives on, or None where all of it had come with its head.
         waiting_since: loop time since which somebody waits for bytes; 0.0 while nobody does.
     """
 
@@ -63,6 +89,7 @@ class Answer:
     headers: Mapping[str, str]
     content: StreamReader
     _close: Callable[[], None]
+    protocol: ResponseHandler | None = attrs.field(default=None, repr=False)
     waiting_since: float = 0.0
 
     @property
@@ -116,6 +143,7 @@ async def exchange(
     assert protocol is not None
     try:
         protocol.set_response_params(
+            skip_payload=head.startswith(b"HEAD "),
             read_until_eof=True,
             auto_decompress=False,
             read_bufsize=READ_AHEAD,
@@ -134,7 +162,9 @@ async def exchange(
                 break
     except aiohttp.http_exceptions.HttpProcessingError as error:
         connection.close()
-        raise aiohttp.ClientPayloadError(f"the head of the answer is malformed: {type(error).__name__}") from error
+        # The error's own text quotes what came, which is nobody's to log.
+        what = type(error.__cause__ or error).__name__
+        raise aiohttp.ClientPayloadError(f"the head of the answer is malformed: {what}") from error
     except BaseException:
         connection.close()
         raise
@@ -142,4 +172,4 @@ async def exchange(
         connection.release()
     else:
         content.on_eof(connection.release)
-    return Answer(message.code, message.headers, content, connection.close)
+    return Answer(message.code, message.headers, content, connection.close, protocol)

@@ -18,7 +18,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from bedrock_gateway.upstream.exchange import MAX_FIELD_SIZE, READ_AHEAD, Answer, Where, exchange, request_head
+from bedrock_gateway.upstream.exchange import MAX_FIELD_SIZE, READ_AHEAD, Answer, Pool, Where, exchange, request_head
 
 __all__ = ["Happened", "Upstream", "UpstreamFault", "UpstreamRequest", "fault_of"]
 
@@ -128,13 +128,15 @@ class Upstream:
             user_agent: sent with every request; carries the instance id by which a loop is noticed.
             idle_timeout: seconds of silence after which an exchange counts as silent.
         """
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT, socket_factory=_socket)
+        connector = Pool(limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT, socket_factory=_socket)
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=timeout,
             auto_decompress=False,
+            # What was signed goes out, and nothing of aiohttp's own.
+            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             read_bufsize=READ_AHEAD,
             max_line_size=MAX_FIELD_SIZE,
             max_field_size=MAX_FIELD_SIZE,
@@ -154,7 +156,7 @@ class Upstream:
                 answer = await self._send_large(request)
             else:
                 answer = await self._send_small(request)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:  # UnicodeError: no name of a host
             raise fault_of(error, sent=request.sent, head_seen=False) from error
         self._answers.add(answer)
         return answer
@@ -170,12 +172,14 @@ class Upstream:
             if not content.at_eof():
                 answer.waiting_since = self._loop.time()
                 data = await content.readany()
-                answer.waiting_since = 0.0
                 if data:
                     return data
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # aiohttp's RuntimeError: the connection went after a malformed piece of the body.
+        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             self._answers.discard(answer)
             raise fault_of(error, head_seen=True) from error
+        finally:
+            answer.waiting_since = 0.0
         self._answers.discard(answer)
         return b""
 
@@ -230,7 +234,9 @@ class Upstream:
                 allow_redirects=False,
                 ssl=True if request.url.scheme == "http" else self._context(request.ssl_verify),
             )
-        return Answer(response.status, response.headers, response.content, response.close)
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        return Answer(response.status, response.headers, response.content, response.close, protocol)
 
     def _look(self) -> None:
         """Fail every exchange that has waited for too long. One timer for all of them: a timer each would cost as much
@@ -241,8 +247,13 @@ class Upstream:
             if begun < since:
                 protocol.set_exception(_silence())
         for answer in list(self._answers):
-            if 0.0 < answer.waiting_since < since:
+            if answer.waiting_since == 0.0:
+                continue
+            if answer.waiting_since < since:
                 answer.content.set_exception(_silence())
+            elif answer.protocol is not None and not answer.protocol.connected:
+                # aiohttp closes the connection after a malformed piece of a body and does not tell who waits for more.
+                answer.content.set_exception(aiohttp.ClientPayloadError("the body of the answer is malformed"))
         self._timer = self._loop.call_later(min(self._idle_timeout / 8, LOOK_EVERY), self._look)
 
     def _context(self, verify: bool | str) -> ssl.SSLContext | bool:
@@ -272,7 +283,7 @@ async def _pieces(request: UpstreamRequest) -> AsyncIterator[memoryview]:
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a client socket that notices a dead peer during long silences (models that think send nothing for minutes)."""
+    """Make a client socket that notices a dead peer: a model that thinks sends nothing for minutes."""
     family, kind, proto, *_ = address
     sock = socket.socket(family, kind, proto)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
