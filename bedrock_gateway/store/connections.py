@@ -19,9 +19,12 @@ from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.names import NameRow, write_names
 from bedrock_gateway.store.rows import Change, write_group
 
-__all__ = ["Checkpoints", "open_connection", "write_changes", "write_deployments"]
+__all__ = ["UNWRITABLE", "Checkpoints", "open_connection", "write_changes", "write_deployments"]
 
 LOG = logging.getLogger("bedrock_gateway.store")
+
+UNWRITABLE = (TypeError, AttributeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
+"""What a record raises that is itself at fault; everything else of SQLite is the database's trouble."""
 
 _GROUP = "a group of changes"
 _NAMES = "names of deployments"

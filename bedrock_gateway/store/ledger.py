@@ -25,8 +25,9 @@ from pathlib import Path
 
 from bedrock_gateway.errors import StartError, StoreError
 from bedrock_gateway.store.attempts import Attempt, Queued, resolve, waiting
-from bedrock_gateway.store.connections import write_changes, write_deployments
+from bedrock_gateway.store.connections import UNWRITABLE, write_changes, write_deployments
 from bedrock_gateway.store.frames import CLOSING_ROOM, encode_closing, encode_opening
+from bedrock_gateway.store.gathering import Gathering
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.names import NameRow
 from bedrock_gateway.store.parts import LedgerParts
@@ -36,9 +37,6 @@ from bedrock_gateway.store.recovery import end_run
 __all__ = ["Ledger", "LedgerLimits"]
 
 LOG = logging.getLogger("bedrock_gateway.store")
-
-_UNWRITABLE = (TypeError, AttributeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
-"""What a record raises that is itself at fault; everything else of SQLite is the database's trouble."""
 
 
 class Ledger:
@@ -75,6 +73,7 @@ class Ledger:
         self._closed = False
         self._gone = False
         self._one_by_one = 0
+        self._gathering = Gathering(limits.gather_s)
         self._write_task = self._loop.create_task(self._write(), name="ledger writer")
         self._tick_task = self._loop.create_task(self._keep_house(), name="ledger housekeeping")
 
@@ -94,8 +93,7 @@ class Ledger:
     ) -> Ledger:
         """Open the ledger at ``path``: lock it, bring its schema up to date, settle what dead runs left, begin a run.
 
-        ``now_ms`` is the wall clock in UTC ms. ``durability`` says what a record outlives: the
-        ``process``, or a ``power`` cut.
+        ``now_ms`` is the wall clock in UTC ms. ``durability``: what a record outlives, ``process`` or a ``power`` cut.
 
         Raises:
             StartError: another process runs on it, or it cannot be used.
@@ -133,6 +131,7 @@ class Ledger:
             self._queue_row(attempt)
         self._ending.set()
         self._wake_writer()
+        self._gathering.stop()
         try:
             await self._tick_task
             await self._write_task
@@ -231,6 +230,8 @@ class Ledger:
             self._journal_closings(self._queue[-1:])
         if self._wake is not None:
             self._wake_writer()
+        elif not self._open:
+            self._gathering.complete()
         return future
 
     def record_call(self, call: CallRecord) -> None:
@@ -273,15 +274,13 @@ class Ledger:
                 self._wake = self._loop.create_future()
                 await self._wake
                 continue
+            await self._gathering.wait(len(self._queue), self._open)
             limit = 1 if self._one_by_one else self._limits.group
-            if len(self._queue) <= limit:
-                self._writing, self._queue = self._queue, []
-            else:
-                self._writing, self._queue = self._queue[:limit], self._queue[limit:]
+            self._writing, self._queue = self._queue[:limit], self._queue[limit:]
             overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
             try:
                 await write_changes(self._parts.writer, [change for _, change in self._writing])
-            except _UNWRITABLE as error:
+            except UNWRITABLE as error:
                 self._discard(error)
             except sqlite3.Error as error:
                 self._queue[:0] = self._writing
@@ -295,6 +294,7 @@ class Ledger:
             else:
                 pause = self._limits.retry_s[0]
                 self._one_by_one = max(self._one_by_one - 1, 0)
+                self._gathering.wrote(len(self._writing))
                 self._settle(self._writing)
                 self._writing = []
                 if self.trouble is not None or self._journal.closings.frames:

@@ -15,6 +15,7 @@ class LedgerLimits:
         openings_bytes: size of each of the two opening segments (an opening takes about 250 bytes).
         closings_bytes: size of the closing segment; bounds the attempts open at once to one per ``CLOSING_ROOM``.
         commit_within_s: after that the database counts as in trouble and the journal takes over.
+        gather_s: how long the writer waits for more to write while calls come thick and fast.
         busy_s: how long SQLite waits for a lock another process holds; below ``commit_within_s``, so that the cause
         is known.
         tick_s: how often open attempts get their rows and the WAL is brought into the database.
@@ -27,6 +28,7 @@ class LedgerLimits:
     openings_bytes: int = 4 * 1024 * 1024
     closings_bytes: int = 8 * 1024 * 1024
     commit_within_s: float = 1.0
+    gather_s: float = 0.002
     busy_s: float = 0.8
     tick_s: float = 1.0
     retry_s: tuple[float, float] = (0.1, 2.0)

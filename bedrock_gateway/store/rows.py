@@ -39,11 +39,23 @@ _STATES = [str(state) for state in State]
 _OPEN = str(State.OPEN)
 _INTERRUPTED = str(State.INTERRUPTED)
 
-_ATTEMPT_COLUMNS = 25
-_CALL_COLUMNS = 16
+_SIZES = (32, 16, 8, 4, 2, 1)
+"""Rows of one statement, so that any number takes few of them: between two statements the loop takes the interpreter
+back from this thread, and each change of hands costs more than a row. 32 attempts stay below 999 parameters."""
 
-_INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * _ATTEMPT_COLUMNS)}) ON CONFLICT DO NOTHING"
-_INSERT_CALL = f"INSERT INTO calls VALUES ({', '.join('?' * _CALL_COLUMNS)}) ON CONFLICT DO NOTHING"
+
+def _inserts(table: str, columns: int) -> tuple[tuple[int, str], ...]:
+    """Return statements that insert 32, 16, … 1 rows, with their numbers of rows; a row that is there stays."""
+    row = f"({', '.join('?' * columns)})"
+    return tuple(
+        (size, f"INSERT INTO {table} VALUES {', '.join([row] * size)} ON CONFLICT DO NOTHING") for size in _SIZES
+    )
+
+
+_INSERT_ATTEMPTS = _inserts("attempts", 25)
+_INSERT_CALLS = _inserts("calls", 16)
+_INSERT_ATTEMPT = _INSERT_ATTEMPTS[-1][1]
+_INSERT_CALL = _INSERT_CALLS[-1][1]
 _INSERT_USAGE = (
     "INSERT INTO usage VALUES (?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET quantity = min(quantity + excluded.quantity, 9007199254740992)"
@@ -151,9 +163,7 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
                 (1, 1, *attempt[17:23], *money(attempt[9], attempt[10], attempt[11])),
             )
     try:
-        if attempts and cursor.executemany(_INSERT_ATTEMPT, attempts).rowcount != len(attempts):
-            return False
-        if calls and cursor.executemany(_INSERT_CALL, calls).rowcount != len(calls):
+        if not _insert(cursor, _INSERT_ATTEMPTS, attempts) or not _insert(cursor, _INSERT_CALLS, calls):
             return False
         if meters:
             cursor.executemany(_INSERT_USAGE, meters)
@@ -164,6 +174,17 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
         # Text that is no Unicode, an integer beyond 64 bits: the careful way cleans each value.
         return False
     return True
+
+
+def _insert(cursor: sqlite3.Cursor, statements: Iterable[tuple[int, str]], rows: Sequence[_Row]) -> bool:
+    """Insert rows in as few statements as there are; False when one of them was there already."""
+    at = inserted = 0
+    for size, statement in statements:
+        while len(rows) - at >= size:
+            cursor.execute(statement, [value for row in rows[at : at + size] for value in row])
+            inserted += cursor.rowcount
+            at += size
+    return inserted == len(rows)
 
 
 def _attempt_row(run: int, opening: Opening, closing: Closing | None) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_samples import NOW, assert_sums, assert_sums_of, closing, identifier, opening, query, record
@@ -130,6 +131,29 @@ def test_both_ways_make_the_same_rows(tmp_path: Path) -> None:
         assert_sums(path)
     assert dumps[0] == dumps[1]
     assert len(CLOSED) == len(dumps[0][0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 63, 64, 100])
+def test_groups_of_any_size(tmp_path: Path, size: int) -> None:
+    """A group of any size is written whole, in few statements; one row that is there already changes the way only."""
+    path = tmp_path / "ledger.db"
+    begin_run(path, run=identifier(), simulated=False, now_ms=NOW, version="1", pid=1)
+    connection = sqlite3.connect(path, isolation_level=None)
+    openings = [opening() for _ in range(size)]
+    group: list[Change] = [(one.call, one, closing(one), record(one), False) for one in openings]
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    write_group(connection, 1, group)
+    connection.set_trace_callback(None)
+    assert len([text for text in statements if text.startswith("INSERT INTO attempts")]) <= size // 32 + 5
+    written = sorted(one.attempt for one in openings)
+    assert written == [row[0] for row in query(path, "SELECT id FROM attempts ORDER BY id")]
+    assert sorted(one.call for one in openings) == [row[0] for row in query(path, "SELECT id FROM calls ORDER BY id")]
+    another = opening()
+    write_group(connection, 1, [*group, (another.call, another, closing(another), record(another), False)])
+    assert sorted([*written, another.attempt]) == [row[0] for row in query(path, "SELECT id FROM attempts ORDER BY id")]
+    connection.close()
+    assert_sums(path)
 
 
 def test_failed_group_leaves_nothing(tmp_path: Path) -> None:
