@@ -11,11 +11,14 @@ import logging
 import os
 import resource
 import secrets
+import shlex
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 from yarl import URL
@@ -41,21 +44,27 @@ HOST, PORT = "127.0.0.1", 4000
 SIMULATED_MODEL = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: Printed in front of the simulator: a call by curl, one by boto3, and what they cost; each is one line to paste.
 _TO_PASTE = """\
-simulating: nothing leaves this machine and nothing is billed. Paste these, one after the other:
-
+simulating: nothing leaves this machine and nothing is billed. Paste these, one after the other{known}:
+"""
+_CURL = """\
 curl -s {curl}/bedrock/model/{model}/converse -H "Authorization: Bearer {key}" \
 -d '{{"messages":[{{"role":"user","content":[{{"text":"Hello"}}]}}]}}'
-
+"""
+#: boto3 knows no unix sockets.
+_BOTO3 = """\
 {python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{url}/bedrock", \
 region_name="us-east-1", aws_access_key_id=sys.argv[1], aws_secret_access_key="-"); \
 [print(event["contentBlockDelta"]["delta"]["text"], end="", flush=True) for event in \
 client.converse_stream(modelId="{model}", messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])["stream"] \
 if "contentBlockDelta" in event]' "{key}"
-
+"""
+_SPEND = """\
 {command} spend --database {database}
 """
 #: Region of what no config gives one, in front of the simulator.
 SIMULATED_REGION = "us-east-1"
+#: The variable that lines to paste take the master key from, so that it is never printed.
+_KEY = "LITELLM_MASTER_KEY"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,11 +97,15 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     environ = dict(os.environ)
     if args.simulate:
-        environ.setdefault("AWS_REGION", SIMULATED_REGION)
+        # Set and empty means not set, here as elsewhere.
+        environ["AWS_REGION"] = environ.get("AWS_REGION") or SIMULATED_REGION
+        if args.config is None:
+            environ.pop("DATABASE_URL", None)
     config = read_config(args.config, environ)
     _check_master_key(config, args.host, unix=args.unix_socket is not None)
     if not args.simulate:
         _check_credentials(config)
+        _check_bundles(config)
     # The database is touched by nobody who does not have the port.
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(sock) for sock in bind(args.host, args.port, args.unix_socket)]
@@ -206,6 +219,19 @@ def _check_credentials(config: Config) -> None:
             check_source(source, os.environ)
 
 
+def _check_bundles(config: Config) -> None:
+    """Refuse to start where a CA bundle cannot be used: every call of its deployment would fail."""
+    for deployment in config.deployments:
+        if isinstance(deployment.ssl_verify, str):
+            try:
+                ssl.create_default_context(cafile=deployment.ssl_verify)
+            except OSError as error:
+                raise StartError(
+                    f"The CA bundle of deployment {deployment.name!r} ({deployment.ssl_verify}) cannot be used: "
+                    f"{error.strerror or error}."
+                ) from error
+
+
 async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
     """Refuse an endpoint that is this gateway itself: calls would go round for ever.
 
@@ -232,7 +258,8 @@ def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, s
     """Return what is printed once calls are taken."""
     first = sockets[0]
     if first.family == socket.AF_UNIX:
-        url, curl = f"unix:{first.getsockname()}", f"--unix-socket {first.getsockname()} http://localhost"
+        path = first.getsockname()
+        url, curl = f"unix:{path}", f"--unix-socket {shlex.quote(path)} http://localhost"
     else:
         host, port = first.getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -243,24 +270,28 @@ def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, s
     lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})", f"ledger {database}"]
     lines += [f"warning: {warning}" for warning in config.warnings]
     if simulate:
+        key = config.general.master_key
         names = config.routing_table().names()
         values = {
+            "known": "" if key in (None, os.environ.get(_KEY)) else f" (with {_KEY} set to the master key)",
             "url": url,
             "curl": curl,
-            "model": names[0] if names else SIMULATED_MODEL,
-            "key": "$LITELLM_MASTER_KEY" if config.general.master_key else "any-key",
-            "python": sys.executable,
+            "model": quote(names[0] if names else SIMULATED_MODEL, safe=":"),
+            "key": f"${_KEY}" if key else "any-key",
+            "python": shlex.quote(sys.executable),
             "command": _command(),
-            "database": database,
+            "database": shlex.quote(str(database)),
         }
-        lines.append(_TO_PASTE.format_map(values))
+        paste = [_TO_PASTE, _CURL, _SPEND] if first.family == socket.AF_UNIX else [_TO_PASTE, _CURL, _BOTO3, _SPEND]
+        lines += [line.format_map(values) for line in paste]
     return "\n".join(lines)
 
 
 def _command() -> str:
     """Return how this command was called, so that what is printed can be pasted."""
     program = Path(sys.argv[0])
-    return f"{sys.executable} -m bedrock_gateway" if program.name == "__main__.py" else str(program)
+    python = shlex.quote(sys.executable)
+    return f"{python} -m bedrock_gateway" if program.name == "__main__.py" else shlex.quote(str(program))
 
 
 def _port(text: str) -> int:

@@ -131,6 +131,23 @@ def test_one_clear_line(tmp_path: Path, arguments: list[str], environ: Mapping[s
     assert_refused(ended, message)
 
 
+@pytest.mark.parametrize(("text", "reason"), [(None, "No such file or directory"), ("no certificate", ".+")])
+def test_bundle_that_is_none(tmp_path: Path, text: str | None, reason: str) -> None:
+    """A CA bundle that cannot be used is told before anything is served, not by every call."""
+    bundle = tmp_path / "bundle.pem"
+    if text is not None:
+        bundle.write_text(text)
+    name = config(
+        tmp_path, "https://localhost:1", f"aws_access_key_id: AKI, aws_secret_access_key: s, ssl_verify: {bundle}"
+    )
+    ended = run(tmp_path, "serve", "--port", "0", "--config", name)
+
+    told = rf"bedrock-gateway: The CA bundle of deployment 'claude' \({re.escape(str(bundle))}\) cannot be used: "
+    told += rf"{reason}\."
+    assert re.fullmatch(told, ended.stderr.strip()), ended.stderr
+    assert 2 == ended.returncode
+
+
 @pytest.mark.parametrize("name", ["aliases", "duplicate_keys", "nested_too_deeply"])
 def test_broken_config(tmp_path: Path, name: str) -> None:
     """Every fault of a config file is a line with its place, told by the real command too."""
