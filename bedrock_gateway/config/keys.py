@@ -107,9 +107,9 @@ MODEL_INFO = Keys(
 ROUTER = Keys(
     honoured=_words(
         """routing_strategy num_retries retry_after cooldown_time disable_cooldowns allowed_fails timeout
-        stream_timeout model_group_alias router_general_settings"""
+        stream_timeout model_group_alias"""
     ),
-    satisfied=_words("enable_weighted_failover ignore_invalid_deployments"),
+    satisfied=_words("enable_weighted_failover ignore_invalid_deployments router_general_settings"),
     inert=_words(
         """routing_strategy_args routing_groups retry_policy model_group_retry_policy allowed_fails_policy
         fallbacks default_fallbacks context_window_fallbacks content_policy_fallbacks max_fallbacks
@@ -159,13 +159,14 @@ LITELLM = Keys(
 GENERAL = Keys(
     honoured=_words(
         """master_key database_url allowed_hosts allowed_origins allowed_regions services
-        default_allowed_operations pass_through_all_models on_disconnect cancel_on_disconnect ledger_durability
+        on_disconnect cancel_on_disconnect ledger_durability
         max_request_size_mb max_request_memory_mb idle_timeout drain_timeout shutdown_timeout max_drains
-        accept_key_as_access_key_id litellm_headers ignore"""
+        accept_key_as_access_key_id ignore"""
     ),
     satisfied=_words(
         """fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
-        disable_bedrock_agent_runtime_passthrough enforce_fallback_model_access disable_master_key_return"""
+        disable_bedrock_agent_runtime_passthrough enforce_fallback_model_access disable_master_key_return
+        default_allowed_operations pass_through_all_models litellm_headers"""
     ),
     inert=_words(
         """database_connection_pool_limit database_connection_timeout store_model_in_db

@@ -74,6 +74,13 @@ _KNOWN_MASTER_KEYS = frozenset(
     }
 )
 
+#: Settings that are read and change nothing yet.
+_IDLE = {
+    "default_allowed_operations": "it has no virtual keys",
+    "pass_through_all_models": "it has no virtual keys",
+    "litellm_headers": "answers carry no x-litellm-* headers",
+}
+
 
 @attrs.frozen(kw_only=True)
 class RouterSettings:
@@ -263,6 +270,10 @@ def general_settings(
     pass_through = general.boolean("pass_through_all_models")
     if pass_through is None:
         pass_through = more.boolean("pass_through_all_models")
+    for key, why in _IDLE.items():
+        # Switched on they promise something; switched off they say what is the case.
+        if general.texts(key) if key == "default_allowed_operations" else general.boolean(key):
+            general.warn(key, f"{general.name(key)} does nothing in this version: {why}")
     return GeneralSettings(
         master_key=master_key,
         database_url=database,

@@ -131,6 +131,11 @@ general_settings:
         )
         == config.general
     )
+    assert [
+        "general_settings.default_allowed_operations does nothing in this version: it has no virtual keys",
+        "general_settings.pass_through_all_models does nothing in this version: it has no virtual keys",
+        "general_settings.litellm_headers does nothing in this version: answers carry no x-litellm-* headers",
+    ] == [warning.message for warning in config.warnings]
 
 
 @pytest.mark.parametrize(
