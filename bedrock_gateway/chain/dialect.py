@@ -101,6 +101,8 @@ def line_of(call: Call) -> str:
         parts.append(f"first_byte_ms={(call.first_byte - call.arrived) * 1000:.1f}")
     if call.resolution is not None and call.resolution.model_group:
         parts.append(f"model_group={quoted(call.resolution.model_group)}")
+    elif attempt is not None and attempt.deployment.model_id:
+        parts.append(f"model={quoted(attempt.deployment.model_id)}")
     if attempt is not None:
         parts.append(f"deployment={quoted(attempt.deployment.name)}")
         if attempt.state is not None:
