@@ -31,6 +31,8 @@ KEEPALIVE_TIMEOUT = 25.0
 PIECE = 262_144
 #: Methods that come without a body, and without saying so.
 BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+#: Characters of a reason for the log.
+MAX_REASON = 300
 #: Hosts kept at hand.
 MAX_PLACES = 1024
 #: Seconds between two looks for exchanges that wait for too long.
@@ -94,7 +96,8 @@ def fault_of(error: Exception, *, sent: bool = True, head_seen: bool) -> Upstrea
         head_seen: whether the head of the answer had arrived.
     """
     name = type(error).__name__
-    reason = f"{name}: {error}" if str(error) else name
+    # Half a head is quoted in full.
+    reason = f"{name}: {error}"[:MAX_REASON] if str(error) else name
     if not sent and isinstance(error, TimeoutError):
         reason = f"no connection within {CONNECT_TIMEOUT:g} s"
     if not sent or isinstance(error, _NEVER_REACHED):
@@ -190,9 +193,12 @@ class Upstream:
             answer.close()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; whoever waits for something of one is told."""
         if self._timer is not None:
             self._timer.cancel()
+        for answer in self._answers:
+            if answer.waiting_since > 0.0:
+                answer.content.set_exception(aiohttp.ClientConnectionError("closed on this side"))
         await self._session.close()
 
     async def _send_small(self, request: UpstreamRequest) -> Answer:
@@ -248,7 +254,7 @@ class Upstream:
                 protocol.set_exception(_silence())
         for answer in list(self._answers):
             if answer.waiting_since == 0.0:
-                continue
+                continue  # its reader is busy otherwise
             if answer.waiting_since < since:
                 answer.content.set_exception(_silence())
             elif answer.protocol is not None and not answer.protocol.connected:
