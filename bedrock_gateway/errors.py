@@ -159,8 +159,7 @@ class Unavailable(Refusal):
 
 
 class MaybeBilled(Refusal):
-    """Sent upstream and then lost: a repeat may be billed twice, so no SDK may repeat it (AWS SDKs do not repeat 424).
-    """
+    """Sent upstream and then lost: a repeat may be billed twice, so no SDK may repeat it (AWS's do not repeat 424)."""
 
     status = 424
     error_type = "ModelErrorException"
