@@ -90,35 +90,32 @@ def settle(call: Call) -> None:
 
 def line_of(call: Call) -> str:
     """Return the one line that is logged for a call: ``key=value`` pairs, empty ones left out, never a secret."""
-    now = time.monotonic()
-    attempt = call.attempt
-    parts = [
+    now, attempt, target, resolution = time.monotonic(), call.attempt, call.target, call.resolution
+    line = (
         f"call={call.id} caller={call.caller.id if call.caller else '-'} "
-        f"operation={call.target.operation.name if call.target else '-'} status={call.status} "
+        f"operation={target.operation.name if target else '-'} status={call.status} "
         f"attempts={call.attempts} ms={(now - call.arrived) * 1000:.1f}"
-    ]
+    )
     if call.first_byte:
-        parts.append(f"first_byte_ms={(call.first_byte - call.arrived) * 1000:.1f}")
-    if call.resolution is not None and call.resolution.model_group:
-        parts.append(f"model_group={quoted(call.resolution.model_group)}")
-    elif attempt is not None and attempt.deployment.model_id:
-        parts.append(f"model={quoted(attempt.deployment.model_id)}")
+        line += f" first_byte_ms={(call.first_byte - call.arrived) * 1000:.1f}"
+    if resolution is not None and resolution.model_group:
+        line += f" model_group={quoted(resolution.model_group)}"
     if attempt is not None:
-        parts.append(f"deployment={quoted(attempt.deployment.name)}")
+        line += f" deployment={quoted(attempt.deployment.name)}"
         if attempt.state is not None:
             spend = "-" if attempt.spend is None else usd(attempt.spend)
-            parts.append(
-                f"state={attempt.state} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
+            line += (
+                f" state={attempt.state.value} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
             )
     if call.left:
-        parts.append("caller_left=yes")
+        line += " caller_left=yes"
     if call.abandoned:
-        parts.append(f"ended={quoted(call.abandoned)}")
+        line += f" ended={quoted(call.abandoned)}"
     if call.error_type:
-        parts.append(f"error={quoted(call.error_type)}")
+        line += f" error={quoted(call.error_type)}"
     if call.refusal is not None and call.refusal.at:
-        parts.append(f"at={quoted(call.refusal.at)}")
-    return " ".join(parts)
+        line += f" at={quoted(call.refusal.at)}"
+    return line
 
 
 def quoted(text: str) -> str:

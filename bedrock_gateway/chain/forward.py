@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -46,9 +45,14 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     response: Answer | None = None
     try:
         await open_attempt(call, attempt)
-        async with _deadline(call, attempt):
-            attempt.sent = True
-            response = await _waiting(call, call.gateway.upstream.send(attempt.request))
+        attempt.sent = True
+        limit = _limit(call, attempt)
+        async with _NO_LIMIT if limit is None else asyncio.timeout(limit):
+            begun = time.monotonic()
+            try:
+                response = await call.gateway.upstream.send(attempt.request)
+            finally:
+                call.waiting += time.monotonic() - begun
             try:
                 if content_coding(response.headers.get("content-encoding")) is not None:
                     raise AttemptFailed(
@@ -101,13 +105,12 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
 
 
-def _deadline(call: Call, attempt: Attempt) -> contextlib.AbstractAsyncContextManager[object]:
-    """Bound the time to an answer's head (a stream) or to all of it (a whole one), where the deployment says so."""
+def _limit(call: Call, attempt: Attempt) -> float | None:
+    """Return the seconds an answer's head (a stream) or all of it (a whole one) may take; None for no limit."""
     assert call.target is not None
     deployment = attempt.deployment
     limit = deployment.stream_timeout if call.target.operation.stream_out else None
-    limit = limit if limit is not None else deployment.timeout
-    return _NO_LIMIT if limit is None else asyncio.timeout(limit)
+    return limit if limit is not None else deployment.timeout
 
 
 def _is_whole(response: Answer, call: Call) -> bool:
@@ -178,12 +181,3 @@ async def _refused(call: Call, response: Answer) -> None:
         aws_request_id=request_id(response),
         answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
     )
-
-
-async def _waiting(call: Call, send: Awaitable[Answer]) -> Answer:
-    """Await upstream, and keep count of the time that is not ours."""
-    begun = time.monotonic()
-    try:
-        return await send
-    finally:
-        call.waiting += time.monotonic() - begun
