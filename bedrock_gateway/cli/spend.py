@@ -22,7 +22,7 @@ from bedrock_gateway.cli.configured import read_database_url
 from bedrock_gateway.cli.spend_table import print_report
 from bedrock_gateway.cli.terminal import Terminal, encodable
 from bedrock_gateway.errors import StartError
-from bedrock_gateway.store.location import resolve_database
+from bedrock_gateway.store.location import default_database, resolve_database
 from bedrock_gateway.store.reports import (
     DIMENSIONS,
     INEXACT,
@@ -78,6 +78,10 @@ def run(args: argparse.Namespace) -> int:
     if not named and args.config is not None:
         named = read_database_url(args.config, os.environ)
     path = resolve_database(named, os.environ, Path.home(), simulated=args.simulate)
+    if not named and not args.simulate and not path.exists():
+        other = default_database(os.environ, Path.home(), simulated=True)
+        if other.exists():
+            raise StartError(f"{path}: no ledger here yet; spend --simulate shows that of simulated runs")
     with open_ledger(path) as connection:
         lines: Sequence[SpendLine | CallLine]
         lines = calls(connection, period, args.limit) if args.by == "call" else spend_by(connection, args.by, period)

@@ -235,6 +235,18 @@ def test_nothing_to_report_from(tmp_path: Path) -> None:
     assert ["empty.db", "text.db"] == sorted(entry.name for entry in tmp_path.iterdir())
 
 
+def test_only_simulated_runs_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for the report after trying the simulator is told where its spend is."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(StartError, match="no ledger here yet, so nothing was booked in it"):
+        _run()
+    (tmp_path / "bedrock-gateway").mkdir()
+    (tmp_path / "bedrock-gateway" / "ledger-simulated.db").touch()
+    with pytest.raises(StartError, match="no ledger here yet; spend --simulate shows that of simulated runs"):
+        _run()
+
+
 def test_closed_pipe(database: Path) -> None:
     """A reader that goes away early sees no traceback."""
     child = subprocess.Popen(
