@@ -59,6 +59,12 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         except CredentialsError as error:
             raise AttemptFailed(verdicts.NO_CREDENTIALS, reason=str(error), retry_after=5.0) from error
         attempt.credentials = credentials
+        if body is not call.body:
+            payload_hash = await hash_of(body)
+        else:
+            payload_hash = call.body_hash = call.body_hash or (
+                _hex(body) if len(body) <= OFF_LOOP else await hash_of(body)
+            )
         amz_date = gateway.clock.amz_date()
         sent["x-amz-date"] = amz_date
         if credentials.session_token:
@@ -68,7 +74,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
             canonical_path=address.path,
             canonical_query=address.query,
             headers=[(name, value) for name, value in sent.items() if is_signed(name)],
-            payload_hash=await body_hash(call) if body is call.body else await hash_of(body),
+            payload_hash=payload_hash,
             credentials=credentials,
             region=deployment.region,
             service=operation.signing_name,
@@ -76,13 +82,6 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     attempt.request = UpstreamRequest(call.method, address.url, address.target, sent, body, deployment.ssl_verify)
     return await handler(request)
-
-
-async def body_hash(call: Call) -> str:
-    """Return the SHA-256 of the body as received, in hex; worked out once a call."""
-    if not call.body_hash:
-        call.body_hash = await hash_of(call.body)
-    return call.body_hash
 
 
 async def hash_of(body: bytes | bytearray) -> str:
