@@ -100,6 +100,8 @@ def line_of(call: Call) -> str:
         line += f" first_byte_ms={(call.first_byte - call.arrived) * 1000:.1f}"
     if resolution is not None and resolution.model_group:
         line += f" model_group={quoted(resolution.model_group)}"
+    elif attempt is not None and attempt.deployment.model_id:
+        line += f" model={quoted(attempt.deployment.model_id)}"
     if attempt is not None:
         line += f" deployment={quoted(attempt.deployment.name)}"
         if attempt.state is not None:
