@@ -16,12 +16,13 @@ from typing import Protocol
 
 from bedrock_gateway.metering.families import TOP_LEVEL_KEYS, read_document, read_headers
 from bedrock_gateway.metering.outline import MalformedDocument, OutlineScanner
+from bedrock_gateway.metering.plain import read_plain
 from bedrock_gateway.metering.streams import EventStreamMeter, SseMeter, message_heads
 from bedrock_gateway.metering.tally import Reading, Tally
 from bedrock_gateway.wire.eventstream import Heads, Message
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Meter", "Reading", "message_heads", "open_meter", "read_body"]
+__all__ = ["Meter", "Reading", "message_heads", "open_meter", "read_body", "read_whole"]
 
 KIBIBYTE = 1024
 
@@ -76,19 +77,29 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
     """Read a whole answer: one parse, no more. ``unreadable`` where the body is empty or no JSON, and the answer
     was to be JSON.
     """
-    tally = Tally()
-    read_headers(headers, tally)
     content_type = headers.get("content-type")
     if content_type is not None and "json" not in content_type.lower():
+        tally = Tally()
+        read_headers(headers, tally)
         tally.terminal = True
         return tally.reading()
     try:
         # Decoded as AWS SDKs do; json would first guess at the encoding.
         document = json.loads(body.decode())
     except (ValueError, RecursionError):
+        tally = Tally()
+        read_headers(headers, tally)
         tally.fault = tally.fault or "body-unreadable"
         return tally.reading(unreadable=True)
-    read_document(document, tally, counting=operation.kind is Kind.COUNT)
+    counting = operation.kind is Kind.COUNT
+    return (None if counting else read_plain(headers, document)) or read_whole(headers, document, counting=counting)
+
+
+def read_whole(headers: Mapping[str, str], document: object, *, counting: bool = False) -> Reading:
+    """Read headers and document of a whole answer, whatever its shape. ``counting``: as ``read_document``."""
+    tally = Tally()
+    read_headers(headers, tally)
+    read_document(document, tally, counting=counting)
     tally.terminal = True
     return tally.reading()
 

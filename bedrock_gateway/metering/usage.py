@@ -7,7 +7,8 @@ import attrs
 __all__ = ["Usage"]
 
 
-@attrs.frozen(kw_only=True)
+# Nobody changes one; it is not frozen because a frozen one takes twice as long to make, once a call.
+@attrs.define(kw_only=True)
 class Usage:
     """Quantities one attempt consumed.
 
