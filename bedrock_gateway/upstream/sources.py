@@ -5,6 +5,8 @@ config holds its keys never pays for it, in time or in memory. botocore's errors
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,18 +47,18 @@ _OTHER_SOURCES = (
 )
 
 
-_BOTOCORE = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError)
-
-
 async def open_source(source: CredentialSource) -> Any:
     """Return what ``freeze`` takes, by the kind of source.
 
     Raises:
         CredentialsError: the source has none; the text says why and what mends it.
     """
+    logging.getLogger("aiobotocore.credentials").addFilter(_tells_something)  # once, however often it is added
     try:
         return await _open(source)
-    except _BOTOCORE as error:
+    except CredentialsError:
+        raise
+    except Exception as error:  # a process that prints no JSON is a ValueError, for one
         raise _translated(source, error) from error
 
 
@@ -68,15 +70,29 @@ async def freeze(source: CredentialSource, opened: Any) -> Credentials:
     """
     try:
         frozen = await opened.get_frozen_credentials()
-    except _BOTOCORE as error:
+    except Exception as error:  # what is refreshed and still expired is a RuntimeError, for one
         raise _translated(source, error) from error
     if not frozen.access_key or not frozen.secret_key:
         raise CredentialsError("gave empty credentials")
     return Credentials(access_key_id=frozen.access_key, secret_access_key=frozen.secret_key, session_token=frozen.token)
 
 
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Tell whether a line of aiobotocore's is to be logged; take its traceback off, which may quote a session token.
+
+    A refresh that had to succeed raises, and is logged by whoever asked; one ahead of time is told by this line alone.
+    """
+    record.exc_info = None
+    return record.args != ("mandatory",)
+
+
 def _translated(source: CredentialSource, error: Exception) -> CredentialsError:
-    return CredentialsError(f"{_reason(error)}{_remedy(source, error)}")
+    text = f"{_reason(error)}{_remedy(source, error)}"
+    # STS quotes the headers of a request whose signature it refuses, the session token among them.
+    for secret in (source.secret_access_key, source.session_token, source.web_identity_token):
+        if secret:
+            text = text.replace(secret, "***")
+    return CredentialsError(text)
 
 
 async def _open(source: CredentialSource) -> Any:
@@ -136,8 +152,8 @@ def _reason(error: Exception) -> str:
 
 def _remedy(source: CredentialSource, error: Exception) -> str:
     """Name the command that mends an expired login."""
-    text = type(error).__name__ + str(error)
-    if "SSO" in text or "sso" in text:
+    # As a word: "associated" is not about it.
+    if "SSO" in type(error).__name__ or re.search(r"\bsso\b", str(error), re.IGNORECASE):
         return f" (run: aws sso login{f' --profile {source.profile}' if source.profile else ''})"
     return ""
 
