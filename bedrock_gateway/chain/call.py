@@ -48,7 +48,6 @@ class Attempt:
         credentials: what ``request`` is signed with; None for an API key.
         notes: edits made to the request, kept with the row.
         opened, closed: whether the ledger has its opening and its closing.
-        sent: whether any of it may have gone upstream.
         state, spend, input_tokens, output_tokens: how it was booked.
     """
 
@@ -63,11 +62,15 @@ class Attempt:
     notes: list[str] = attrs.field(factory=list)
     opened: bool = False
     closed: bool = False
-    sent: bool = False
     state: State | None = None
     spend: int | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+
+    @property
+    def sent(self) -> bool:
+        """Whether any of it may have gone upstream; not while its connection is still being made."""
+        return self.request is not None and self.request.sent
 
 
 @attrs.define(eq=False)

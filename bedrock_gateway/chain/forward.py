@@ -45,7 +45,6 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     response: Answer | None = None
     try:
         await open_attempt(call, attempt)
-        attempt.sent = True
         limit = _limit(call, attempt)
         async with _NO_LIMIT if limit is None else asyncio.timeout(limit):
             begun = time.monotonic()

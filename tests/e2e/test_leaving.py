@@ -396,9 +396,10 @@ async def test_many_callers_leave_at_all_moments(tmp_path: Path) -> None:
         await asyncio.gather(*(come_and_go(number, length) for number, length in enumerate(lengths)))
         await here.settled()
 
-        rows = here.rows("SELECT state FROM attempts")
-        assert len(here.simulator.received) == len(rows)
-        assert {"metered"} == {row["state"] for row in rows}
+        states = [row["state"] for row in here.rows("SELECT state FROM attempts")]
+        # Who left while the connection was still being made has a row that says that nothing was sent.
+        assert len(here.simulator.received) == states.count("metered")
+        assert {"metered"} == {*states} - {"refused"}
 
 
 def read_on(caller: RawCaller) -> asyncio.Task[bytes]:
