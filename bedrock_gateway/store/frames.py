@@ -1,7 +1,9 @@
-"""What a journal frame says: an opening or a closing as one line of ASCII JSON, and back. Knows no file and no room.
+"""What a journal frame says: an opening or a closing as one line of ASCII, and back. Knows no file and no room.
 
-A payload is one letter and a JSON array: ``O`` and the fields of ``Opening`` in their order; ``C`` and call id, the
-fields of ``Closing`` with ``usage`` as an array (or null), and what the call record adds as an array (or null).
+A payload is one letter and, mostly, a JSON array: ``O`` and the fields of ``Opening`` in their order; ``C`` and call
+id, the fields of ``Closing`` with ``usage`` as an array (or null), and what the call record adds as an array (or null).
+``P`` is an ``O`` whose texts are plain: the same fields, joined by the unit separator, which stands in none of them;
+an absent bound is empty. Nearly every opening is one, and it is written at a third of the cost.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ CLOSING_ROOM = 1024
 _FRAME_OVERHEAD = 16
 _TEXT_LIMIT = 60
 
+_SEPARATOR = "\x1f"
+_SEPARATORS = len(attrs.fields(Opening)) - 1
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -36,6 +41,29 @@ class ClosingFrame:
 
 def encode_opening(opening: Opening) -> bytes:
     """Return the payload of an opening."""
+    at_most = opening.spend_at_most
+    try:
+        plain = _SEPARATOR.join(
+            (
+                opening.attempt,
+                opening.call,
+                str(opening.number),
+                str(opening.part),
+                opening.caller,
+                opening.dialect,
+                opening.operation,
+                opening.model_group,
+                opening.deployment,
+                opening.model,
+                opening.region,
+                str(opening.started_at),
+                "" if at_most is None else str(at_most),
+            )
+        )
+    except (TypeError, ValueError):
+        plain = ""  # a value of another type, which the encoder may know how to write
+    if plain.isascii() and plain.count(_SEPARATOR) == _SEPARATORS:
+        return b"P" + plain.encode()
     return b"O" + (
         _encode(
             (
@@ -120,15 +148,23 @@ def _short(text: str | None) -> str | None:
 def decode(payload: bytes) -> Opening | ClosingFrame | None:
     """Return what a payload says, or None for one this version does not know."""
     try:
-        kind, fields = payload[:1], json.loads(payload[1:])
+        kind = payload[:1]
+        if kind == b"P":
+            return _plain_opening(payload[1:].decode("ascii").split(_SEPARATOR))
         if kind == b"O":
-            return _opening(fields)
+            return _opening(json.loads(payload[1:]))
         if kind == b"C":
-            return _closing(fields)
+            return _closing(json.loads(payload[1:]))
     except (ValueError, TypeError, IndexError):
         # Bytes that passed the CRC and still do not fit: another version wrote them.
         return None
     return None
+
+
+def _plain_opening(fields: list[str]) -> Opening:
+    attempt, call, number, part, *texts, started_at, at_most = fields
+    numbers = int(started_at), int(at_most) if at_most else None
+    return _opening([attempt, call, int(number), int(part), *texts, *numbers])
 
 
 def _opening(fields: list[Any]) -> Opening:

@@ -132,13 +132,16 @@ def signing_key(*, secret_access_key: str, scope: str) -> bytes:
     return key
 
 
-def signature(*, key: bytes, string_to_sign: str) -> str:
-    """Sign; return lower-case hex."""
-    return hmac.digest(key, string_to_sign.encode(), "sha256").hex()
+def signature(*, key: hmac.HMAC, string_to_sign: str) -> str:
+    """Sign with a copy of a keyed hash; return lower-case hex."""
+    keyed = key.copy()
+    keyed.update(string_to_sign.encode())
+    return keyed.hexdigest()
 
 
 class Signer:
-    """Signs requests, deriving the signing key of the same credentials, day, region and service once.
+    """Signs requests, deriving the signing key of the same credentials, day, region and service once. It is kept as a
+    hash that has taken it in already: setting one up costs more than all that is hashed after it.
 
     Args:
         max_keys: signing keys kept; the oldest goes first, so those of past days and rotated credentials do not
@@ -149,7 +152,7 @@ class Signer:
 
     def __init__(self, *, max_keys: int = 256) -> None:
         self._max_keys = max_keys
-        self._keys: dict[tuple[bytes, str], bytes] = {}
+        self._keys: dict[tuple[bytes, str], hmac.HMAC] = {}
 
     def authorization(
         self,
@@ -187,10 +190,11 @@ class Signer:
         credential = f"{credentials.access_key_id}/{scope}"
         return f"{ALGORITHM} Credential={credential}, SignedHeaders={signed_headers}, Signature={signed}"
 
-    def _signing_key(self, credentials: Credentials, scope: str) -> bytes:
+    def _signing_key(self, credentials: Credentials, scope: str) -> hmac.HMAC:
         key = self._keys.get((credentials.fingerprint, scope))
         if key is None:
-            key = signing_key(secret_access_key=credentials.secret_access_key, scope=scope)
+            secret = signing_key(secret_access_key=credentials.secret_access_key, scope=scope)
+            key = hmac.new(secret, digestmod="sha256")
             if len(self._keys) >= self._max_keys:
                 del self._keys[next(iter(self._keys))]
             self._keys[credentials.fingerprint, scope] = key

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +24,7 @@ from bedrock_gateway.store.ids import ID_RANDOM_BYTES, lowest_id, new_id
 from bedrock_gateway.store.journal import Journal, Segment, read_segment
 from bedrock_gateway.store.location import default_database, parse_database_url, resolve_database
 from bedrock_gateway.store.lock import DatabaseLock
+from bedrock_gateway.store.records import Opening
 from bedrock_gateway.store.recovery import begin_run
 from bedrock_gateway.store.schema import MIGRATIONS, connect, migrate
 
@@ -121,6 +125,35 @@ def test_opening_frame(model: str, caller: str, at_most: int | None) -> None:
     assert one == decode(payload)
 
 
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, b"P"),
+        ({"model_group": "", "region": ""}, b"P"),
+        ({"spend_at_most": None}, b"P"),
+        ({"spend_at_most": -(1 << 90)}, b"P"),
+        ({"model": 'a "quoted", {braced} \\ one'}, b"P"),
+        ({"model": "two\x1fparts"}, b"O"),
+        ({"caller": "caf\xe9"}, b"O"),
+        ({"caller": "\ud800"}, b"O"),
+        ({"region": None}, b"O"),
+    ],
+)
+def test_kinds_of_opening_frames(changes: dict[str, Any], kind: bytes) -> None:
+    """An opening of plain texts is written as they are, any other as JSON; both are read alike."""
+    one = opening(**changes)
+    payload = encode_opening(one)
+    assert kind == payload[:1]
+    assert one == decode(payload)
+
+
+def test_old_opening_frame() -> None:
+    """Plain openings that an earlier version wrote as JSON are still read."""
+    one = opening()
+    fields = [getattr(one, field.name) for field in attrs.fields(Opening)]
+    assert one == decode(b"O" + json.dumps(fields).encode())
+
+
 @settings(deadline=None)
 @given(st.text(), st.lists(st.text()), st.none() | st.text(), st.none() | st.integers(0, 1 << 60))
 def test_closing_frame(error_type: str, notes: list[str], raw: str | None, spend: int | None) -> None:
@@ -139,7 +172,9 @@ def test_closing_frame(error_type: str, notes: list[str], raw: str | None, spend
     assert (True, 200) == (frame.call.caller_left, frame.call.status)
 
 
-@pytest.mark.parametrize("payload", [b"", b"O", b"O[]", b"C{}", b"C[1,2]", b"Z[]", b"O\xff", b"Onull"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"O", b"O[]", b"C{}", b"C[1,2]", b"Z[]", b"O\xff", b"Onull", b"P", b"P\xff", b"P" + b"\x1f" * 12]
+)
 def test_unknown_frame(payload: bytes) -> None:
     """A payload of another version is nothing, not a crash."""
     assert decode(payload) is None
