@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed
-from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.call import CALL
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.errors import CredentialsError
 from bedrock_gateway.routing import verdicts

@@ -161,8 +161,7 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
     """Return the credentials that parameters name, or the ambient ones where they name none.
 
     The first kind whose parameters are there: bearer, web identity, role, profile, static keys. A role is assumed with
-        the static keys or
-    the profile beside it.
+    the static keys or the profile beside it.
     """
     if not any(key in params for key in CREDENTIAL_KEYS):
         return ambient
@@ -181,6 +180,12 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
         )
     if "aws_session_token" in params and "aws_access_key_id" not in params:
         params.fault("aws_session_token", f"{params.name('aws_session_token')} needs aws_access_key_id beside it")
+    if token is not None and token.startswith("oidc/"):
+        params.fault(
+            "aws_web_identity_token",
+            f"{params.name('aws_web_identity_token')}: LiteLLM's oidc/… references are not read by this version; give "
+            "the token itself (os.environ/NAME), or let AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN name it",
+        )
     if "aws_web_identity_token" in params and "aws_role_name" not in params:
         role = around.get("AWS_ROLE_NAME")
         if role is None:
@@ -242,8 +247,7 @@ def region(params: Section, around: Surroundings, written: str, arn_region: str,
     """Return the region of a deployment; every way it can be wrong is a fault, none at all is one too.
 
     First of: ``aws_region_name``, ``bedrock/REGION/…``, the ARN's, ``AWS_REGION_NAME``, ``AWS_REGION``,
-        ``AWS_DEFAULT_REGION``, the
-    profile's.
+    ``AWS_DEFAULT_REGION``, the profile's.
 
     Args:
         written: region in ``model``, or "".

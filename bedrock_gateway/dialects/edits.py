@@ -49,8 +49,7 @@ def add_guardrail(
     """Force a guardrail on a request: ``(body, headers, note for the row)``; it wins over any the caller asked for.
 
     Converse: ``guardrailConfig`` in the body. InvokeModel: headers (names in ``headers`` are lower case). Operations
-        that call no model stay
-    as they are, with no note.
+    that call no model stay as they are, with no note.
 
     Raises:
         InvalidRequest: a Converse body is not a JSON object in UTF-8.

@@ -316,8 +316,8 @@ class PriceTable:
         """Find the price of a model id or ARN in a region; None where nothing names it.
 
         In order: the id in this region; the id; without its geo prefix, or under the one of the region, the same
-            again. ARNs of foundation
-        models and system profiles give their id; what other ARNs stand for only the config's ``base_model`` tells.
+        again. ARNs of foundation models and system profiles give their id; what other ARNs stand for only the config's
+        ``base_model`` tells.
         """
         for name in _candidates(model_id, region):
             if name in self._sections:
