@@ -272,6 +272,9 @@ def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitab
         finally:
             if isinstance(connection, Connection):
                 connection.on_left = None
+            # The task's result leads back to the call by its request: without this only the collector of cycles could
+            # free all that a call was made of, which costs a tenth of the call.
+            call.task = None
 
     return handle
 
