@@ -29,6 +29,8 @@ KIBIBYTE = 1024
 #: Bodies up to this are parsed whole; larger ones are outlined as they pass.
 MAX_WHOLE_BODY = 64 * KIBIBYTE
 
+_decode = json.JSONDecoder().decode
+
 
 class Meter(Protocol):
     """Listens to one answer. Neither ``receive_data`` nor ``receive_eof`` ever raises; memory is bounded."""
@@ -85,7 +87,7 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
         return tally.reading()
     try:
         # Decoded as AWS SDKs do; json would first guess at the encoding.
-        document = json.loads(body.decode())
+        document = _decode(body.decode())
     except (ValueError, RecursionError):
         tally = Tally()
         read_headers(headers, tally)

@@ -37,7 +37,8 @@ _REFUSED = (Outcome.REFUSED, Outcome.UNREACHED, Outcome.INTERNAL)
 _OF_MODELS = (Kind.CONVERSE, Kind.INVOKE)
 
 
-@attrs.frozen(kw_only=True)
+# Nobody changes one; it is not frozen because a frozen one takes twice as long to make, once a call.
+@attrs.define(kw_only=True)
 class Settlement:
     """How one attempt is booked.
 
@@ -62,15 +63,15 @@ class _Sum:
 
     total: int = 0
     priced: bool = False
-    missing: list[str] = attrs.field(factory=list)
-    notes: list[str] = attrs.field(factory=list)
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     own: bool = True
 
     def add(self, quantity: int, rate: int | None, name: str) -> None:
         if not quantity:
             return
         if rate is None:
-            self.missing.append(name)
+            self.missing += (name,)
         else:
             self.total += quantity * rate
             self.priced = True
@@ -195,7 +196,8 @@ def settle(
         read_request(request_body).image_class if by_class else "default",
     )
     notes += amount.notes
-    notes += [f"no-rate:{name}" for name in amount.missing]
+    if amount.missing:
+        notes += [f"no-rate:{name}" for name in amount.missing]
     if amount.missing and not amount.priced:
         return _settled(State.UNPRICED, None, usage, *notes)
     if estimated or not amount.own or (reading is not None and reading.fault is not None):
@@ -282,14 +284,15 @@ def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str) 
         amount.add(read, rates[2], "cache_read")
         amount.add(written_5m, rates[3], "cache_write_5m")
         amount.add(written_1h, rates[4], "cache_write_1h")
-        amount.notes += [f"rate-assumed:{kind}" for kind in band.assumed if getattr(usage, f"{kind}_tokens")]
+        amount.notes = tuple(f"rate-assumed:{kind}" for kind in band.assumed if getattr(usage, f"{kind}_tokens"))
         if "cache_write_1h" in band.assumed and written_1h:
             # An hour costs more than five minutes wherever both are printed: the figure is ours, not AWS's.
             amount.own = False
-    amount.add(usage.images, price.image_rate(image_class), "images")
+    if usage.images:
+        amount.add(usage.images, price.image_rate(image_class), "images")
     for meter, quantity in usage.meters:
         amount.add(quantity, price.meter_rate(meter), meter)
     if not band.own:
         amount.own = False
-        amount.notes.append(f"no-rates-of:{tier}/{latency}")
+        amount.notes += (f"no-rates-of:{tier}/{latency}",)
     return amount
