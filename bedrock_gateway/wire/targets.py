@@ -51,7 +51,8 @@ def is_native(raw_path: str) -> bool:
 
     A target that is no path counts as one, so that ``parse`` gets to refuse it.
     """
-    if not raw_path.startswith("/"):
+    # What nearly every request begins with needs no cutting.
+    if raw_path.startswith(("/bedrock/", "/model/")) or not raw_path.startswith("/"):
         return True
     root = raw_path.lstrip("/").partition("?")[0].partition("/")[0]
     return root == PREFIX or root in NATIVE_ROOTS
