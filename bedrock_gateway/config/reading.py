@@ -59,13 +59,13 @@ class Reader:
 
     def fault(self, line: int, column: int, message: str) -> None:
         """Note a fault; the same one twice (by an alias) counts once."""
-        fault = Fault(self.file, line, column, message)
+        fault = Fault(self.file, line, column, _one_line(message))
         if not self.full and fault not in self.faults:
             self.faults.append(fault)
 
     def warn(self, line: int, column: int, message: str) -> None:
         """Note a warning."""
-        warning = Fault(self.file, line, column, message)
+        warning = Fault(self.file, line, column, _one_line(message))
         if len(self.warnings) < MOST_FAULTS and warning not in self.warnings:
             self.warnings.append(warning)
 
@@ -273,3 +273,10 @@ class Section:
         """Return one of some words, or None."""
         node = self.find(key)
         return None if node is None else self.reader.choice(self.name(key), node, choices)
+
+
+def _one_line(message: str) -> str:
+    """Write what cannot be printed as escapes: a key may hold line breaks, and a fault is one line."""
+    if message.isprintable():
+        return message
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
