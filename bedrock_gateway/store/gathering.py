@@ -12,7 +12,7 @@ import attrs
 
 __all__ = ["Gathering"]
 
-#: Changes in the group just written from which on more are expected to come at once.
+#: Changes in a group just written from which on more are expected to come at once.
 BUSY = 4
 #: Changes that are not kept waiting: more of them make a change no cheaper.
 ENOUGH = 64
@@ -31,7 +31,7 @@ class Gathering:
     _waiting: asyncio.Future[None] | None = attrs.field(default=None, init=False)
 
     async def wait(self, queued: int, under_way: int) -> None:
-        """Wait until ``complete`` is called or the time is over; not at all unless the last group was of several.
+        """Wait until ``complete`` is called or the time is over; not at all unless groups have been of several.
 
         Args:
             queued: changes that wait to be written.
@@ -60,4 +60,5 @@ class Gathering:
 
     def wrote(self, changes: int) -> None:
         """Note how many changes the group just written had."""
-        self._written = changes
+        # One small group between large ones ends nothing; after a burst of 32 the fourth small one does.
+        self._written = max(changes, self._written // 2)

@@ -33,6 +33,21 @@ async def test_no_wait(written: int, queued: int, under_way: int, seconds: float
         gathering.wait(queued, under_way).send(None)
 
 
+async def test_waits_cease_after_a_burst() -> None:
+    """A small group after large ones is no sign of quiet yet; a few of them are."""
+    gathering = Gathering(FOR_EVER)
+    gathering.wrote(32)
+    waits = []
+    for _ in range(5):
+        waiting = asyncio.create_task(gathering.wait(1, 1))
+        await asyncio.sleep(0)
+        waits.append(not waiting.done())
+        gathering.complete()
+        await waiting
+        gathering.wrote(1)
+    assert [True, True, True, True, False] == waits
+
+
 async def test_wait_ends_when_complete() -> None:
     """A wait for what is under way ends as soon as nothing more is expected, told once or twice."""
     gathering = Gathering(FOR_EVER)
