@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from bedrock_gateway.errors import StartError
+from bedrock_gateway.store.migrations import APPLICATION_ID, MIGRATIONS
 
 __all__ = [
     "APPLICATION_ID",
@@ -23,125 +24,10 @@ __all__ = [
     "start_error",
 ]
 
-APPLICATION_ID = 0x42475731
-"""``PRAGMA application_id`` of a ledger: "BGW1"."""
-
 QUARTER_MS = 900_000
 """Milliseconds of the quarter-hours rollups are kept by."""
 
 _BUSY_AT_START_S = 5.0
-
-_FIRST = f"""
-PRAGMA application_id = {APPLICATION_ID};
-
-CREATE TABLE ledger (
-    simulated   INTEGER NOT NULL,   -- 1: filled by simulated runs, never beside real ones
-    created_at  INTEGER NOT NULL    -- UTC ms
-);
-
-CREATE TABLE runs (
-    number      INTEGER PRIMARY KEY,  -- short name of the run, used by the other tables
-    id          TEXT NOT NULL UNIQUE, -- UUIDv7
-    pid         INTEGER NOT NULL,     -- process id
-    version     TEXT NOT NULL,        -- version of bedrock_gateway
-    started_at  INTEGER NOT NULL,     -- UTC ms
-    ended_at    INTEGER,              -- UTC ms; of a run that died: when that was noticed; null while it lives
-    clean       INTEGER               -- 1: ended in order, 0: died; null while it lives
-);
-
-CREATE TABLE calls (
-    id           TEXT PRIMARY KEY,  -- UUIDv7
-    run          INTEGER NOT NULL,  -- runs.number
-    caller       TEXT NOT NULL,     -- stable id
-    dialect      TEXT NOT NULL,     -- bedrock, openai, anthropic
-    operation    TEXT NOT NULL,     -- as AWS spells it
-    model_group  TEXT NOT NULL,     -- as the caller asked
-    model        TEXT NOT NULL,     -- of the last attempt; '' without attempts
-    deployment   TEXT NOT NULL,     -- stable id, of the last attempt; '' without attempts
-    state        TEXT NOT NULL,     -- the worst of its attempts; open until the call has ended
-    spend        INTEGER,           -- nano-USD, sum of its charged attempts as far as known; null: none is known
-    started_at   INTEGER NOT NULL,  -- UTC ms of admission; says which quarter-hour call and attempts count in
-    ended_at     INTEGER,           -- UTC ms; null while it is under way
-    status       INTEGER,           -- HTTP status answered; 0: the caller left before; null: the run died before
-    error_type   TEXT,              -- error type answered
-    attempts     INTEGER NOT NULL,  -- requests sent upstream
-    caller_left  INTEGER NOT NULL   -- 1: the caller left before the end
-) WITHOUT ROWID;
-
-CREATE INDEX calls_under_way ON calls (run) WHERE ended_at IS NULL;
-
-CREATE TABLE attempts (
-    call            TEXT NOT NULL,     -- calls.id
-    id              TEXT NOT NULL,     -- UUIDv7
-    run             INTEGER NOT NULL,  -- runs.number
-    number          INTEGER NOT NULL,  -- 1 for the first of the call
-    part            INTEGER NOT NULL,  -- of a call that fans out; else 0
-    deployment      TEXT NOT NULL,     -- stable id
-    model           TEXT NOT NULL,     -- model id or ARN
-    region          TEXT NOT NULL,     -- AWS region
-    state           TEXT NOT NULL,     -- one of records.State
-    charged         INTEGER NOT NULL,  -- 1: counts in the call's spend
-    spend           INTEGER,           -- nano-USD; null where the state says so
-    spend_at_most   INTEGER,           -- nano-USD; null where nothing bounds it
-    started_at      INTEGER NOT NULL,  -- UTC ms
-    ended_at        INTEGER,           -- UTC ms; null while open
-    status          INTEGER,           -- upstream's HTTP status; null where none arrived
-    error_type      TEXT,              -- AWS error or exception type, or our name of the fault
-    aws_request_id  TEXT,              -- x-amzn-requestid
-    input           INTEGER NOT NULL,  -- tokens, without cached ones
-    output          INTEGER NOT NULL,  -- tokens
-    cache_read      INTEGER NOT NULL,  -- tokens
-    cache_write_5m  INTEGER NOT NULL,  -- tokens
-    cache_write_1h  INTEGER NOT NULL,  -- tokens
-    images          INTEGER NOT NULL,  -- images made
-    usage_raw       TEXT,              -- AWS's own usage JSON
-    notes           TEXT,              -- JSON array of remarks
-    PRIMARY KEY (call, id)
-) WITHOUT ROWID;
-
-CREATE INDEX attempts_open ON attempts (run) WHERE state = 'open';
-
-CREATE TABLE usage (
-    call      TEXT NOT NULL,     -- attempts.call
-    attempt   TEXT NOT NULL,     -- attempts.id
-    meter     TEXT NOT NULL,     -- what was counted, where no column of attempts is for it
-    quantity  INTEGER NOT NULL,  -- units of the meter
-    PRIMARY KEY (call, attempt, meter)
-) WITHOUT ROWID;
-
-CREATE TABLE deployments (
-    id       TEXT PRIMARY KEY,  -- stable id, as in calls and attempts
-    name     TEXT NOT NULL,     -- what callers are shown
-    model    TEXT NOT NULL,     -- model id or ARN it calls; '' where each call names one
-    region   TEXT NOT NULL,     -- AWS region; '' where it has none of its own
-    seen_at  INTEGER NOT NULL   -- UTC ms; when a run last named it
-) WITHOUT ROWID;
-
-CREATE TABLE rollups (
-    quarter         INTEGER NOT NULL,  -- calls.started_at in whole quarter-hours since the epoch, UTC
-    caller          TEXT NOT NULL,     -- as in calls
-    model_group     TEXT NOT NULL,     -- as in calls
-    model           TEXT NOT NULL,     -- as in attempts
-    deployment      TEXT NOT NULL,     -- as in attempts
-    operation       TEXT NOT NULL,     -- as in calls
-    state           TEXT NOT NULL,     -- of the attempt; for the column calls: of the call
-    calls           INTEGER NOT NULL,  -- calls with this model, deployment (of their last attempt) and state
-    attempts        INTEGER NOT NULL,  -- attempts; all columns below are sums over them
-    input           INTEGER NOT NULL,  -- tokens, without cached ones
-    output          INTEGER NOT NULL,  -- tokens
-    cache_read      INTEGER NOT NULL,  -- tokens
-    cache_write_5m  INTEGER NOT NULL,  -- tokens
-    cache_write_1h  INTEGER NOT NULL,  -- tokens
-    images          INTEGER NOT NULL,  -- images made
-    spend           INTEGER NOT NULL,  -- nano-USD of charged attempts
-    spend_all       INTEGER NOT NULL,  -- nano-USD of all attempts
-    at_most         INTEGER NOT NULL,  -- nano-USD: spend_at_most of charged attempts whose spend is null
-    PRIMARY KEY (quarter, caller, model_group, model, deployment, operation, state)
-) WITHOUT ROWID;
-"""
-
-MIGRATIONS: tuple[tuple[str, str], ...] = (("runs, calls, attempts, usage, deployments, rollups", _FIRST),)
-"""Title and SQL of every migration; number 1 is the first. Never changed once released, only added to."""
 
 _RECORDS = """
 CREATE TABLE IF NOT EXISTS migrations (

@@ -1,0 +1,54 @@
+"""Accounts: whose money a call spends, as texts that stand in the ledger.
+
+One call counts in several: its key's, its user's, its team's, the gateway's. An account exists whether or not it has a
+budget, so that a budget given later knows what was spent before. Pure; knows no amounts.
+
+=============================  =======================================================
+account                        what is summed in it
+=============================  =======================================================
+``gateway``                    everything
+``key:KEY``                    calls of one caller, by its stable id (``master``, ``local`` too)
+``model:KEY/GROUP``            calls of one caller for one model group
+``user:USER``, ``team:TEAM``   calls of all keys of a user, of a team
+``member:TEAM/USER``           calls of a user's keys within a team
+``end_user:ID``, ``tag:NAME``  calls made for somebody, calls with a tag
+``deployment:DEPLOYMENT``      what one deployment was charged for
+=============================  =======================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["GATEWAY", "accounts_of", "deployment_account", "model_account"]
+
+GATEWAY = "gateway"
+
+
+def accounts_of(
+    caller: str, *, user: str = "", team: str = "", end_user: str = "", tags: Iterable[str] = (), model_group: str = ""
+) -> list[str]:
+    """Return every account a call counts in but its deployment's; "" stands for what it does not have."""
+    accounts = [GATEWAY, f"key:{caller}"]
+    if model_group:
+        accounts.append(f"model:{caller}/{model_group}")
+    if user:
+        accounts.append(f"user:{user}")
+    if team:
+        accounts.append(f"team:{team}")
+        if user:
+            accounts.append(f"member:{team}/{user}")
+    if end_user:
+        accounts.append(f"end_user:{end_user}")
+    accounts += [f"tag:{tag}" for tag in tags]
+    return accounts
+
+
+def model_account(caller: str, model_group: str) -> str:
+    """Return the account of one caller's calls for one model group."""
+    return f"model:{caller}/{model_group}"
+
+
+def deployment_account(deployment: str) -> str:
+    """Return the account of a deployment."""
+    return f"deployment:{deployment}"
