@@ -1,9 +1,10 @@
 """What a journal frame says: an opening or a closing as one line of ASCII, and back. Knows no file and no room.
 
-A payload is one letter and, mostly, a JSON array: ``O`` and the fields of ``Opening`` in their order; ``C`` and call
-id, the fields of ``Closing`` with ``usage`` as an array (or null), and what the call record adds as an array (or null).
-``P`` is an ``O`` whose texts are plain: the same fields, joined by the unit separator, which stands in none of them;
-an absent bound is empty. Nearly every opening is one, and it is written at a third of the cost.
+A payload is one letter and, mostly, a JSON array: ``O`` and the fields of ``Opening`` in their order, then those of its
+``Party``; ``C`` and call id, the fields of ``Closing`` with ``usage`` as an array (or null), and what the call record
+adds as an array (or null). ``P`` is an ``O`` without tags whose texts are plain: the same fields, joined by the unit
+separator, which stands in none of them; an absent number is empty. Nearly every opening is one, and it is written at a
+third of the cost. What an earlier version wrote has neither the time of admission nor a party.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.metering.usage import Usage
-from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
+from bedrock_gateway.store.records import NOBODY, CallRecord, Closing, Opening, Party, State
 
 __all__ = ["CLOSING_ROOM", "ClosingFrame", "decode", "encode_closing", "encode_opening"]
 
@@ -25,7 +26,8 @@ _FRAME_OVERHEAD = 16
 _TEXT_LIMIT = 60
 
 _SEPARATOR = "\x1f"
-_SEPARATORS = len(attrs.fields(Opening)) - 1
+#: All fields of an opening but its party, then user, team and end user.
+_SEPARATORS = len(attrs.fields(Opening)) + 1
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -41,7 +43,7 @@ class ClosingFrame:
 
 def encode_opening(opening: Opening) -> bytes:
     """Return the payload of an opening."""
-    at_most = opening.spend_at_most
+    at_most, admitted_at, party = opening.spend_at_most, opening.admitted_at, opening.party
     try:
         plain = _SEPARATOR.join(
             (
@@ -58,11 +60,15 @@ def encode_opening(opening: Opening) -> bytes:
                 opening.region,
                 str(opening.started_at),
                 "" if at_most is None else str(at_most),
+                "" if admitted_at is None else str(admitted_at),
+                party.user,
+                party.team,
+                party.end_user,
             )
         )
     except (TypeError, ValueError):
         plain = ""  # a value of another type, which the encoder may know how to write
-    if plain.isascii() and plain.count(_SEPARATOR) == _SEPARATORS:
+    if not party.tags and plain.isascii() and plain.count(_SEPARATOR) == _SEPARATORS:
         return b"P" + plain.encode()
     return b"O" + (
         _encode(
@@ -80,6 +86,11 @@ def encode_opening(opening: Opening) -> bytes:
                 opening.region,
                 opening.started_at,
                 opening.spend_at_most,
+                opening.admitted_at,
+                party.user,
+                party.team,
+                party.end_user,
+                party.tags,
             )
         ).encode("ascii")
     )
@@ -125,7 +136,7 @@ def _closing_payload(call_id: str, closing: Closing, call: CallRecord | None) ->
                 closing.error_type,
                 closing.aws_request_id,
                 closing.notes,
-                # Caller, dialect, operation and model group are those of the opening.
+                # Caller, party, dialect, operation and model group are those of the opening.
                 None
                 if call is None
                 else (
@@ -162,15 +173,19 @@ def decode(payload: bytes) -> Opening | ClosingFrame | None:
 
 
 def _plain_opening(fields: list[str]) -> Opening:
-    attempt, call, number, part, *texts, started_at, at_most = fields
-    numbers = int(started_at), int(at_most) if at_most else None
-    return _opening([attempt, call, int(number), int(part), *texts, *numbers])
+    attempt, call, number, part, *texts = fields[:11]
+    started_at, at_most, *later = fields[11:]
+    admitted_at, *party = later or [""]
+    numbers = [int(text) if text else None for text in (started_at, at_most, admitted_at)]
+    return _opening([attempt, call, int(number), int(part), *texts, *numbers, *party])
 
 
 def _opening(fields: list[Any]) -> Opening:
     attempt, call, number, part, caller, dialect, operation, group, deployment, model, region, started_at, at_most = (
-        fields
+        fields[:13]
     )
+    admitted_at, *party = fields[13:] or [None]
+    user, team, end_user, *tags = party or ["", "", ""]
     return Opening(
         attempt=attempt,
         call=call,
@@ -185,6 +200,8 @@ def _opening(fields: list[Any]) -> Opening:
         region=region,
         started_at=started_at,
         spend_at_most=at_most,
+        admitted_at=admitted_at,
+        party=Party(user=user, team=team, end_user=end_user, tags=tuple(tags[0]) if tags else ()) if party else NOBODY,
     )
 
 

@@ -13,7 +13,27 @@ import attrs
 from bedrock_gateway.metering.states import State
 from bedrock_gateway.metering.usage import Usage
 
-__all__ = ["CallRecord", "Closing", "Opening", "State"]
+__all__ = ["NOBODY", "CallRecord", "Closing", "Opening", "Party", "State"]
+
+
+@attrs.frozen(kw_only=True)
+class Party:
+    """For whom a call is made, beside its caller. One is shared by all calls it is true of.
+
+    Attributes:
+        user, team: ids of those the caller's key belongs to; "" for none.
+        end_user: whom the caller named; "" for nobody.
+        tags: of the key, its team and the call, each once.
+    """
+
+    user: str = ""
+    team: str = ""
+    end_user: str = ""
+    tags: tuple[str, ...] = ()
+
+
+#: Who belongs to nobody.
+NOBODY = Party()
 
 
 @attrs.define(kw_only=True)
@@ -29,6 +49,8 @@ class Opening:
         dialect, operation, model_group, deployment, model, region: as in the design's words; ``deployment`` is its
             stable id.
         started_at: UTC ms.
+        admitted_at: UTC ms of the call's admission; None: the same.
+        party: for whom.
         spend_at_most: nano-USD, or None where nothing bounds it (an unpriced model).
     """
 
@@ -45,6 +67,8 @@ class Opening:
     region: str
     started_at: int
     spend_at_most: int | None
+    admitted_at: int | None = None
+    party: Party = NOBODY
 
 
 @attrs.define(kw_only=True)
@@ -88,6 +112,7 @@ class CallRecord:
         error_type: error type the caller was answered, or None.
         attempts: attempts sent upstream.
         caller_left: whether the caller left before the end.
+        party: as in ``Opening``.
     """
 
     call: str
@@ -101,3 +126,4 @@ class CallRecord:
     error_type: str | None
     attempts: int
     caller_left: bool = False
+    party: Party = NOBODY

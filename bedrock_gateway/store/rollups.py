@@ -1,17 +1,24 @@
-"""Rollups: sums of calls and attempts by quarter-hour, kept by differences. Knows their SQL and what a row adds."""
+"""Rollups: sums of calls and attempts by quarter-hour, kept by differences. Knows their SQL and what a row adds.
+
+Three tables hold them: ``rollups`` by caller, owner, model, deployment, operation and state; ``label_rollups`` by tag
+and by end user, of which a call has any number; ``accounts`` by whose money it is, for budgets.
+"""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.store.records import Party
 from bedrock_gateway.store.schema import QUARTER_MS
 
-__all__ = ["ONE_CALL", "RollupKey", "Rollups", "money"]
+__all__ = ["ONE_CALL", "RollupKey", "Rollups", "money", "tags_text"]
 
-RollupKey: TypeAlias = tuple[int, str, str, str, str, str, str]
-"""Quarter, caller, model group, model, deployment, operation, state."""
+RollupKey: TypeAlias = tuple[int, str, str, str, str, str, str, str, str]
+"""Quarter, caller, user, team, model group, model, deployment, operation, state."""
 
 _SUMS = 11
 ONE_CALL = (1,) + (0,) * (_SUMS - 1)
@@ -21,43 +28,73 @@ _ROLLUP_SUMS = (
     "calls", "attempts", "input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "images",
     "spend", "spend_all", "at_most",
 )  # fmt: skip
-_ADD_ROLLUP = f"INSERT INTO rollups VALUES ({', '.join('?' * (7 + _SUMS))}) ON CONFLICT DO UPDATE SET " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _ROLLUP_SUMS
-)
+_ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in _ROLLUP_SUMS)
+
+
+def _add(table: str, keys: int) -> str:
+    return f"INSERT INTO {table} VALUES ({', '.join('?' * (keys + _SUMS))}) ON CONFLICT DO UPDATE SET {_ADDED}"
+
+
+_KEYS, _LABEL_KEYS = 9, 6
+_ADD_ROLLUP = _add("rollups", _KEYS)
+_ADD_LABEL = _add("label_rollups", _LABEL_KEYS)
+_ADD_ACCOUNT = "INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET spend = spend + excluded.spend"
 _DROP_ROLLUP = (
-    "DELETE FROM rollups WHERE quarter = ? AND caller = ? AND model_group = ? AND model = ? AND deployment = ? "
-    "AND operation = ? AND state = ? AND calls = 0 AND attempts = 0"
+    "DELETE FROM rollups WHERE quarter = ? AND caller = ? AND user = ? AND team = ? AND model_group = ? AND model = ? "
+    "AND deployment = ? AND operation = ? AND state = ? AND calls = 0 AND attempts = 0"
 )
+_DROP_LABEL = (
+    "DELETE FROM label_rollups WHERE quarter = ? AND kind = ? AND label = ? AND caller = ? AND model = ? AND state = ? "
+    "AND calls = 0 AND attempts = 0"
+)
+_DROP_ACCOUNT = "DELETE FROM accounts WHERE account = ? AND quarter = ? AND spend = 0"
 
 
 class Rollups:
     """Differences the rollups are to take at the end of a transaction."""
 
-    __slots__ = ("_sums",)
+    __slots__ = ("_accounts", "_labels", "_sums")
 
     def __init__(self) -> None:
         self._sums: dict[RollupKey, list[int]] = {}
+        self._labels: dict[tuple[Any, ...], list[int]] = {}
+        self._accounts: dict[tuple[str, int], int] = {}
 
-    def add(self, key: RollupKey, sums: Iterable[int], sign: int = 1) -> None:
-        """Add ``sums`` (in the order of the columns) to ``key``, or take them off it."""
-        kept = self._sums.get(key)
-        if kept is None:
-            self._sums[key] = [sign * value for value in sums]
-        else:
-            for index, value in enumerate(sums):
-                kept[index] += sign * value
+    def add(self, key: RollupKey, party: Party, sums: Sequence[int], sign: int = 1) -> None:
+        """Add ``sums`` (in the order of the columns) to ``key`` and to the labels and accounts of ``party``, or take
+        them off.
+        """
+        _count(self._sums, key, sums, sign)
+        quarter, caller, user, team, group, model, deployment, _, state = key
+        if party.tags:
+            for tag in party.tags:
+                _count(self._labels, (quarter, "tag", tag, caller, model, state), sums, sign)
+        if party.end_user:
+            _count(self._labels, (quarter, "end_user", party.end_user, caller, model, state), sums, sign)
+        spend = sign * (sums[8] + sums[10])
+        if spend:
+            kept = self._accounts
+            for account in accounts_of(
+                caller, user=user, team=team, end_user=party.end_user, tags=party.tags, model_group=group
+            ):
+                kept[account, quarter] = kept.get((account, quarter), 0) + spend
+            if deployment:
+                account = deployment_account(deployment)
+                kept[account, quarter] = kept.get((account, quarter), 0) + spend
 
     def add_call(self, cursor: sqlite3.Cursor, call_id: str, sign: int) -> None:
         """Add what the rows of one call amount to, or take it off."""
         call = cursor.execute(
-            "SELECT started_at, caller, model_group, model, deployment, operation, state FROM calls WHERE id = ?",
+            "SELECT started_at, caller, model_group, model, deployment, operation, state, user, team, end_user, tags "
+            "FROM calls WHERE id = ?",
             (call_id,),
         ).fetchone()
         if call is None:
             return
-        started_at, caller, group, model, deployment, operation, state = call
+        started_at, caller, group, model, deployment, operation, state, user, team, end_user, tags = call
+        party = Party(user=user, team=team, end_user=end_user, tags=tuple(json.loads(tags)) if tags else ())
         quarter = started_at // QUARTER_MS
-        self.add((quarter, caller, group, model, deployment, operation, state), ONE_CALL, sign)
+        self.add((quarter, caller, user, team, group, model, deployment, operation, state), party, ONE_CALL, sign)
         attempts = cursor.execute(
             "SELECT model, deployment, state, charged, spend, spend_at_most, "
             "input, output, cache_read, cache_write_5m, cache_write_1h, images FROM attempts WHERE call = ?",
@@ -65,18 +102,40 @@ class Rollups:
         ).fetchall()
         for model, deployment, state, charged, spend, at_most, *quantities in attempts:
             self.add(
-                (quarter, caller, group, model, deployment, operation, state),
+                (quarter, caller, user, team, group, model, deployment, operation, state),
+                party,
                 (0, 1, *quantities, *money(charged, spend, at_most)),
                 sign,
             )
 
     def write(self, cursor: sqlite3.Cursor) -> None:
         """Write the differences; rows that count nothing any more go."""
-        changed: list[tuple[Any, ...]] = [(*key, *sums) for key, sums in self._sums.items() if any(sums)]
-        cursor.executemany(_ADD_ROLLUP, changed)
-        lessened = [row[:7] for row in changed if row[7] < 0 or row[8] < 0]
-        if lessened:
-            cursor.executemany(_DROP_ROLLUP, lessened)
+        _write(cursor, self._sums, _ADD_ROLLUP, _DROP_ROLLUP, _KEYS)
+        if self._labels:
+            _write(cursor, self._labels, _ADD_LABEL, _DROP_LABEL, _LABEL_KEYS)
+        accounts = [(*key, spend) for key, spend in self._accounts.items() if spend]
+        if accounts:
+            cursor.executemany(_ADD_ACCOUNT, accounts)
+            lessened = [row[:2] for row in accounts if row[2] < 0]
+            if lessened:
+                cursor.executemany(_DROP_ACCOUNT, lessened)
+
+
+def _count(kept: dict[Any, list[int]], key: Any, sums: Sequence[int], sign: int) -> None:
+    found = kept.get(key)
+    if found is None:
+        kept[key] = [sign * value for value in sums]
+    else:
+        for index, value in enumerate(sums):
+            found[index] += sign * value
+
+
+def _write(cursor: sqlite3.Cursor, kept: dict[Any, list[int]], add: str, drop: str, keys: int) -> None:
+    changed: list[tuple[Any, ...]] = [(*key, *sums) for key, sums in kept.items() if any(sums)]
+    cursor.executemany(add, changed)
+    lessened = [row[:keys] for row in changed if row[keys] < 0 or row[keys + 1] < 0]
+    if lessened:
+        cursor.executemany(drop, lessened)
 
 
 def money(charged: int, spend: int | None, at_most: int | None) -> tuple[int, int, int]:
@@ -84,3 +143,8 @@ def money(charged: int, spend: int | None, at_most: int | None) -> tuple[int, in
     if spend is not None:
         return (spend if charged else 0), spend, 0
     return 0, 0, (at_most or 0) if charged else 0
+
+
+def tags_text(tags: Iterable[str]) -> str:
+    """Return tags as the column ``calls.tags`` holds them: a JSON array, "" for none."""
+    return json.dumps(list(tags), ensure_ascii=False, separators=(",", ":")) if tags else ""

@@ -20,8 +20,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
-from bedrock_gateway.store.rollups import ONE_CALL, Rollups, money
+from bedrock_gateway.store.records import CallRecord, Closing, Opening, Party, State
+from bedrock_gateway.store.rollups import ONE_CALL, RollupKey, Rollups, money, tags_text
 from bedrock_gateway.store.schema import QUARTER_MS
 
 __all__ = ["GREATEST", "Change", "apply_changes", "call_outcome", "interrupt_open", "write_group"]
@@ -53,7 +53,7 @@ def _inserts(table: str, columns: int) -> tuple[tuple[int, str], ...]:
 
 
 _INSERT_ATTEMPTS = _inserts("attempts", 25)
-_INSERT_CALLS = _inserts("calls", 16)
+_INSERT_CALLS = _inserts("calls", 20)
 _INSERT_ATTEMPT = _INSERT_ATTEMPTS[-1][1]
 _INSERT_CALL = _INSERT_CALLS[-1][1]
 _INSERT_USAGE = (
@@ -148,7 +148,7 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
                 continue
             row = _call_row(run, call, None, None)
             calls.append(row)
-            rollups.add((row[10] // QUARTER_MS, row[2], row[5], "", "", row[4], row[8]), ONE_CALL)
+            rollups.add(_key(call, "", "", row[8]), call.party, ONE_CALL)
         elif opening is None or call.attempts != 1:
             careful.append(change)
         else:
@@ -159,7 +159,8 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
             if closing.usage is not None and closing.usage.meters:
                 meters.extend(_meter_rows(call_id, closing))
             rollups.add(
-                (row[10] // QUARTER_MS, row[2], row[5], attempt[6], attempt[5], row[4], attempt[8]),
+                _key(call, attempt[6], attempt[5], attempt[8]),
+                call.party,
                 (1, 1, *attempt[17:23], *money(attempt[9], attempt[10], attempt[11])),
             )
     try:
@@ -174,6 +175,12 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
         # Text that is no Unicode, an integer beyond 64 bits: the careful way cleans each value.
         return False
     return True
+
+
+def _key(call: CallRecord, model: str, deployment: str, state: str) -> RollupKey:
+    party = call.party
+    quarter = call.started_at // QUARTER_MS
+    return (quarter, call.caller, party.user, party.team, call.model_group, model, deployment, call.operation, state)
 
 
 def _insert(cursor: sqlite3.Cursor, statements: Iterable[tuple[int, str]], rows: Sequence[_Row]) -> bool:
@@ -274,7 +281,12 @@ def _call_row(run: int, call: CallRecord, opening: Opening | None, attempt: _Row
         call.error_type,
         call.attempts,
         1 if call.caller_left else 0,
+        *_party(call.party),
     )
+
+
+def _party(party: Party) -> tuple[str, str, str, str]:
+    return party.user, party.team, party.end_user, tags_text(party.tags)
 
 
 def _meter_rows(call_id: str, closing: Closing) -> list[tuple[Any, ...]]:
@@ -310,7 +322,9 @@ def _apply(cursor: sqlite3.Cursor, run: int, call_id: str, change: Change) -> No
             _clean(
                 (
                     call_id, run, opening.caller, opening.dialect, opening.operation, opening.model_group,
-                    opening.model, opening.deployment, _OPEN, 0, opening.started_at, None, None, None, 0, 0,
+                    opening.model, opening.deployment, _OPEN, 0,
+                    opening.started_at if opening.admitted_at is None else opening.admitted_at,
+                    None, None, None, 0, 0, *_party(opening.party),
                 )
             ),
         )  # fmt: skip
@@ -336,7 +350,7 @@ def _apply(cursor: sqlite3.Cursor, run: int, call_id: str, change: Change) -> No
                 _clean(
                     (
                         call_id, run, call.caller, call.dialect, call.operation, call.model_group, "", "", _OPEN, 0,
-                        call.started_at, None, None, None, 0, 0,
+                        call.started_at, None, None, None, 0, 0, *_party(call.party),
                     )
                 ),
             )  # fmt: skip

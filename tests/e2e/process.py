@@ -184,22 +184,27 @@ def rows(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 def assert_rollups_are_sums(database: Path) -> None:
     """Assert that the rollups are the sums of the rows, added up here from scratch."""
     calls = """
-        SELECT started_at / 900000, caller, model_group, model, deployment, operation, state,
+        SELECT started_at / 900000, caller, user, team, model_group, model, deployment, operation, state,
                1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM calls"""
     attempts = """
-        SELECT calls.started_at / 900000, calls.caller, calls.model_group, attempts.model, attempts.deployment,
-               calls.operation, attempts.state, 0, 1, attempts.input, attempts.output, attempts.cache_read,
-               attempts.cache_write_5m, attempts.cache_write_1h, attempts.images,
+        SELECT calls.started_at / 900000, calls.caller, calls.user, calls.team, calls.model_group, attempts.model,
+               attempts.deployment, calls.operation, attempts.state, 0, 1, attempts.input, attempts.output,
+               attempts.cache_read, attempts.cache_write_5m, attempts.cache_write_1h, attempts.images,
                CASE WHEN attempts.charged THEN coalesce(attempts.spend, 0) ELSE 0 END, coalesce(attempts.spend, 0),
                CASE WHEN attempts.charged AND attempts.spend IS NULL THEN coalesce(attempts.spend_at_most, 0) ELSE 0 END
         FROM attempts JOIN calls ON calls.id = attempts.call"""
     with reading(database) as connection:
         sums: dict[tuple[Any, ...], list[int]] = {}
         for row in connection.execute(f"{calls} UNION ALL {attempts}"):
-            kept = sums.setdefault(row[:7], [0] * 11)
-            for index, value in enumerate(row[7:]):
+            kept = sums.setdefault(row[:9], [0] * 11)
+            for index, value in enumerate(row[9:]):
                 kept[index] += value
-        columns = """quarter, caller, model_group, model, deployment, operation, state, calls, attempts, input, output,
-            cache_read, cache_write_5m, cache_write_1h, images, spend, spend_all, at_most"""
-        rollups = {row[:7]: list(row[7:]) for row in connection.execute(f"SELECT {columns} FROM rollups")}
+        rollups = {row[:9]: list(row[9:]) for row in connection.execute("SELECT * FROM rollups")}
+        by_key: dict[str, int] = {}
+        for (_, caller, *_), values in sums.items():
+            by_key[f"key:{caller}"] = by_key.get(f"key:{caller}", 0) + values[8] + values[10]
+        accounts = dict(
+            connection.execute("SELECT account, sum(spend) FROM accounts WHERE account LIKE 'key:%' GROUP BY account")
+        )
     assert sums == rollups
+    assert {account: spend for account, spend in by_key.items() if spend} == accounts

@@ -18,24 +18,49 @@ from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
 NOW = 1_795_000_000_000
 _numbers = itertools.count(1)
 
-SUMS = """
-SELECT quarter, caller, model_group, model, deployment, operation, state, sum(calls), sum(attempts), sum(input),
-    sum(output), sum(cache_read), sum(cache_write_5m), sum(cache_write_1h), sum(images), sum(spend), sum(spend_all),
-    sum(at_most)
-FROM (
-    SELECT started_at / 900000 AS quarter, caller, model_group, model, deployment, operation, state, 1 AS calls,
-        0 AS attempts, 0 AS input, 0 AS output, 0 AS cache_read, 0 AS cache_write_5m, 0 AS cache_write_1h, 0 AS images,
-        0 AS spend, 0 AS spend_all, 0 AS at_most
+_ROWS = """
+WITH told AS (
+    SELECT started_at / 900000 AS quarter, caller, user, team, end_user, tags, model_group, model, deployment,
+        operation, state, 1 AS calls, 0 AS attempts, 0 AS input, 0 AS output, 0 AS cache_read, 0 AS cache_write_5m,
+        0 AS cache_write_1h, 0 AS images, 0 AS spend, 0 AS spend_all, 0 AS at_most
     FROM calls
     UNION ALL
-    SELECT calls.started_at / 900000, caller, model_group, attempts.model, attempts.deployment, operation,
-        attempts.state, 0, 1, input, output, cache_read, cache_write_5m, cache_write_1h, images,
+    SELECT calls.started_at / 900000, caller, user, team, end_user, tags, model_group, attempts.model,
+        attempts.deployment, operation, attempts.state, 0, 1, input, output, cache_read, cache_write_5m,
+        cache_write_1h, images,
         CASE WHEN charged THEN coalesce(attempts.spend, 0) ELSE 0 END, coalesce(attempts.spend, 0),
         CASE WHEN charged AND attempts.spend IS NULL THEN coalesce(spend_at_most, 0) ELSE 0 END
     FROM attempts JOIN calls ON calls.id = attempts.call
 )
-GROUP BY quarter, caller, model_group, model, deployment, operation, state
 """
+_SUMS = """sum(calls), sum(attempts), sum(input), sum(output), sum(cache_read), sum(cache_write_5m),
+    sum(cache_write_1h), sum(images), sum(spend), sum(spend_all), sum(at_most)"""
+_OWNED = "quarter, caller, user, team, model_group, model, deployment, operation, state"
+_TAGS = "told, json_each(CASE WHEN tags = '' THEN '[]' ELSE tags END) AS tag"
+
+#: By table, what it has to hold, computed from the rows of calls and attempts alone.
+SUMS = {
+    "rollups": f"{_ROWS} SELECT {_OWNED}, {_SUMS} FROM told GROUP BY {_OWNED}",
+    "label_rollups": f"""{_ROWS}
+        SELECT quarter, 'tag', tag.value, caller, model, state, {_SUMS} FROM {_TAGS}
+            GROUP BY quarter, tag.value, caller, model, state
+        UNION ALL SELECT quarter, 'end_user', end_user, caller, model, state, {_SUMS} FROM told WHERE end_user <> ''
+            GROUP BY quarter, end_user, caller, model, state""",
+    "accounts": f"""{_ROWS}
+        SELECT account, quarter, sum(amount) FROM (
+            SELECT 'gateway' AS account, quarter, spend + at_most AS amount FROM told
+            UNION ALL SELECT 'key:' || caller, quarter, spend + at_most FROM told
+            UNION ALL SELECT 'model:' || caller || '/' || model_group, quarter, spend + at_most FROM told
+                WHERE model_group <> ''
+            UNION ALL SELECT 'user:' || user, quarter, spend + at_most FROM told WHERE user <> ''
+            UNION ALL SELECT 'team:' || team, quarter, spend + at_most FROM told WHERE team <> ''
+            UNION ALL SELECT 'member:' || team || '/' || user, quarter, spend + at_most FROM told
+                WHERE user <> '' AND team <> ''
+            UNION ALL SELECT 'end_user:' || end_user, quarter, spend + at_most FROM told WHERE end_user <> ''
+            UNION ALL SELECT 'tag:' || tag.value, quarter, spend + at_most FROM {_TAGS}
+            UNION ALL SELECT 'deployment:' || deployment, quarter, spend + at_most FROM told WHERE deployment <> ''
+        ) GROUP BY account, quarter HAVING sum(amount) <> 0""",
+}
 
 
 def identifier(at_ms: int = NOW) -> str:
@@ -59,6 +84,7 @@ def opening(call: str | None = None, **changes: Any) -> Opening:
         "region": "us-west-2",
         "started_at": NOW,
         "spend_at_most": 1_000,
+        "admitted_at": NOW,
     }
     return Opening(**{**values, **changes})
 
@@ -91,6 +117,7 @@ def record(of: Opening, **changes: Any) -> CallRecord:
         "status": 200,
         "error_type": None,
         "attempts": 1,
+        "party": of.party,
     }
     return CallRecord(**{**values, **changes})
 
@@ -132,8 +159,9 @@ def assert_sums(path: Path) -> None:
 
 def assert_sums_of(connection: sqlite3.Connection) -> None:
     """Do so over an open connection."""
-    kept = connection.execute("SELECT * FROM rollups").fetchall()
-    assert sorted(connection.execute(SUMS).fetchall()) == sorted(kept)
+    for table, sums in SUMS.items():
+        kept = connection.execute(f"SELECT * FROM {table}").fetchall()
+        assert sorted(connection.execute(sums).fetchall()) == sorted(kept), table
     orphans = "SELECT count(*) FROM attempts WHERE call NOT IN (SELECT id FROM calls)"
     assert (0,) == connection.execute(orphans).fetchone()
     charged = connection.execute("SELECT coalesce(sum(spend), 0) FROM attempts WHERE charged").fetchone()

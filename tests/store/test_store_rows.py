@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_samples import NOW, assert_sums, assert_sums_of, closing, identifier, opening, query, record
 
 from bedrock_gateway.metering.usage import Usage
-from bedrock_gateway.store.records import State
+from bedrock_gateway.store.records import Party, State
 from bedrock_gateway.store.recovery import begin_run
 from bedrock_gateway.store.rollups import Rollups
 from bedrock_gateway.store.rows import Change, apply_changes, call_outcome, interrupt_open, write_group
@@ -34,6 +34,13 @@ def stories(draw: st.DrawFn) -> list[Change]:
             "caller": draw(st.sampled_from(["a", "b"])),
             "model_group": draw(st.sampled_from(["x", "y"])),
             "started_at": NOW + draw(st.integers(0, 3)) * QUARTER,
+            "admitted_at": draw(st.none() | st.just(NOW)),
+            "party": Party(
+                user=draw(st.sampled_from(["", "u"])),
+                team=draw(st.sampled_from(["", "t"])),
+                end_user=draw(st.sampled_from(["", "e"])),
+                tags=draw(st.sampled_from([(), ("one",), ("one", "two 'ö'")])),
+            ),
         }
         attempts = [
             opening(
