@@ -8,7 +8,8 @@
     ├─ Refusal               what a caller is answered instead of an answer of AWS (status, AWS error type, message)
     │  ├─ Unauthenticated 403    AccessDenied 403        UnknownModel 404       InvalidRequest 400
     │  ├─ UnknownOperation 404   RequestTooLarge 413     RequestTimeout 408     Unavailable 503
-    │  └─ MaybeBilled 424        InternalFault 500
+    │  ├─ MaybeBilled 424        InternalFault 500
+    │  └─ InvalidField 400       NotFound 404            Conflict 409
     ├─ EventStreamError      malformed event-stream bytes (leaves in ``wire.eventstream``)
     ├─ CredentialsError      no AWS credentials for a deployment
     └─ StoreError            the ledger cannot take a record
@@ -26,13 +27,16 @@ import attrs
 __all__ = [
     "AccessDenied",
     "ConfigError",
+    "Conflict",
     "CredentialsError",
     "EventStreamError",
     "Fault",
     "GatewayError",
     "InternalFault",
+    "InvalidField",
     "InvalidRequest",
     "MaybeBilled",
+    "NotFound",
     "Refusal",
     "RequestTimeout",
     "RequestTooLarge",
@@ -170,6 +174,36 @@ class InternalFault(Refusal):
 
     status = 500
     error_type = "InternalServerException"
+
+
+class InvalidField(InvalidRequest):
+    """A value that keys, users and whatever else is administered cannot take; ``field`` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class NotFound(Refusal):
+    """Nothing that is administered has this id; ``field`` names where it was given."""
+
+    status = 404
+    error_type = "ResourceNotFoundException"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Conflict(Refusal):
+    """The id or alias is taken, or what it names is in use; ``field`` names where it was given."""
+
+    status = 409
+    error_type = "ConflictException"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class EventStreamError(GatewayError):
