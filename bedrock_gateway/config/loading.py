@@ -16,13 +16,13 @@ from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
+from bedrock_gateway.config.services import services
 from bedrock_gateway.config.settings import (
     Config,
     RouterSettings,
     database_url,
     general_settings,
     router_settings,
-    services,
 )
 from bedrock_gateway.errors import ConfigError, Fault
 from bedrock_gateway.routing.deployments import Deployment

@@ -15,13 +15,12 @@ from typing import TypeVar
 import attrs
 
 from bedrock_gateway.access.callers import OnLeave
-from bedrock_gateway.config.credentials import Surroundings, bad_url, credentials
-from bedrock_gateway.config.document import Entry
-from bedrock_gateway.config.keys import CREDENTIAL_KEYS, GENERAL, LITELLM, ROUTER, check_keys
+from bedrock_gateway.config.credentials import Surroundings, bad_url
+from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
 from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.errors import Fault
-from bedrock_gateway.routing.deployments import CredentialSource, Deployment
-from bedrock_gateway.routing.table import Alias, RoutingTable, stable_id
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.table import Alias, RoutingTable
 
 __all__ = [
     "Config",
@@ -31,7 +30,6 @@ __all__ = [
     "general_settings",
     "master_key_weakness",
     "router_settings",
-    "services",
 ]
 
 _T = TypeVar("_T")
@@ -48,9 +46,6 @@ STRATEGIES = (
     "cost-based-routing",
     "provider-budget-routing",
 )
-
-#: Services of AWS the gateway calls, by their endpoint's name.
-SERVICES = ("bedrock-runtime", "bedrock")
 
 #: Characters after ``sk-`` below which a master key can be guessed.
 SHORTEST_MASTER_KEY = 20
@@ -335,78 +330,6 @@ def bad_database(url: str | None) -> str:
     if separator and scheme.lower() not in ("sqlite", "sqlite3"):
         return "is of a database this gateway does not know: give sqlite:////path/to/ledger.db"
     return ""
-
-
-def services(general: Section, around: Surroundings, source: CredentialSource) -> tuple[tuple[str, Deployment], ...]:
-    """Return the ambient deployment of each service: the environment, and over it ``general_settings.services``."""
-    section = general.section("services")
-    for key, entry in section:
-        if key != "default" and key not in SERVICES:
-            names = ("default", *SERVICES)
-            message = f"{section.name(key)} is not a known key ({', '.join(names)}){nearest(key, names)}"
-            section.reader.fault(entry.line, entry.column, message)
-    shared = section.section("default")
-    _check_service(shared)
-    found: list[tuple[str, Deployment]] = []
-    for service in SERVICES:
-        own = section.section(service)
-        _check_service(own)
-        entries: dict[str, Entry] = {**shared.entries, **own.entries}
-        line, column = (own.line, own.column) if service in section else (shared.line, shared.column)
-        params = Section(general.reader, own.path if service in section else shared.path, entries, line, column)
-        signs = credentials(params, around, source)
-        region = params.text("aws_region_name")
-        if region is None and "aws_region_name" not in params:
-            region = around.region(signs.profile)
-            trouble = around.bad_region(region) if region else ""
-            if trouble and around.forbids(region):
-                # Deployments may all have regions of their own: then nothing but what no config names goes without one.
-                around.warn(f"the AWS region: {trouble}; it is not used")
-                region = ""
-            elif trouble:
-                general.reader.faults.append(Fault("environment", 0, 0, f"the AWS region: {trouble}"))
-        elif region is not None and around.bad_region(region):
-            owner = own if "aws_region_name" in own else shared
-            owner.fault("aws_region_name", f"{owner.name('aws_region_name')}: {around.bad_region(region)}")
-        base_url = params.text("endpoint")
-        if base_url is not None and bad_url(base_url):
-            params.fault("endpoint", f"{params.name('endpoint')} {bad_url(base_url)}")
-        if base_url is None and service == "bedrock-runtime":
-            base_url = around.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")
-        elif "endpoint" not in own and service != "bedrock-runtime":
-            base_url = None  # a base URL is one service's
-        name = "ambient" if service == SERVICES[0] else f"ambient-{service}"
-        identity = (signs.access_key_id or "", signs.profile or "", signs.role_arn or "")
-        found.append(
-            (
-                service,
-                Deployment(
-                    id=stable_id("", name, region or "", base_url or "", signs.kind.value, *identity),
-                    name=name,
-                    model_group="",
-                    model_id="",
-                    price_model="",
-                    region=region or "",
-                    credentials=signs,
-                    endpoint=base_url.rstrip("/") if base_url else None,
-                ),
-            )
-        )
-    return tuple(found)
-
-
-def _check_service(section: Section) -> None:
-    known = CREDENTIAL_KEYS | {"aws_region_name", "endpoint"}
-    for key, entry in section:
-        if key not in known:
-            section.reader.fault(
-                entry.line, entry.column, f"{section.name(key)} is not a known key{nearest(key, known)}"
-            )
-    if section.path.endswith(".default") and "endpoint" in section:
-        section.fault(
-            "endpoint",
-            f"{section.name('endpoint')}: an endpoint is one service's; give it under bedrock-runtime or bedrock",
-        )
 
 
 def _optional(*values: float | None) -> float | None:
