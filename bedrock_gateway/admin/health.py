@@ -7,6 +7,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bedrock_gateway._version import VERSION
+from bedrock_gateway.admin.peers import from_this_machine
 from bedrock_gateway.chain.gateway import GATEWAY
 
 __all__ = ["routes"]
@@ -31,15 +32,9 @@ async def readiness(request: web.Request) -> web.Response:
     reasons += [f"credentials: not fetched yet ({name})" for name in gateway.credentials.pending()]
     details = {"version": VERSION, "calls": len(gateway.calls), "read_on": gateway.leaving.draining}
     body: dict[str, object] = {"status": "not ready" if reasons else "ready"}
-    if _from_this_machine(request):
+    if from_this_machine(request):  # the reasons name profiles and paths
         body |= {"reasons": reasons, **details}
     return web.json_response(body, status=503 if reasons else 200)
-
-
-def _from_this_machine(request: web.Request) -> bool:
-    """Tell whether the connection comes from loopback or over the unix socket; the reasons name profiles and paths."""
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return not isinstance(peer, tuple) or peer[0].startswith("127.") or peer[0] in ("::1", "::ffff:127.0.0.1")
 
 
 def routes() -> list[web.RouteDef]:

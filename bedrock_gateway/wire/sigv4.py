@@ -24,13 +24,16 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 
 __all__ = [
+    "ALGORITHM",
     "Credentials",
     "Signer",
+    "SigningKeys",
     "canonical_headers",
     "canonical_path",
     "canonical_query",
     "canonical_request",
     "credential_scope",
+    "normalized_path",
     "signature",
     "signing_key",
     "string_to_sign",
@@ -64,10 +67,24 @@ def canonical_path(raw_path: str) -> str:
     """Encode a path, as it is sent, once more: every byte outside unreserved characters and ``/``.
 
     ``/model/a-v1%3A0/converse`` gives ``/model/a-v1%253A0/converse`` (for every service but S3). The path holds no
-    dot segments and no empty ones: AWS would remove them before it computes the signature, and this does not.
+    dot segments and no empty ones: AWS removes them before it computes the signature (``normalized_path``).
     """
     # surrogateescape: bytes that were no UTF-8 in a request line, as aiohttp keeps them.
     return quote(raw_path or "/", safe="/", errors="surrogateescape")
+
+
+def normalized_path(raw_path: str) -> str:
+    """Return a path, as it is received, without its empty and dot segments; a slash at its end stays."""
+    if "//" not in raw_path and "/." not in raw_path:
+        return raw_path
+    kept: list[str] = []
+    for segment in raw_path.split("/"):
+        if segment == "..":
+            # Above the root there is the root.
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    return f"/{'/'.join(kept)}/" if kept and raw_path.endswith("/") else f"/{'/'.join(kept)}"
 
 
 def canonical_query(raw_query: str) -> str:
@@ -139,20 +156,38 @@ def signature(*, key: hmac.HMAC, string_to_sign: str) -> str:
     return keyed.hexdigest()
 
 
-class Signer:
-    """Signs requests, deriving the signing key of the same credentials, day, region and service once. It is kept as a
-    hash that has taken it in already: setting one up costs more than all that is hashed after it.
+class SigningKeys(dict[tuple[bytes, str], hmac.HMAC]):
+    """Signing keys by credentials (something that tells them apart and is no secret) and scope. Each is kept as a hash
+    that has taken it in already: setting one up costs more than all that is hashed after it.
 
     Args:
-        max_keys: signing keys kept; the oldest goes first, so those of past days and rotated credentials do not
-            pile up.
+        most: keys kept; the oldest goes first, so those of past days and rotated credentials do not pile up.
     """
 
-    __slots__ = ("_keys", "_max_keys")
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def keep(self, credentials: bytes, scope: str, key: hmac.HMAC) -> None:
+        """Keep a key."""
+        if len(self) >= self._most:
+            del self[next(iter(self))]
+        self[credentials, scope] = key
+
+
+class Signer:
+    """Signs requests, deriving the signing key of the same credentials, day, region and service once.
+
+    Args:
+        max_keys: signing keys kept.
+    """
+
+    __slots__ = ("_keys",)
 
     def __init__(self, *, max_keys: int = 256) -> None:
-        self._max_keys = max_keys
-        self._keys: dict[tuple[bytes, str], hmac.HMAC] = {}
+        self._keys = SigningKeys(max_keys)
 
     def authorization(
         self,
@@ -195,9 +230,7 @@ class Signer:
         if key is None:
             secret = signing_key(secret_access_key=credentials.secret_access_key, scope=scope)
             key = hmac.new(secret, digestmod="sha256")
-            if len(self._keys) >= self._max_keys:
-                del self._keys[next(iter(self._keys))]
-            self._keys[credentials.fingerprint, scope] = key
+            self._keys.keep(credentials.fingerprint, scope, key)
         return key
 
 
