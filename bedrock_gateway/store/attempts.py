@@ -1,4 +1,4 @@
-"""Attempts on their way into the database, and who waits for them. Knows futures; knows no file and no SQL."""
+"""Attempts on their way into the database or the journal, and who waits for them. Knows futures; knows no SQL."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TypeAlias
 
 import attrs
 
-from bedrock_gateway.store.journal import Segment
+from bedrock_gateway.errors import StoreError
+from bedrock_gateway.store.frames import encode_closing
+from bedrock_gateway.store.journal import Journal, Segment
 from bedrock_gateway.store.records import Opening
 from bedrock_gateway.store.rows import Change
 
-__all__ = ["Attempt", "Queued", "resolve", "waiting"]
+__all__ = ["Attempt", "Queued", "journal_closings", "resolve", "waiting"]
 
 
 @attrs.define(eq=False)
@@ -49,6 +51,27 @@ def waiting(group: Iterable[Queued]) -> list[asyncio.Future[None]]:
         for waiter in attempt.waiters or ()
         if not waiter.done()
     ]
+
+
+def journal_closings(journal: Journal, group: Iterable[Queued], trouble: str) -> list[asyncio.Future[None]]:
+    """Append the closings of a group to the journal; return who waits for those that are there now.
+
+    Who waits for one the journal has no room for is told that it is lost; ``trouble`` says why the database did not
+    take it.
+    """
+    durable: list[asyncio.Future[None]] = []
+    for attempt, (call_id, _, closing, call, _) in group:
+        if attempt is None or closing is None or attempt.journaled:
+            continue
+        # The opening is in a segment or in a row: a segment with a pending attempt is never emptied.
+        if journal.append_closing(encode_closing(call_id, closing, call)):
+            attempt.journaled = True
+            durable.extend(attempt.waiters or ())
+        else:
+            for waiter in attempt.waiters or ():
+                if not waiter.done():
+                    waiter.set_exception(StoreError(f"neither database nor journal took a closing: {trouble}"))
+    return durable
 
 
 def resolve(waiters: Iterable[asyncio.Future[None]]) -> None:

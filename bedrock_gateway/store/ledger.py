@@ -24,12 +24,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from bedrock_gateway.errors import StartError, StoreError
-from bedrock_gateway.store.attempts import Attempt, Queued, resolve, waiting
-from bedrock_gateway.store.connections import UNWRITABLE, write_changes, write_deployments
-from bedrock_gateway.store.frames import CLOSING_ROOM, encode_closing, encode_opening
+from bedrock_gateway.store.asides import Asides, Spends
+from bedrock_gateway.store.attempts import Attempt, Queued, journal_closings, resolve, waiting
+from bedrock_gateway.store.connections import UNWRITABLE, write_changes
+from bedrock_gateway.store.frames import CLOSING_ROOM, encode_opening
 from bedrock_gateway.store.gathering import Gathering
 from bedrock_gateway.store.limits import LedgerLimits
-from bedrock_gateway.store.names import NameRow
 from bedrock_gateway.store.parts import LedgerParts
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 from bedrock_gateway.store.recovery import end_run
@@ -64,8 +64,8 @@ class Ledger:
         self._tick = 0
         self._queue: list[Queued] = []
         self._writing: list[Queued] = []
-        self._names: list[NameRow] = []
-        self._untaken: list[NameRow] = []
+        self._settled = 0
+        self._asides = Asides()
         self._calls_waiting = 0
         self._calls_dropped = 0
         self._wake: asyncio.Future[None] | None = None
@@ -154,6 +154,7 @@ class Ledger:
             if not self._queue and not self._writing:
                 await self._loop.run_in_executor(self._parts.thread, self._sign_off)
         finally:
+            self._asides.fail("it is closed")
             for waiter in waiting(self._writing + self._queue):
                 waiter.set_exception(StoreError(self.trouble or "the ledger is closed"))
             await self._parts.rest.aclose()
@@ -245,8 +246,18 @@ class Ledger:
 
     def name_deployments(self, deployments: Iterable[tuple[str, str, str, str]]) -> None:
         """Tell what deployments are called, as (id, name, model, region), for reports; the writer writes it soon."""
-        self._names += [(*told, self._now_ms()) for told in deployments]
+        self._asides.name((*told, self._now_ms()) for told in deployments)
         self._wake_writer()
+
+    def ask_spends(self, account: str, since: int) -> asyncio.Future[Spends]:
+        """Return a future of what an account has spent from a quarter-hour on: all that was told before this call, and
+        nothing of what is told after it. It fails with ``StoreError`` where the ledger is in trouble.
+        """
+        answer = self._asides.ask(account, since, self._settled + self.queued)
+        if self.trouble is not None or self._closed:
+            self._asides.fail(self.trouble or "the ledger is closed")
+        self._wake_writer()
+        return answer
 
     # --- the writer -----------------------------------------------------------------------------------------------
 
@@ -266,8 +277,8 @@ class Ledger:
         """Write group after group until the ledger ends and the queue is empty, or nothing more can be written."""
         pause, longest = self._limits.retry_s
         while True:
-            if self._names:
-                await self._write_names()
+            if self._asides.waiting(self._settled):
+                await self._do_asides()
             if not self._queue:
                 if self._ending.is_set():
                     return
@@ -275,7 +286,9 @@ class Ledger:
                 await self._wake
                 continue
             await self._gathering.wait(len(self._queue), self._open)
-            limit = 1 if self._one_by_one else self._limits.group
+            limit = self._asides.room(self._settled, 1 if self._one_by_one else self._limits.group)
+            if not limit:
+                continue
             self._writing, self._queue = self._queue[:limit], self._queue[limit:]
             overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
             try:
@@ -302,13 +315,11 @@ class Ledger:
             finally:
                 overdue.cancel()
 
-    async def _write_names(self) -> None:
-        """Write names told; what the database does not take is kept for the next tick, for no call depends on it."""
-        names, self._names = self._names, []
+    async def _do_asides(self) -> None:
         # Closings queued meanwhile wait behind this: the same deadline holds.
         overdue = self._loop.call_later(self._limits.commit_within_s, self._overdue)
         try:
-            self._untaken.extend(await write_deployments(self._parts.writer, names))
+            await self._asides.do(self._parts.writer, self._settled)
         finally:
             overdue.cancel()
 
@@ -333,6 +344,7 @@ class Ledger:
     def _settle(self, group: list[Queued]) -> None:
         """Note that the database has a group."""
         attempts = self._attempts
+        self._settled += len(group)
         for attempt, change in group:
             if attempt is None:
                 self._calls_waiting -= 1
@@ -354,23 +366,13 @@ class Ledger:
         if self.trouble is None:
             LOG.error("the ledger takes no records, no call is admitted: %s: %s", self.path, cause)
         self.trouble = cause
+        self._asides.fail(cause)
         self._journal_closings(self._writing)
         self._journal_closings(self._queue)
 
     def _journal_closings(self, group: Iterable[Queued]) -> None:
         """Append the closings of a group to the journal and resolve their waiters when they last there."""
-        durable: list[asyncio.Future[None]] = []
-        for attempt, (call_id, _, closing, call, _) in group:
-            if attempt is None or closing is None or attempt.journaled:
-                continue
-            # The opening is in a segment or in a row: a segment with a pending attempt is never emptied.
-            if self._journal.append_closing(encode_closing(call_id, closing, call)):
-                attempt.journaled = True
-                durable.extend(attempt.waiters or ())
-            else:
-                for waiter in attempt.waiters or ():
-                    if not waiter.done():
-                        waiter.set_exception(StoreError(f"neither database nor journal took a closing: {self.trouble}"))
+        durable = journal_closings(self._journal, group, self.trouble or "")
         if not durable:
             return
         if self._parts.power:
@@ -411,9 +413,7 @@ class Ledger:
             self._tick += 1
             if absent := await self._loop.run_in_executor(self._parts.thread, self._parts.presence.look):
                 self._begin_trouble(absent)
-            if self._untaken and self.trouble is None:
-                self._names[:0] = self._untaken
-                self._untaken.clear()
+            if self.trouble is None and self._asides.retry_names():
                 self._wake_writer()
             if self.trouble is not None and not self.queued:
                 self._end_trouble()

@@ -180,16 +180,18 @@ CREATE TABLE label_rollups (
 CREATE TABLE accounts (
     account  TEXT NOT NULL,     -- whose money it is: key:ID, user:ID, team:ID, tag:NAME, gateway, … (access.accounts)
     quarter  INTEGER NOT NULL,  -- as in rollups
-    spend    INTEGER NOT NULL,  -- nano-USD of charged attempts; spend_at_most where the spend is null
+    spend    INTEGER NOT NULL,  -- nano-USD of charged attempts that have ended; spend_at_most where the spend is null
     PRIMARY KEY (account, quarter)
 ) WITHOUT ROWID;
 
-INSERT INTO accounts SELECT 'key:' || caller, quarter, sum(spend + at_most) FROM rollups GROUP BY caller, quarter;
+INSERT INTO accounts SELECT 'key:' || caller, quarter, sum(spend + at_most) FROM rollups
+    WHERE state <> 'open' GROUP BY caller, quarter;
 INSERT INTO accounts SELECT 'model:' || caller || '/' || model_group, quarter, sum(spend + at_most) FROM rollups
-    WHERE model_group <> '' GROUP BY caller, model_group, quarter;
+    WHERE model_group <> '' AND state <> 'open' GROUP BY caller, model_group, quarter;
 INSERT INTO accounts SELECT 'deployment:' || deployment, quarter, sum(spend + at_most) FROM rollups
-    WHERE deployment <> '' GROUP BY deployment, quarter;
-INSERT INTO accounts SELECT 'gateway', quarter, sum(spend + at_most) FROM rollups GROUP BY quarter;
+    WHERE deployment <> '' AND state <> 'open' GROUP BY deployment, quarter;
+INSERT INTO accounts SELECT 'gateway', quarter, sum(spend + at_most) FROM rollups WHERE state <> 'open'
+    GROUP BY quarter;
 DELETE FROM accounts WHERE spend = 0;
 
 CREATE TABLE subjects (

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from bedrock_gateway.access.accounts import accounts_of, deployment_account
-from bedrock_gateway.store.records import Party
+from bedrock_gateway.store.records import Party, State
 from bedrock_gateway.store.schema import QUARTER_MS
 
 __all__ = ["ONE_CALL", "RollupKey", "Rollups", "money", "tags_text"]
@@ -28,6 +28,7 @@ _ROLLUP_SUMS = (
     "calls", "attempts", "input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "images",
     "spend", "spend_all", "at_most",
 )  # fmt: skip
+_OPEN = str(State.OPEN)
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in _ROLLUP_SUMS)
 
 
@@ -72,7 +73,8 @@ class Rollups:
         if party.end_user:
             _count(self._labels, (quarter, "end_user", party.end_user, caller, model, state), sums, sign)
         spend = sign * (sums[8] + sums[10])
-        if spend:
+        # What is under way is held by the running gateway's reservations, not by what was spent.
+        if spend and state != _OPEN:
             kept = self._accounts
             for account in accounts_of(
                 caller, user=user, team=team, end_user=party.end_user, tags=party.tags, model_group=group

@@ -46,19 +46,19 @@ SUMS = {
             GROUP BY quarter, tag.value, caller, model, state
         UNION ALL SELECT quarter, 'end_user', end_user, caller, model, state, {_SUMS} FROM told WHERE end_user <> ''
             GROUP BY quarter, end_user, caller, model, state""",
-    "accounts": f"""{_ROWS}
+    "accounts": f"""{_ROWS}, ended AS (SELECT * FROM told WHERE state <> 'open')
         SELECT account, quarter, sum(amount) FROM (
-            SELECT 'gateway' AS account, quarter, spend + at_most AS amount FROM told
-            UNION ALL SELECT 'key:' || caller, quarter, spend + at_most FROM told
-            UNION ALL SELECT 'model:' || caller || '/' || model_group, quarter, spend + at_most FROM told
+            SELECT 'gateway' AS account, quarter, spend + at_most AS amount FROM ended
+            UNION ALL SELECT 'key:' || caller, quarter, spend + at_most FROM ended
+            UNION ALL SELECT 'model:' || caller || '/' || model_group, quarter, spend + at_most FROM ended
                 WHERE model_group <> ''
-            UNION ALL SELECT 'user:' || user, quarter, spend + at_most FROM told WHERE user <> ''
-            UNION ALL SELECT 'team:' || team, quarter, spend + at_most FROM told WHERE team <> ''
-            UNION ALL SELECT 'member:' || team || '/' || user, quarter, spend + at_most FROM told
+            UNION ALL SELECT 'user:' || user, quarter, spend + at_most FROM ended WHERE user <> ''
+            UNION ALL SELECT 'team:' || team, quarter, spend + at_most FROM ended WHERE team <> ''
+            UNION ALL SELECT 'member:' || team || '/' || user, quarter, spend + at_most FROM ended
                 WHERE user <> '' AND team <> ''
-            UNION ALL SELECT 'end_user:' || end_user, quarter, spend + at_most FROM told WHERE end_user <> ''
-            UNION ALL SELECT 'tag:' || tag.value, quarter, spend + at_most FROM {_TAGS}
-            UNION ALL SELECT 'deployment:' || deployment, quarter, spend + at_most FROM told WHERE deployment <> ''
+            UNION ALL SELECT 'end_user:' || end_user, quarter, spend + at_most FROM ended WHERE end_user <> ''
+            UNION ALL SELECT 'tag:' || tag.value, quarter, spend + at_most FROM {_TAGS.replace("told", "ended")}
+            UNION ALL SELECT 'deployment:' || deployment, quarter, spend + at_most FROM ended WHERE deployment <> ''
         ) GROUP BY account, quarter HAVING sum(amount) <> 0""",
 }
 

@@ -24,7 +24,7 @@ from bedrock_gateway.store.ids import ID_RANDOM_BYTES, lowest_id, new_id
 from bedrock_gateway.store.journal import Journal, Segment, read_segment
 from bedrock_gateway.store.location import default_database, parse_database_url, resolve_database
 from bedrock_gateway.store.lock import DatabaseLock
-from bedrock_gateway.store.records import Opening
+from bedrock_gateway.store.records import Opening, Party
 from bedrock_gateway.store.recovery import begin_run
 from bedrock_gateway.store.schema import MIGRATIONS, connect, migrate
 
@@ -137,6 +137,9 @@ def test_opening_frame(model: str, caller: str, at_most: int | None) -> None:
         ({"caller": "caf\xe9"}, b"O"),
         ({"caller": "\ud800"}, b"O"),
         ({"region": None}, b"O"),
+        ({"admitted_at": None, "party": Party(user="u1", team="t1", end_user="e")}, b"P"),
+        ({"party": Party(end_user="caf\xe9")}, b"O"),
+        ({"party": Party(tags=("one", "two"))}, b"O"),
     ],
 )
 def test_kinds_of_opening_frames(changes: dict[str, Any], kind: bytes) -> None:
