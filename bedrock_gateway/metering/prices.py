@@ -1,11 +1,9 @@
 """Prices: the rates of one model at one place, and the table of them all.
 
-Knows ids, geo prefixes, regions and the shape of ``prices.yaml``, whose text is handed in; reads no file. Money is
-integer nano-USD.
+Knows the shape of ``prices.yaml``, whose text is handed in; reads no file. How an id finds its entry:
+``metering.places``. Money is integer nano-USD.
 
-Source of the ids: AWS, inference profiles (geo prefixes ``us. eu. apac. …``) and Bedrock ARNs; a geo profile is
-billed at the price of the region the request is made in. Source of the figures: each entry of ``prices.yaml`` names
-its own.
+Source of the figures: each entry of ``prices.yaml`` names its own.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import attrs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from bedrock_gateway.metering.places import candidates
 from bedrock_gateway.metering.rates import (
     KINDS,
     PriceError,
@@ -29,33 +28,18 @@ from bedrock_gateway.metering.rates import (
     resolve,
 )
 
-__all__ = ["GEOS", "GUARDRAILS", "LITELLM_IGNORED_KEYS", "LITELLM_PRICE_KEYS", "Price", "PriceError", "PriceTable"]
+__all__ = ["GUARDRAILS", "LITELLM_IGNORED_KEYS", "LITELLM_PRICE_KEYS", "Price", "PriceError", "PriceTable"]
 
-#: Geo prefixes of inference profiles.
-GEOS = frozenset(["us", "eu", "apac", "au", "jp", "in", "ca", "global", "us-gov"])
 #: Id under which the table keeps the units of guardrails; every model's price holds them too.
 GUARDRAILS = "guardrails"
-#: Geo prefixes that hold for a region, nearest first.
-_GEOS_OF_REGION = (
-    ("us-gov-", ("us-gov",)),
-    ("us-", ("us",)),
-    ("eu-", ("eu",)),
-    ("ap-northeast-1", ("jp", "apac")),
-    ("ap-northeast-3", ("jp", "apac")),
-    ("ap-southeast-2", ("au", "apac")),
-    ("ap-southeast-4", ("au", "apac")),
-    ("ap-south-", ("in", "apac")),
-    ("ap-", ("apac",)),
-    ("ca-", ("ca",)),
-)
-#: Ids may carry a context window that AWS adds for provisioned throughput ("…-v2:1:18k").
-_CONTEXT_SUFFIX = re.compile(r"(?::\d+k|\[1m\])$")
 _ENTRY = re.compile(r"^([^\s#][^\n]*?):[ \t]*$", re.MULTILINE)
 _RATES_KEY = re.compile(
     r"usd_per_million(?:_above_(?P<above>\d+)k)?(?:_(?P<tier>flex|priority|ultrafast|batches))?(?P<fast>_optimized)?$"
 )
 #: Token meters beside the five kinds; USD per million tokens too.
 _TOKEN_METERS = ("input_audio_tokens", "output_audio_tokens", "input_image_tokens")
+#: What an entry says of its model beside its prices, in tokens.
+_LIMITS = ("max_input_tokens", "max_output_tokens", "max_image_tokens")
 #: Meters no answer tells.
 _METERS_OF_REQUESTS = ("queries", "input_images", "input_video_seconds", "input_audio_seconds")
 
@@ -100,7 +84,8 @@ class Price:
         sets: rates per tier, latency and context band; nano-USD per million tokens.
         images: ``(class, nano-USD per million images)``; class ``default`` where the request tells none.
         meters: ``(meter, nano-USD per million units)`` for every other unit.
-        max_output_tokens: the model's own maximum, or None.
+        max_input_tokens: the context window of a model that chats, or None; max_output_tokens: the longest answer, or
+            None; max_image_tokens: the most tokens one picture counts, or None.
         source: where the figures come from; date: when they were read (ISO).
         dearest_image: nano-USD per million of the dearest image class; guardrail_units: the same, one unit of each
             policy of a guardrail together.
@@ -112,7 +97,9 @@ class Price:
     sets: tuple[RateSet, ...] = ()
     images: tuple[tuple[str, int], ...] = ()
     meters: tuple[tuple[str, int], ...] = ()
+    max_input_tokens: int | None = None
     max_output_tokens: int | None = None
+    max_image_tokens: int | None = None
     source: str = ""
     date: str = ""
     _meter_rates: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
@@ -204,7 +191,7 @@ class Price:
             sets.append(attrs.evolve(condition, **kinds))
         for name, figure in entry.get("usd_per_unit", {}).items():
             meters[name] = per_unit(figure, f"{model}.usd_per_unit.{name}")
-        limit = entry.get("max_output_tokens")
+        limits = {key: int(entry[key]) for key in _LIMITS if entry.get(key) is not None}
         return cls(
             model=model,
             sets=tuple(sets),
@@ -213,7 +200,7 @@ class Price:
                 for name, figure in entry.get("usd_per_image", {}).items()
             ),
             meters=tuple(meters.items()),
-            max_output_tokens=None if limit is None else int(limit),
+            **limits,
             source=str(entry.get("source", "")),
             date=str(entry.get("date", "")),
         )
@@ -232,7 +219,9 @@ class Price:
             sets=tuple(sets.values()),
             images=self.images or other.images,
             meters=tuple({**dict(other.meters), **dict(self.meters)}.items()),
+            max_input_tokens=other.max_input_tokens if self.max_input_tokens is None else self.max_input_tokens,
             max_output_tokens=other.max_output_tokens if self.max_output_tokens is None else self.max_output_tokens,
+            max_image_tokens=other.max_image_tokens if self.max_image_tokens is None else self.max_image_tokens,
             source=self.source,
             date=other.date,
         )
@@ -319,7 +308,7 @@ class PriceTable:
         again. ARNs of foundation models and system profiles give their id; what other ARNs stand for only the config's
         ``base_model`` tells.
         """
-        for name in _candidates(model_id, region):
+        for name in candidates(model_id, region):
             if name in self._sections:
                 return self.entry(name)
         return None
@@ -352,40 +341,3 @@ class PriceTable:
         if not isinstance(entry, Mapping):
             raise PriceError(name, "is no mapping")
         return entry
-
-
-def _candidates(model_id: str, region: str) -> list[str]:
-    model = _CONTEXT_SUFFIX.sub("", _plain_id(model_id))
-    if not model:
-        return []
-    head, _, rest = model.partition(".")
-    geo = head if rest and head in GEOS else ""
-    base = rest if geo else model
-    names = [f"{region}/{model}"] if region else []
-    if geo:
-        names.append(model)
-        if geo in ("jp", "au", "in"):
-            names.append(f"apac.{base}")
-        if region:
-            names.append(f"{region}/{base}")
-    else:
-        # A bare id is called in its region, which costs what the profile of that region's geography does (a geo
-        # profile is billed at the price of the region the request is made in); the plain entry is what is known
-        # without a region.
-        names.extend(f"{prefix}.{base}" for prefix in _geos(region))
-    names.append(base)
-    return names
-
-
-def _geos(region: str) -> tuple[str, ...]:
-    for start, geos in _GEOS_OF_REGION:
-        if region.startswith(start):
-            return geos
-    return ()
-
-
-def _plain_id(model_id: str) -> str:
-    if not model_id.startswith("arn:"):
-        return model_id
-    kind, _, name = model_id.split(":", 5)[-1].partition("/") if model_id.count(":") >= 5 else ("", "", "")
-    return name if kind in ("foundation-model", "inference-profile") else ""

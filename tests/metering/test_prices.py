@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_gateway.metering.prices import GEOS, LITELLM_IGNORED_KEYS, Price, PriceError, PriceTable
+from bedrock_gateway.metering.places import GEOS
+from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS, Price, PriceError, PriceTable
 from bedrock_gateway.metering.rates import KINDS, RateSet, per_million, per_token, per_unit
 
 PUBLISHED = Path(__file__).with_name("data") / "published_prices.csv"
@@ -63,6 +64,11 @@ ADDED = {
     "stability.stable-diffusion-xl-v0": "published by size and steps only",
     "stability.stable-diffusion-xl-v1": "published by size and steps only",
 }
+#: Windows that are wider than published, each with its reason.
+WIDER = {
+    r"(?:.*[./])?anthropic\.claude-sonnet-4(?:-5)?-20\d+-v1:0": (1_000_000, "a beta header opens the whole window"),
+    r"ai21\.jamba-instruct-v1:0": (256_000, "AI21 prints 256,000"),
+}
 TOKEN_KINDS = {
     "input_cost_per_token": "input",
     "output_cost_per_token": "output",
@@ -107,7 +113,7 @@ def ours(table: PriceTable, name: str, key: str) -> int | None:
 
 
 def test_the_table_differs_from_the_published_figures_only_by_the_list(table: PriceTable) -> None:
-    """Every published figure is in the table to the nano-dollar, but for the listed ones."""
+    """Every published figure is in the table to the nano-dollar, but for the listed ones; windows of chat models too."""
     names = set(table.ids())
     seen = set(ADDED)
     for row in published():
@@ -126,6 +132,10 @@ def test_the_table_differs_from_the_published_figures_only_by_the_list(table: Pr
         assert usd * factor * scale == ours(table, name, key), (name, key)
         limit = row["max_output_tokens"]
         assert (int(limit) if limit else None) == table.entry(name).max_output_tokens
+        window = next((window for pattern, (window, _) in WIDER.items() if re.fullmatch(pattern, name)), None)
+        published_window = int(row["max_input_tokens"]) if row["max_input_tokens"] else None
+        assert (window or published_window) == table.entry(name).max_input_tokens
+        assert window is None or published_window is None or window > published_window
     assert names == seen
 
 
