@@ -37,4 +37,5 @@ def simulated(config: Config) -> Config:
         config,
         deployments=tuple(moved(deployment) for deployment in config.deployments),
         ambient=tuple((service, moved(deployment)) for service, deployment in config.ambient),
+        added=attrs.evolve(config.added, moved=moved),
     )

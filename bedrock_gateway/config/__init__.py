@@ -8,6 +8,7 @@
     credentials  credentials, region and endpoint of a deployment
     entries      model_list to deployments
     aliases      model_group_alias
+    added        models given over the API, as JSON, to deployments
     services     general_settings.services to ambient deployments
     settings     router_settings, general_settings, and what all comes to: ``Config``
     loading      the whole way

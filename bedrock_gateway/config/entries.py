@@ -22,7 +22,7 @@ from bedrock_gateway.routing.deployments import CredentialSource, Deployment, Gu
 from bedrock_gateway.routing.model_names import ModelName, NameKind, bedrock_id, parse_arn, parse_model
 from bedrock_gateway.routing.table import stable_id
 
-__all__ = ["Entries", "Listed"]
+__all__ = ["Entries", "Listed", "with_timeouts"]
 
 _ENTRY_KEYS = ("model_name", "litellm_params", "model_info")
 
@@ -109,12 +109,22 @@ class Entries:
             group_names=frozenset(self._groups),
         )
 
+    def read_one(self, node: Node) -> Deployment | None:
+        """Read an entry that stands by itself; None after a fault, and for a model that is not Bedrock's."""
+        self._entry("", node)
+        if not self.reader.faults:
+            params = self.reader.section("", node).section("litellm_params")
+            for reason in self._unserved.values():
+                params.fault("model", f"{params.name('model')}: {reason}")
+        return next(iter(self._deployments), None)
+
     def _entry(self, path: str, node: Node) -> None:
         if node.broken:
             return
+        what = path or "a model"
         if not isinstance(node.value, dict):
             self.reader.fault(
-                node.line, node.column, f"{path} must be a mapping with model_name and litellm_params, not {node.kind}"
+                node.line, node.column, f"{what} must be a mapping with model_name and litellm_params, not {node.kind}"
             )
             return
         entry = self.reader.section(path, node)
@@ -122,13 +132,13 @@ class Entries:
             if key not in _ENTRY_KEYS:
                 where = "; it belongs under litellm_params" if key in PARAMS.known() else ""
                 self.reader.fault(
-                    item.line, item.column, f"{path}.{key} is not a known key{where or nearest(key, _ENTRY_KEYS)}"
+                    item.line, item.column, f"{entry.name(key)} is not a known key{where or nearest(key, _ENTRY_KEYS)}"
                 )
         group, params_node = entry.text("model_name"), entry.find("litellm_params")
         if "model_name" not in entry:
-            entry.fault("model_name", f"{path} needs model_name, the name callers ask for")
+            entry.fault("model_name", f"{what} needs model_name, the name callers ask for")
         if params_node is None:
-            entry.fault("litellm_params", f"{path} needs litellm_params with a model")
+            entry.fault("litellm_params", f"{what} needs litellm_params with a model")
             return
         params = entry.section("litellm_params")
         if "model" not in params:
@@ -136,9 +146,11 @@ class Entries:
                 params.fault("model", f"{params.path} needs model, for example bedrock/us.amazon.nova-pro-v1:0")
             return
         model = params.text("model")
-        if model is None or group is None:
+        if group is not None:
+            self._groups.add(group)
+        if model is None:
             return
-        self._groups.add(group)
+        group = group or ""  # where it is wrong, the rest is looked at all the same
         name = parse_model(model, params.text("custom_llm_provider"))
         if name.kind in (NameKind.OTHER_PROVIDER, NameKind.OTHER_SERVICE):
             self._not_served(params, group, model, name)
@@ -310,6 +322,15 @@ class Entries:
         if not figures:
             return None
         return Price.from_litellm(figures, max_output_tokens=info.integer("max_output_tokens", least=1))
+
+
+def with_timeouts(deployment: Deployment, timeout: float | None, stream_timeout: float | None) -> Deployment:
+    """Return a deployment with the router's timeouts (seconds) where it has none of its own."""
+    return attrs.evolve(
+        deployment,
+        timeout=timeout if deployment.timeout is None else deployment.timeout,
+        stream_timeout=stream_timeout if deployment.stream_timeout is None else deployment.stream_timeout,
+    )
 
 
 def _guardrail(params: Section) -> Guardrail | None:

@@ -161,15 +161,15 @@ GENERAL = Keys(
         """master_key database_url allowed_hosts allowed_origins allowed_regions services
         on_disconnect cancel_on_disconnect ledger_durability
         max_request_size_mb max_request_memory_mb idle_timeout drain_timeout shutdown_timeout max_drains
-        accept_key_as_access_key_id ignore"""
+        accept_key_as_access_key_id api_settable_params allowed_endpoints ignore"""
     ),
     satisfied=_words(
         """fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
         disable_bedrock_agent_runtime_passthrough enforce_fallback_model_access disable_master_key_return
-        default_allowed_operations pass_through_all_models litellm_headers"""
+        default_allowed_operations pass_through_all_models litellm_headers store_model_in_db"""
     ),
     inert=_words(
-        """database_connection_pool_limit database_connection_timeout store_model_in_db
+        """database_connection_pool_limit database_connection_timeout
         proxy_config_reload_interval_seconds proxy_batch_write_at use_redis_transaction_buffer
         disable_spend_logs disable_spend_updates disable_budget_reservation allow_requests_on_db_unavailable
         user_api_key_cache_ttl admission_queue_timeout_seconds background_health_checks health_check_interval

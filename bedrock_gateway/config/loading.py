@@ -10,22 +10,16 @@ from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
+from bedrock_gateway.config.added import ModelRules, api_permissions
 from bedrock_gateway.config.aliases import aliases
 from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
-from bedrock_gateway.config.entries import Entries, Listed
+from bedrock_gateway.config.entries import Entries, Listed, with_timeouts
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
 from bedrock_gateway.config.services import services
-from bedrock_gateway.config.settings import (
-    Config,
-    RouterSettings,
-    database_url,
-    general_settings,
-    router_settings,
-)
+from bedrock_gateway.config.settings import Config, database_url, general_settings, router_settings
 from bedrock_gateway.errors import ConfigError, Fault
-from bedrock_gateway.routing.deployments import Deployment
 
 __all__ = ["load_config", "load_database_url"]
 
@@ -92,6 +86,8 @@ def load_config(
     source = around.credentials(settings.master_key)
     ambient = services(general, around, source)
     routing = router_settings(router, litellm, ignored=ignored)
+    settable, endpoints = api_permissions(general)
+    shared = _shared(top)
     listed = Listed.nothing()
     entries = top.entries.get("model_list")
     if entries is not None:
@@ -99,19 +95,31 @@ def load_config(
         node = entries.node
         if node.value is None:
             node = Node(None, entries.line, entries.column, broken=node.broken)
-        listed = Entries(reader, around, source, _shared(top), ignored).read(node)
+        listed = Entries(reader, around, source, shared, ignored).read(node)
     elif not ambient[0][1].region and not reader.faults:
         # With a list, what it does not name may stay without a region; without one there is nothing else.
         reader.faults.append(Fault(reader.file, root.line, root.column, NO_REGION))
     others = aliases(router, listed.group_names)
     if reader.faults:
         raise _error(reader)
+    timeouts = (routing.timeout, routing.stream_timeout)
     return Config(
         file=file if text is not None else "",
-        deployments=tuple(_with_timeouts(deployment, routing) for deployment in listed.deployments),
+        deployments=tuple(with_timeouts(deployment, *timeouts) for deployment in listed.deployments),
         unserved=tuple(listed.unserved.items()),
         aliases=others,
-        ambient=tuple((service, _with_timeouts(deployment, routing)) for service, deployment in ambient),
+        ambient=tuple((service, with_timeouts(deployment, *timeouts)) for service, deployment in ambient),
+        added=ModelRules(
+            around=around,
+            ambient=source,
+            shared=shared,
+            ignored=ignored,
+            settable=settable,
+            endpoints=endpoints,
+            timeouts=timeouts,
+            names=frozenset(alias.name for alias in others),
+            ids=frozenset(deployment.id for deployment in listed.deployments),
+        ),
         router=routing,
         general=settings,
         warnings=(*sorted(set(reader.warnings), key=_place), *around.warnings),
@@ -150,15 +158,6 @@ def _mapping(text: str | bytes, reader: Reader) -> Node | None:
         return composed
     reader.fault(composed.line, composed.column, f"a config is a mapping (model_list: …), not {composed.kind}")
     return None
-
-
-def _with_timeouts(deployment: Deployment, router: RouterSettings) -> Deployment:
-    """Return a deployment with the router's timeouts where it has none of its own."""
-    return attrs.evolve(
-        deployment,
-        timeout=router.timeout if deployment.timeout is None else deployment.timeout,
-        stream_timeout=router.stream_timeout if deployment.stream_timeout is None else deployment.stream_timeout,
-    )
 
 
 def _place(fault: Fault) -> tuple[int, int]:

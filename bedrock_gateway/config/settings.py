@@ -15,6 +15,7 @@ from typing import TypeVar
 import attrs
 
 from bedrock_gateway.access.callers import OnLeave
+from bedrock_gateway.config.added import ModelRules
 from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
 from bedrock_gateway.config.reading import Section, nearest
@@ -170,6 +171,7 @@ class Config:
         ambient: by service, deployments for what no config names; their region may be "" when every deployment has its
             own.
         router, general: settings.
+        added: how models given over the API are read.
         warnings: what does nothing here, in file order.
     """
 
@@ -180,6 +182,7 @@ class Config:
     ambient: tuple[tuple[str, Deployment], ...]
     router: RouterSettings
     general: GeneralSettings
+    added: ModelRules
     warnings: tuple[Fault, ...]
 
     def routing_table(self) -> RoutingTable:
