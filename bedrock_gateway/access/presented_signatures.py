@@ -27,11 +27,14 @@ from email.utils import formatdate, parsedate_to_datetime
 
 import attrs
 
-from bedrock_gateway.access.issued_credentials import MARK
+from bedrock_gateway.access.issued_credentials import MARK, AccessKeyId, read_access_key_id
 from bedrock_gateway.errors import Unauthenticated
 from bedrock_gateway.wire.sigv4 import ALGORITHM, canonical_headers
 
-__all__ = ["Presented", "aws_date", "invalid_signature", "presented_signature"]
+__all__ = ["ANEW", "Presented", "aws_date", "invalid_signature", "not_issued", "presented_signature"]
+
+#: What to do about credentials that are no good any more.
+ANEW = "`bedrock-gateway key credentials KEY` gives new ones."
 
 _PARTS = ("Credential", "SignedHeaders", "Signature")
 _HEX_SHA256 = re.compile("[0-9a-f]{64}")
@@ -56,7 +59,7 @@ class Presented:
         signature: 64 lower-case hex digits.
     """
 
-    access_key_id: str
+    access_key_id: AccessKeyId
     scope: str
     service: str
     amz_date: str
@@ -65,6 +68,11 @@ class Presented:
     signed_headers: str
     payload_hash: str | None
     signature: str = attrs.field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        """Stable id of the virtual key that the credentials were issued for."""
+        return self.access_key_id.key_id
 
 
 def presented_signature(headers: Mapping[str, str], raw_target: str) -> Presented | None:
@@ -83,7 +91,10 @@ def presented_signature(headers: Mapping[str, str], raw_target: str) -> Presente
             raise invalid_signature("Presigned URLs are not accepted: sign the request in its Authorization header.")
         return None
     parts = _parts(authorization)
-    access_key_id, *scope = parts["Credential"].split("/")
+    text, *scope = parts["Credential"].split("/")
+    access_key_id = read_access_key_id(text)
+    if access_key_id is None:
+        raise not_issued()
     signed_headers = parts["SignedHeaders"]
     lines = _signed_lines(headers, signed_headers)
     amz_date, signed_at = _signed_at(lines)
@@ -123,6 +134,14 @@ def aws_date(moment_ms: float) -> str:
 def invalid_signature(message: str) -> Unauthenticated:
     """Return the refusal of a signature; SDKs correct their clock by the date its answer carries."""
     return Unauthenticated(message, error_type="InvalidSignatureException", at="signature")
+
+
+def not_issued() -> Unauthenticated:
+    """Return the refusal of an access key id that the gateway never issued."""
+    return Unauthenticated(
+        f"The access key id was not issued by this gateway, or its root secret has changed since. {ANEW}",
+        at="made-up access key id",
+    )
 
 
 def _parts(authorization: str) -> dict[str, str]:

@@ -13,19 +13,18 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
-import attrs
-
 from bedrock_gateway.access.issued_credentials import (
     AccessKeyId,
     is_issued,
     keyed_root,
-    read_access_key_id,
     secret_access_key,
 )
 from bedrock_gateway.access.presented_signatures import (
+    ANEW,
     Presented,
     aws_date,
     invalid_signature,
+    not_issued,
     presented_signature,
 )
 from bedrock_gateway.errors import Unauthenticated
@@ -40,30 +39,10 @@ from bedrock_gateway.wire.sigv4 import (
     string_to_sign,
 )
 
-__all__ = ["Claim", "Verifier"]
+__all__ = ["Verifier"]
 
 #: Milliseconds that a caller's clock may be off, either way.
 MAX_SKEW_MS = 300_000
-
-_ANEW = "`bedrock-gateway key credentials KEY` gives new ones."
-
-
-@attrs.frozen(kw_only=True)
-class Claim:
-    """A signature of issued credentials that can be valid; whether it is, only ``Verifier.verify`` tells.
-
-    Attributes:
-        access_key_id: what the access key id says.
-        presented: the signature.
-    """
-
-    access_key_id: AccessKeyId
-    presented: Presented
-
-    @property
-    def key_id(self) -> str:
-        """Stable id of the virtual key the credentials were issued for."""
-        return self.access_key_id.key_id
 
 
 class Verifier:
@@ -82,8 +61,10 @@ class Verifier:
         self._services = services
         self._keys = SigningKeys(max_keys)
 
-    def present(self, headers: Mapping[str, str], raw_target: str, *, now_ms: int) -> Claim | None:
-        """Return what a request claims by its signature, or None where it came with none of issued credentials.
+    def present(self, headers: Mapping[str, str], raw_target: str, *, now_ms: int) -> Presented | None:
+        """Return the signature a request came with, or None where it came with none of issued credentials.
+
+        Its access key id was issued; that its sender has the secret, only ``verify`` tells.
 
         Args:
             headers: as received; look-ups ignore case, and a name may come more than once.
@@ -96,12 +77,9 @@ class Verifier:
         presented = presented_signature(headers, raw_target)
         if presented is None:
             return None
-        access_key_id = read_access_key_id(presented.access_key_id)
-        if access_key_id is None or not is_issued(self._root, access_key_id):
-            raise Unauthenticated(
-                f"The access key id was not issued by this gateway, or its root secret has changed since. {_ANEW}",
-                at="made-up access key id",
-            )
+        access_key_id = presented.access_key_id
+        if not is_issued(self._root, access_key_id):
+            raise not_issued()
         if presented.service not in self._services:
             services = " or ".join(sorted(self._services))
             raise invalid_signature(f"The service in Credential has to be {services}.")
@@ -112,16 +90,18 @@ class Verifier:
                 error_type="ExpiredTokenException",
                 at="expired credentials",
             )
-        return Claim(access_key_id=access_key_id, presented=presented)
+        return presented
 
-    def verify(self, claim: Claim, *, method: str, raw_target: str, body_sha256: str, epoch: int | None) -> None:
+    def verify(
+        self, presented: Presented, *, method: str, raw_target: str, body_sha256: str, epoch: int | None
+    ) -> None:
         """Return if the signature is right for this request.
 
         That a key is unknown or was rotated is told only to those who hold its secret; everybody else gets the same
         refusal, after the same work.
 
         Args:
-            claim: what ``present`` returned for the request.
+            presented: what ``present`` returned for the request.
             method: HTTP method as received.
             raw_target: request target as received, with its query.
             body_sha256: of the body as received, lower-case hex.
@@ -130,7 +110,7 @@ class Verifier:
         Raises:
             Unauthenticated: the signature is wrong, or its credentials are void.
         """
-        access_key_id, presented = claim.access_key_id, claim.presented
+        access_key_id = presented.access_key_id
         if presented.payload_hash not in (None, body_sha256):
             raise invalid_signature("The body is not the one that x-amz-content-sha256 is the hash of.")
         path, _, query = raw_target.partition("?")
@@ -161,7 +141,7 @@ class Verifier:
         if epoch is None:
             raise Unauthenticated("The key of these credentials does not exist any more.", at="key gone")
         if epoch != access_key_id.epoch:
-            raise Unauthenticated(f"These credentials were voided, as by a rotation of their key. {_ANEW}", at="epoch")
+            raise Unauthenticated(f"These credentials were voided, as by a rotation of their key. {ANEW}", at="epoch")
         if kept is None:
             self._keys.keep(owner, presented.scope, key)
 
@@ -171,15 +151,15 @@ class Verifier:
 
 
 def _check_skew(presented: Presented, now_ms: int) -> None:
-    now = aws_date(now_ms)
-    if now_ms - presented.signed_at > MAX_SKEW_MS:
-        edge = aws_date(now_ms - MAX_SKEW_MS)
+    late = now_ms - presented.signed_at
+    if -MAX_SKEW_MS <= late <= MAX_SKEW_MS:
+        return
+    now, edge = aws_date(now_ms), aws_date(now_ms - MAX_SKEW_MS if late > 0 else now_ms + MAX_SKEW_MS)
+    if late > 0:
         raise invalid_signature(f"Signature expired: {presented.amz_date} is now earlier than {edge} ({now} - 5 min.)")
-    if presented.signed_at - now_ms > MAX_SKEW_MS:
-        edge = aws_date(now_ms + MAX_SKEW_MS)
-        raise invalid_signature(
-            f"Signature not yet current: {presented.amz_date} is still later than {edge} ({now} + 5 min.)"
-        )
+    raise invalid_signature(
+        f"Signature not yet current: {presented.amz_date} is still later than {edge} ({now} + 5 min.)"
+    )
 
 
 def _mismatch() -> Unauthenticated:
