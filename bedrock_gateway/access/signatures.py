@@ -13,19 +13,19 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
+from bedrock_gateway.access.claims import (
+    ANEW,
+    Claim,
+    aws_date,
+    claim_of,
+    invalid_signature,
+    not_issued,
+)
 from bedrock_gateway.access.issued_credentials import (
     AccessKeyId,
     is_issued,
     keyed_root,
     secret_access_key,
-)
-from bedrock_gateway.access.presented_signatures import (
-    ANEW,
-    Presented,
-    aws_date,
-    invalid_signature,
-    not_issued,
-    presented_signature,
 )
 from bedrock_gateway.errors import Unauthenticated
 from bedrock_gateway.wire.sigv4 import (
@@ -39,7 +39,7 @@ from bedrock_gateway.wire.sigv4 import (
     string_to_sign,
 )
 
-__all__ = ["Verifier"]
+__all__ = ["Claim", "Verifier"]
 
 #: Milliseconds that a caller's clock may be off, either way.
 MAX_SKEW_MS = 300_000
@@ -61,7 +61,7 @@ class Verifier:
         self._services = services
         self._keys = SigningKeys(max_keys)
 
-    def present(self, headers: Mapping[str, str], raw_target: str, *, now_ms: int) -> Presented | None:
+    def present(self, headers: Mapping[str, str], raw_target: str, *, now_ms: int) -> Claim | None:
         """Return the signature a request came with, or None where it came with none of issued credentials.
 
         Its access key id was issued; that its sender has the secret, only ``verify`` tells.
@@ -74,34 +74,32 @@ class Verifier:
         Raises:
             Unauthenticated: the signature cannot be valid.
         """
-        presented = presented_signature(headers, raw_target)
-        if presented is None:
+        claim = claim_of(headers, raw_target)
+        if claim is None:
             return None
-        access_key_id = presented.access_key_id
+        access_key_id = claim.access_key_id
         if not is_issued(self._root, access_key_id):
             raise not_issued()
-        if presented.service not in self._services:
+        if claim.service not in self._services:
             services = " or ".join(sorted(self._services))
             raise invalid_signature(f"The service in Credential has to be {services}.")
-        _check_skew(presented, now_ms)
+        _check_skew(claim, now_ms)
         if access_key_id.expires_at is not None and access_key_id.expires_at <= now_ms:
             raise Unauthenticated(
                 f"These credentials expired at {aws_date(access_key_id.expires_at)}; fetch new ones.",
                 error_type="ExpiredTokenException",
                 at="expired credentials",
             )
-        return presented
+        return claim
 
-    def verify(
-        self, presented: Presented, *, method: str, raw_target: str, body_sha256: str, epoch: int | None
-    ) -> None:
+    def verify(self, claim: Claim, *, method: str, raw_target: str, body_sha256: str, epoch: int | None) -> None:
         """Return if the signature is right for this request.
 
         That a key is unknown or was rotated is told only to those who hold its secret; everybody else gets the same
         refusal, after the same work.
 
         Args:
-            presented: what ``present`` returned for the request.
+            claim: what ``present`` returned for the request.
             method: HTTP method as received.
             raw_target: request target as received, with its query.
             body_sha256: of the body as received, lower-case hex.
@@ -110,20 +108,20 @@ class Verifier:
         Raises:
             Unauthenticated: the signature is wrong, or its credentials are void.
         """
-        access_key_id = presented.access_key_id
-        if presented.payload_hash not in (None, body_sha256):
+        access_key_id = claim.access_key_id
+        if claim.payload_hash not in (None, body_sha256):
             raise invalid_signature("The body is not the one that x-amz-content-sha256 is the hash of.")
         path, _, query = raw_target.partition("?")
         try:
             to_sign = string_to_sign(
-                amz_date=presented.amz_date,
-                scope=presented.scope,
+                amz_date=claim.amz_date,
+                scope=claim.scope,
                 canonical_request=canonical_request(
                     method=method,
                     canonical_path=canonical_path(normalized_path(path)),
                     canonical_query=canonical_query(query),
-                    canonical_headers=presented.header_lines,
-                    signed_headers=presented.signed_headers,
+                    canonical_headers=claim.header_lines,
+                    signed_headers=claim.signed_headers,
                     payload_hash=body_sha256,
                 ),
             )
@@ -131,35 +129,33 @@ class Verifier:
             # Bytes that are no UTF-8, in the query or a signed header: no signer signs such.
             raise _mismatch() from None
         owner = access_key_id.text.encode()
-        kept = self._keys.get((owner, presented.scope))
-        key = self._derive(access_key_id, presented.scope) if kept is None else kept
-        if not hmac.compare_digest(signature(key=key, string_to_sign=to_sign), presented.signature):
+        kept = self._keys.get((owner, claim.scope))
+        key = self._derive(access_key_id, claim.scope) if kept is None else kept
+        if not hmac.compare_digest(signature(key=key, string_to_sign=to_sign), claim.signature):
             if kept is not None:
                 # As much work as for credentials that are not in use: the time tells nothing of them.
-                self._derive(access_key_id, presented.scope)
+                self._derive(access_key_id, claim.scope)
             raise _mismatch()
         if epoch is None:
             raise Unauthenticated("The key of these credentials does not exist any more.", at="key gone")
         if epoch != access_key_id.epoch:
             raise Unauthenticated(f"These credentials were voided, as by a rotation of their key. {ANEW}", at="epoch")
         if kept is None:
-            self._keys.keep(owner, presented.scope, key)
+            self._keys.keep(owner, claim.scope, key)
 
     def _derive(self, access_key_id: AccessKeyId, scope: str) -> hmac.HMAC:
         secret = secret_access_key(self._root, access_key_id)
         return hmac.new(signing_key(secret_access_key=secret, scope=scope), digestmod="sha256")
 
 
-def _check_skew(presented: Presented, now_ms: int) -> None:
-    late = now_ms - presented.signed_at
+def _check_skew(claim: Claim, now_ms: int) -> None:
+    late = now_ms - claim.signed_at
     if -MAX_SKEW_MS <= late <= MAX_SKEW_MS:
         return
     now, edge = aws_date(now_ms), aws_date(now_ms - MAX_SKEW_MS if late > 0 else now_ms + MAX_SKEW_MS)
     if late > 0:
-        raise invalid_signature(f"Signature expired: {presented.amz_date} is now earlier than {edge} ({now} - 5 min.)")
-    raise invalid_signature(
-        f"Signature not yet current: {presented.amz_date} is still later than {edge} ({now} + 5 min.)"
-    )
+        raise invalid_signature(f"Signature expired: {claim.amz_date} is now earlier than {edge} ({now} - 5 min.)")
+    raise invalid_signature(f"Signature not yet current: {claim.amz_date} is still later than {edge} ({now} + 5 min.)")
 
 
 def _mismatch() -> Unauthenticated:

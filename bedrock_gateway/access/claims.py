@@ -31,7 +31,7 @@ from bedrock_gateway.access.issued_credentials import MARK, AccessKeyId, read_ac
 from bedrock_gateway.errors import Unauthenticated
 from bedrock_gateway.wire.sigv4 import ALGORITHM, canonical_headers
 
-__all__ = ["ANEW", "Presented", "aws_date", "invalid_signature", "not_issued", "presented_signature"]
+__all__ = ["ANEW", "Claim", "aws_date", "claim_of", "invalid_signature", "not_issued"]
 
 #: What to do about credentials that are no good any more.
 ANEW = "`bedrock-gateway key credentials KEY` gives new ones."
@@ -46,8 +46,8 @@ _ADDED_ON_THE_WAY = frozenset({"x-amz-cf-id"})
 
 
 @attrs.frozen(kw_only=True)
-class Presented:
-    """A signature as it came; nothing of it is proven.
+class Claim:
+    """What a request claims by its signature; nothing of it is proven.
 
     Attributes:
         access_key_id: whose it claims to be.
@@ -75,7 +75,7 @@ class Presented:
         return self.access_key_id.key_id
 
 
-def presented_signature(headers: Mapping[str, str], raw_target: str) -> Presented | None:
+def claim_of(headers: Mapping[str, str], raw_target: str) -> Claim | None:
     """Return the signature a request came with, or None where it came with none of issued credentials.
 
     Args:
@@ -113,7 +113,7 @@ def presented_signature(headers: Mapping[str, str], raw_target: str) -> Presente
         )
     if _HEX_SHA256.fullmatch(parts["Signature"]) is None:
         raise invalid_signature("Signature in the Authorization header is not 64 lower-case hex digits.")
-    return Presented(
+    return Claim(
         access_key_id=access_key_id,
         scope="/".join(scope),
         service=service,
