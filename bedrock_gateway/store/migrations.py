@@ -155,6 +155,8 @@ INSERT INTO rollups_by_owner SELECT quarter, caller, '', '', model_group, model,
 DROP TABLE rollups;
 ALTER TABLE rollups_by_owner RENAME TO rollups;
 CREATE INDEX rollups_by_caller ON rollups (caller, quarter);
+CREATE INDEX rollups_by_user ON rollups (user, quarter) WHERE user <> '';
+CREATE INDEX rollups_by_team ON rollups (team, quarter) WHERE team <> '';
 
 CREATE TABLE label_rollups (
     quarter         INTEGER NOT NULL,  -- as in rollups
@@ -176,6 +178,7 @@ CREATE TABLE label_rollups (
     at_most         INTEGER NOT NULL,
     PRIMARY KEY (quarter, kind, label, caller, model, state)
 ) WITHOUT ROWID;
+CREATE INDEX label_rollups_by_label ON label_rollups (kind, label, quarter);
 
 CREATE TABLE accounts (
     account  TEXT NOT NULL,     -- whose money it is: key:ID, user:ID, team:ID, tag:NAME, gateway, … (access.accounts)
