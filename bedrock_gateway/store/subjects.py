@@ -29,6 +29,7 @@ __all__ = [
     "insert",
     "read_all",
     "read_changes",
+    "select",
     "touch",
     "transaction",
     "update",
