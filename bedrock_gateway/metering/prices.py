@@ -43,7 +43,8 @@ _LIMITS = ("max_input_tokens", "max_output_tokens", "max_image_tokens")
 #: Meters no answer tells.
 _METERS_OF_REQUESTS = ("queries", "input_images", "input_video_seconds", "input_audio_seconds")
 
-_LITELLM_TOKENS = {
+#: LiteLLM's keys of token prices, and the kind of token each is for.
+LITELLM_TOKENS = {
     "input_cost_per_token": "input",
     "output_cost_per_token": "output",
     "cache_read_input_token_cost": "cache_read",
@@ -51,10 +52,11 @@ _LITELLM_TOKENS = {
     "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
 }
 _LITELLM_TOKEN_KEY = re.compile(
-    f"(?P<stem>{'|'.join(sorted(_LITELLM_TOKENS, key=len, reverse=True))})"
+    f"(?P<stem>{'|'.join(sorted(LITELLM_TOKENS, key=len, reverse=True))})"
     r"(?:_above_(?P<above>\d+)k_tokens)?(?:_(?P<tier>flex|priority|ultrafast|batches))?$"
 )
-_LITELLM_METERS = {
+#: LiteLLM's keys of other prices: the meter, and how a figure becomes a rate.
+LITELLM_METERS = {
     "input_cost_per_audio_token": ("input_audio_tokens", per_token),
     "output_cost_per_audio_token": ("output_audio_tokens", per_token),
     "input_cost_per_image_token": ("input_image_tokens", per_token),
@@ -64,7 +66,7 @@ _LITELLM_METERS = {
     "input_cost_per_audio_per_second": ("input_audio_seconds", per_unit),
 }
 #: LiteLLM's price keys that give a price here. Bands and tiers of them (``…_above_200k_tokens``, ``…_flex``) do too.
-LITELLM_PRICE_KEYS = frozenset([*_LITELLM_TOKENS, *_LITELLM_METERS, "output_cost_per_image"])
+LITELLM_PRICE_KEYS = frozenset([*LITELLM_TOKENS, *LITELLM_METERS, "output_cost_per_image"])
 #: LiteLLM's price keys that do nothing here: provisioned throughput is booked as flat, searches are no Bedrock
 #: operation.
 LITELLM_IGNORED_KEYS = frozenset(
@@ -142,9 +144,9 @@ class Price:
                 continue
             if match := _LITELLM_TOKEN_KEY.match(key):
                 condition = (match["tier"] or "default", int(match["above"] or 0) * 1000)
-                rates.setdefault(condition, {})[_LITELLM_TOKENS[match["stem"]]] = per_token(value, key)
-            elif key in _LITELLM_METERS:
-                meter, convert = _LITELLM_METERS[key]
+                rates.setdefault(condition, {})[LITELLM_TOKENS[match["stem"]]] = per_token(value, key)
+            elif key in LITELLM_METERS:
+                meter, convert = LITELLM_METERS[key]
                 meters[meter] = convert(value, key)
             elif key == "output_cost_per_image":
                 images["default"] = per_unit(value, key)
