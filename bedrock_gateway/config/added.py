@@ -88,7 +88,7 @@ class ModelRules:
         endpoints: base URLs that may be set, in one spelling.
         timeouts: ``timeout`` and ``stream_timeout`` of models that have none, in seconds.
         names: names of aliases, which no model may take.
-        ids: ids of the config's own deployments.
+        ids: ids of the config's own deployments, which no model may take.
         moved: what becomes of each deployment; the simulator takes all of them.
     """
 

@@ -12,6 +12,7 @@ import attrs
 
 from bedrock_gateway.config.added import ModelRules, api_permissions
 from bedrock_gateway.config.aliases import aliases
+from bedrock_gateway.config.budgets import gateway_budget, time_zone
 from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed, with_timeouts
@@ -82,10 +83,12 @@ def load_config(
     around = Surroundings(environ, profile_region, frozenset(regions))
     around.allowed_regions = _allowed_regions(general, around)
     reader.faults.extend(around.bad_endpoints())
+    zone_name, around.calendar = time_zone(litellm)
     settings = general_settings(general, around, router=router, ignored=ignored)
     source = around.credentials(settings.master_key)
     ambient = services(general, around, source)
     routing = router_settings(router, litellm, ignored=ignored)
+    whole = gateway_budget(litellm, general, around.calendar)
     settable, endpoints = api_permissions(general)
     shared = _shared(top)
     listed = Listed.nothing()
@@ -118,9 +121,13 @@ def load_config(
             endpoints=endpoints,
             timeouts=timeouts,
             names=frozenset(alias.name for alias in others),
-            ids=frozenset(deployment.id for deployment in listed.deployments),
+            ids=frozenset(
+                deployment.id for deployment in (*listed.deployments, *(deployment for _, deployment in ambient))
+            ),
         ),
         router=routing,
+        budget=whole,
+        timezone=zone_name,
         general=settings,
         warnings=(*sorted(set(reader.warnings), key=_place), *around.warnings),
     )

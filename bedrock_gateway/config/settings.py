@@ -9,11 +9,12 @@ Source: LiteLLM documentation, "Router settings" and "Config settings"; keys tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import attrs
 
+from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.config.added import ModelRules
 from bedrock_gateway.config.credentials import Surroundings, bad_url
@@ -69,13 +70,6 @@ _KNOWN_MASTER_KEYS = frozenset(
         "dummy",
     }
 )
-
-#: Settings that are read and change nothing yet.
-_IDLE = {
-    "default_allowed_operations": "it has no virtual keys",
-    "pass_through_all_models": "it has no virtual keys",
-    "litellm_headers": "answers carry no x-litellm-* headers",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -170,6 +164,8 @@ class Config:
         aliases: ``model_group_alias``.
         ambient: by service, deployments for what no config names; their region may be "" when every deployment has its
             own.
+        budget: of the whole gateway, or None.
+        timezone: IANA name of the zone whose days and months budgets go by.
         router, general: settings.
         added: how models given over the API are read.
         warnings: what does nothing here, in file order.
@@ -182,15 +178,27 @@ class Config:
     ambient: tuple[tuple[str, Deployment], ...]
     router: RouterSettings
     general: GeneralSettings
+    budget: Budget | None
+    timezone: str
     added: ModelRules
     warnings: tuple[Fault, ...]
 
-    def routing_table(self) -> RoutingTable:
-        """Build the table that resolves names."""
+    def routing_table(
+        self, added: Iterable[Deployment] = (), unserved: Mapping[str, str] | None = None
+    ) -> RoutingTable:
+        """Build the table that resolves names.
+
+        Args:
+            added: further deployments, of models added over the API.
+            unserved: further groups that are not served, with the reason; one that has a deployment is served.
+        """
+        deployments = (*self.deployments, *added)
+        served = {deployment.model_group for deployment in deployments}
+        reasons = {**(unserved or {}), **dict(self.unserved)}
         return RoutingTable.build(
-            deployments=self.deployments,
+            deployments=deployments,
             aliases=self.aliases,
-            unserved=dict(self.unserved),
+            unserved={group: reason for group, reason in reasons.items() if group not in served},
             ambient=dict(self.ambient),
             allowed_regions=self.general.allowed_regions,
         )
@@ -268,10 +276,6 @@ def general_settings(
     pass_through = general.boolean("pass_through_all_models")
     if pass_through is None:
         pass_through = more.boolean("pass_through_all_models")
-    for key, why in _IDLE.items():
-        # Switched on they promise something; switched off they say what is the case.
-        if general.texts(key) if key == "default_allowed_operations" else general.boolean(key):
-            general.warn(key, f"{general.name(key)} does nothing in this version: {why}")
     return GeneralSettings(
         master_key=master_key,
         database_url=database,

@@ -99,6 +99,17 @@ class CredentialStore:
         if entry is not None and entry.fetching is None:
             self._entries.pop(source)
 
+    def drop(self, source: CredentialSource) -> None:
+        """Let go of a source that no deployment names any more: readiness then says nothing of it."""
+        entry = self._entries.get(source)
+        if entry is None:
+            return
+        if entry.fetching is None:
+            self._entries.pop(source)
+        else:
+            # Somebody may be waiting for it.
+            entry.fetching.add_done_callback(lambda _: self._entries.pop(source, None))
+
     def troubles(self) -> dict[str, str]:
         """Return what is wrong by source, for readiness."""
         return {describe(source): entry.trouble for source, entry in self._entries.items() if entry.trouble}
