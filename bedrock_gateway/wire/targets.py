@@ -33,6 +33,9 @@ PREFIX = "bedrock"
 NATIVE_ROOTS = frozenset(
     {"model", "guardrail", "guardrail-checks", "async-invoke", "inference-profiles", "foundation-models"}
 )
+#: Paths under these roots that are the gateway's own all the same (models added over the API); none is an operation of
+#: AWS's. ``/model/ID/update`` is one more of them.
+OWN_PATHS = frozenset({"/model/new", "/model/info", "/model/update", "/model/delete", "/model/block", "/model/unblock"})
 #: Characters; bedrock-runtime's model says the same of every identifier it takes in a URI.
 MAX_LABEL = 2048
 
@@ -51,11 +54,18 @@ def is_native(raw_path: str) -> bool:
 
     A target that is no path counts as one, so that ``parse`` gets to refuse it.
     """
-    # What nearly every request begins with needs no cutting.
-    if raw_path.startswith(("/bedrock/", "/model/")) or not raw_path.startswith("/"):
+    # What nearly every request begins with needs little cutting.
+    if raw_path.startswith("/model/"):
+        return not _is_own(raw_path.partition("?")[0])
+    if raw_path.startswith("/bedrock/") or not raw_path.startswith("/"):
         return True
     root = raw_path.lstrip("/").partition("?")[0].partition("/")[0]
     return root == PREFIX or root in NATIVE_ROOTS
+
+
+def _is_own(path: str) -> bool:
+    """Tell whether a path that begins with ``/model/`` is one of the gateway's own."""
+    return path in OWN_PATHS or path.endswith("/update")
 
 
 @attrs.frozen(kw_only=True)
@@ -158,7 +168,7 @@ class RouteTable:
             while segments and not segments[0]:
                 del segments[0]
             segments = segments or [""]
-        elif segments[0] not in NATIVE_ROOTS:
+        elif segments[0] not in NATIVE_ROOTS or (path.startswith("/model/") and _is_own(path)):
             return None
         # Printable ASCII needs no search.
         plain = path.isascii() and path.isprintable() and " " not in path and "#" not in path

@@ -133,12 +133,23 @@ def test_query_and_prefix(raw_path: str, query: str, prefixed: bool, model_id: s
         "/..%2Fmodel/m/converse",
         "//evil.example/model/m/converse",
         "/agents/a/agentAliases/b/sessions/c/text",
+        "/model/new",
+        "/model/info?litellm_model_id=a/converse",
+        "/model/an-id/update",
+        "/model/an/id/update?a",
     ],
 )
 def test_not_native(raw_path: str) -> None:
     """A path that is not Bedrock's is nobody's error here."""
     assert TABLE.parse("POST", raw_path) is None
     assert not is_native(raw_path)
+
+
+@pytest.mark.parametrize("raw_path", ["/model/new/converse", "/model/update/converse", "/bedrock/model/info/converse"])
+def test_a_model_may_be_called_as_the_gateways_own_paths(raw_path: str) -> None:
+    """Only the whole path is the gateway's own: a model group of that name can be called."""
+    assert is_native(raw_path)
+    assert parsed("POST", raw_path).model_id in ("new", "update", "info")
 
 
 @pytest.mark.parametrize(
