@@ -178,7 +178,7 @@ def _signed_lines(headers: Mapping[str, str], signed_headers: str) -> str:
         raise invalid_signature("There is more than one Authorization header.")
     if ":authority" in wanted:
         # HTTP/2's spelling of Host.
-        items.append((":authority", headers.get("host", "")))
+        items += [(":authority", value) for name, value in headers.items() if name.lower() == "host"]
     elif "host" not in wanted:
         raise invalid_signature("The header host has to be signed: it is not among SignedHeaders.")
     lines, names = canonical_headers(items)
@@ -222,6 +222,8 @@ def _from_http_date(date: str) -> str:
     """Return an HTTP date in AWS's form; anything else as it is."""
     try:
         seconds = parsedate_to_datetime(date).timestamp()
-        return aws_date(seconds * 1000) if formatdate(seconds, usegmt=True) == date else date
+        # botocore's "-0000" too.
+        known = date in (formatdate(seconds, usegmt=True), formatdate(seconds))
+        return aws_date(seconds * 1000) if known else date
     except (ValueError, OverflowError):
         return date
