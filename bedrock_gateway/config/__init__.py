@@ -10,6 +10,7 @@
     aliases      model_group_alias
     added        models given over the API, as JSON, to deployments
     services     general_settings.services to ambient deployments
+    alerting     general_settings.alerting to webhooks
     settings     router_settings, general_settings, and what all comes to: ``Config``
     loading      the whole way
 

@@ -17,6 +17,7 @@ import attrs
 from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.config.added import ModelRules
+from bedrock_gateway.config.alerting import webhooks
 from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
 from bedrock_gateway.config.reading import Section, nearest
@@ -135,6 +136,7 @@ class GeneralSettings:
         limits: bounds on requests and waiting.
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
         litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
+        webhooks: URLs that are told of budgets; they may hold secrets.
         ignore: restricting keys that may go unenforced.
     """
 
@@ -150,6 +152,7 @@ class GeneralSettings:
     limits: Limits = attrs.field(factory=Limits)
     accept_key_as_access_key_id: bool = True
     litellm_headers: bool = False
+    webhooks: tuple[str, ...] = attrs.field(default=(), repr=False)
     ignore: tuple[str, ...] = ()
 
 
@@ -289,6 +292,7 @@ def general_settings(
         limits=_limits(general),
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
         litellm_headers=bool(general.boolean("litellm_headers")),
+        webhooks=webhooks(general, around),
         ignore=tuple(sorted(ignored)),
     )
 
