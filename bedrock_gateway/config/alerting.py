@@ -8,6 +8,8 @@ Source: LiteLLM documentation, "Alerting / Webhooks"; its ``types/integrations/s
 
 from __future__ import annotations
 
+from yarl import URL
+
 from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.errors import Fault
@@ -83,6 +85,13 @@ def _of_file(general: Section) -> tuple[str, ...]:
 def _bad(url: str) -> str:
     """Return what is wrong with a webhook's URL, or ""; unlike a base URL it may have a query."""
     base, _, query = url.partition("?")
-    if not bad_url(base) and any(char in "#\\" or char.isspace() or not char.isprintable() for char in query):
+    trouble = bad_url(base)
+    if trouble:
+        return trouble
+    if any(char in "#\\" or char.isspace() or not char.isprintable() for char in query):
         return "must hold nothing after the query"
-    return bad_url(base)
+    try:
+        URL(url)
+    except ValueError:
+        return "is not a URL (https://host:port)"
+    return ""

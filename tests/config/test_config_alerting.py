@@ -101,6 +101,7 @@ def test_webhooks_without_a_url_are_a_warning() -> None:
         ("hooks.example.com", "must begin with https:// (or http://) and name a host"),
         ("https://secret-user:secret-word@x.example", "must not hold a user name or password"),
         ("https://x.example:0/", "names port 0"),
+        ("https://。/", "is not a URL (https://host:port)"),
         ("https://x.example/a#secret", "must hold nothing after the path"),
         ("https://x.example/a?b#secret", "must hold nothing after the query"),
         ("https://x.example/a?b secret", "must hold nothing after the query"),

@@ -52,9 +52,9 @@ def warned(number: int = 1, *, name: str = "", hard: bool = False) -> Warned:
 
 
 @contextlib.asynccontextmanager
-async def alerting(*urls: str, timeout: float = 5.0, close_seconds: float = 2.0) -> AsyncIterator[Alerts]:
+async def alerting(*urls: str, seconds: float = 5.0, close_seconds: float = 2.0) -> AsyncIterator[Alerts]:
     """Open what is tested, with short pauses; afterwards nothing of it may be left."""
-    alerts = Alerts(urls, timeout=timeout, backoff=0.001, close_seconds=close_seconds)
+    alerts = Alerts(urls, timeout=seconds, backoff=0.001, close_seconds=close_seconds)
     try:
         yield alerts
     finally:
@@ -201,7 +201,7 @@ async def test_a_webhook_that_never_answers_is_given_up(connects: bool, caplog: 
     """Each try has its time, whether the connection is made or not."""
     async with contextlib.AsyncExitStack() as stack:
         here = await stack.enter_async_context(listening(silent)) if connects else stack.enter_context(black_hole())
-        alerts = await stack.enter_async_context(alerting(url_of(here), timeout=0.05))
+        alerts = await stack.enter_async_context(alerting(url_of(here), seconds=0.05))
         alerts.tell(warned(1))
         await until(lambda: alerts.failed == 1)
 
