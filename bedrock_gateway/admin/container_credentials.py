@@ -65,8 +65,9 @@ def routes(issue_for: Callable[[str], IssuedCredentials]) -> list[web.RouteDef]:
 def _key(authorizations: list[str]) -> str:
     """Return the virtual key of the request, which stands in Authorization as it is, or behind ``Bearer``."""
     key = authorizations[0].strip() if len(authorizations) == 1 else ""
-    if key[:7].lower() == "bearer ":
-        key = key[7:].strip()
+    scheme, _, rest = key.partition(" ")
+    if scheme.lower() == "bearer":
+        key = rest.strip()
     if not key:
         raise Unauthenticated(
             "No key came with this request: set AWS_CONTAINER_AUTHORIZATION_TOKEN to a virtual key (it begins with "

@@ -98,7 +98,7 @@ def _read(path: Path, *, private: bool) -> bytes | None:
             raise StartError(f"{path}: is no file, so it cannot hold the secret")
         if private and status.st_mode & 0o077:
             raise StartError(
-                f"{path}: others can read the secret (mode {stat.S_IMODE(status.st_mode):04o}); "
+                f"{path}: the secret is open to others (mode {stat.S_IMODE(status.st_mode):04o}); "
                 f"close it with: chmod 600 {path}"
             )
         content = os.read(descriptor, MOST + 1)

@@ -173,7 +173,7 @@ def test_what_is_recorded() -> None:
     }
     assert any(":authority" in request.signed_headers for request in aws_sdk)
     assert any(request.target.startswith("/bedrock//model/") for request in aws_sdk)
-    assert {HOST} == {request.header("host") for _, request in requests if "signer" != _}
+    assert {HOST} == {request.header("host") for source, request in requests if source != "signer"}
 
 
 def test_every_signed_header_of_recorded_requests_is_held_to() -> None:
