@@ -21,10 +21,24 @@ from bedrock_gateway.access.limits import Limit
 from bedrock_gateway.access.values import nano
 from bedrock_gateway.access.windows import Window, zone
 
-__all__ = ["Defaults", "EndUser", "Entry", "Member", "caller_of", "charges_of", "end_user_of", "key_title"]
+__all__ = [
+    "Defaults",
+    "EndUser",
+    "Entry",
+    "Member",
+    "budgets_of",
+    "caller_of",
+    "charges_of",
+    "end_user_of",
+    "key_title",
+    "member_budget",
+    "model_budgets_of",
+]
 
 #: Stands in a list of models for "whatever the team allows", and for every model.
 _TEAM_MODELS, _ALL_MODELS = "all-team-models", "all-proxy-models"
+#: Fields that say which calendar budgets go by.
+_CALENDAR = ("budget_timezone", "budget_sliding")
 #: Kinds of keys that call no model, and the roles that a kind of key leaves of its user's.
 _NO_MODELS = frozenset({"management", "read_only"})
 _READ_ONLY = {
@@ -147,20 +161,20 @@ def caller_of(
         tags=names,
         role=_role(document, user),
         epoch=document.get("epoch", 0),
-        policy=_policy(key, filled, user, team, tuple(charges), tuple(limits), defaults),
+        policy=_policy(key, templates, user, team, tuple(charges), tuple(limits), defaults),
     )
 
 
 def _policy(
     key: Entry,
-    filled: Mapping[str, Any],
+    templates: Mapping[str, Mapping[str, Any]],
     user: Entry | None,
     team: Entry | None,
     charges: tuple[Charge, ...],
     limits: tuple[tuple[str, Limit], ...],
     defaults: Defaults,
 ) -> Policy:
-    document = key.document
+    document, filled = key.document, _filled(key.document, templates)
     team_document = {} if team is None else team.document
     operations = document.get("allowed_operations")
     if document.get("key_type") in _NO_MODELS:
@@ -175,7 +189,7 @@ def _policy(
         models=tuple(_model_lists(document, user, team)),
         aliases={**team_document.get("model_aliases", {}), **document.get("aliases", {})},
         budgets=charges,
-        model_budgets=_model_budgets(key, filled, defaults),
+        model_budgets=model_budgets_of(key, templates, defaults),
         limits=limits,
         model_limits=_model_limits(key, team),
         on_budget=OnBudget(document.get("on_budget", OnBudget.REFUSE)),
@@ -203,14 +217,37 @@ def key_title(name: str, tail: str) -> str:
 def charges_of(
     account: str, title: str, entry: Entry, templates: Mapping[str, Mapping[str, Any]], defaults: Defaults
 ) -> list[Charge]:
-    """Return the budgets that were set for something: its own or its template's, and the concurrent ones."""
-    document = _filled(entry.document, templates)
-    budgets = [document, *({**document, "soft_budget": None, **limit} for limit in document.get("budget_limits", ()))]
+    """Return the budgets that were set for something, each with whose money it is."""
+    own, concurrent = budgets_of(entry, templates, defaults)
     return [
         Charge(account=account, name=title, budget=budget)
-        for told in budgets
-        if (budget := _budget(told, entry.created_at, defaults)) is not None
+        for budget in ((own, *concurrent) if own is not None else concurrent)
     ]
+
+
+def budgets_of(
+    entry: Entry, templates: Mapping[str, Mapping[str, Any]], defaults: Defaults
+) -> tuple[Budget | None, tuple[Budget, ...]]:
+    """Return the budget of something, its own or its template's, and the concurrent ones (``budget_limits``)."""
+    document = _filled(entry.document, templates)
+    concurrent = (
+        _budget({**document, "soft_budget": None, **limit}, entry.created_at, defaults)
+        for limit in document.get("budget_limits", ())
+    )
+    return _budget(document, entry.created_at, defaults), tuple(budget for budget in concurrent if budget is not None)
+
+
+def model_budgets_of(
+    entry: Entry, templates: Mapping[str, Mapping[str, Any]], defaults: Defaults
+) -> dict[str, tuple[Budget, ...]]:
+    """Return the budgets of models within a key (``model_max_budget``), by model group; ``*`` for every other."""
+    document = _filled(entry.document, templates)
+    calendar = {field: document[field] for field in _CALENDAR if field in document}
+    return {
+        model: (budget,)
+        for model, told in document.get("model_max_budget", {}).items()
+        if (budget := _budget({**calendar, **told}, entry.created_at, defaults)) is not None
+    }
 
 
 def _filled(document: Mapping[str, Any], templates: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -246,16 +283,19 @@ def _limits(name: str, document: Mapping[str, Any]) -> Iterator[tuple[str, Limit
         yield name, limit
 
 
-def _member_charges(team: Entry, user: Entry, member: Member | None, defaults: Defaults) -> list[Charge]:
-    own: Mapping[str, Any] = {} if member is None else member.document
-    told = {
-        **team.document,
+def member_budget(team: Entry, own: Mapping[str, Any], defaults: Defaults) -> Budget | None:
+    """Return the budget of a user within a team: the user's own there, else what the team gives each member."""
+    usual = {
+        "max_budget_in_team": team.document.get("team_member_budget"),
         "budget_duration": team.document.get("team_member_budget_duration"),
-        **own,
-        "max_budget": own.get("max_budget_in_team", team.document.get("team_member_budget")),
-        "soft_budget": None,
     }
-    budget = _budget(told, team.created_at, defaults)
+    calendar = {field: team.document[field] for field in _CALENDAR if field in team.document}
+    told = {**calendar, **usual, **own}
+    return _budget({**told, "max_budget": told["max_budget_in_team"]}, team.created_at, defaults)
+
+
+def _member_charges(team: Entry, user: Entry, member: Member | None, defaults: Defaults) -> list[Charge]:
+    budget = member_budget(team, {} if member is None else member.document, defaults)
     if budget is None:
         return []
     title = f'member "{user.name or user.id}" of team "{team.name or team.id}"'
@@ -276,15 +316,6 @@ def _model_lists(document: Mapping[str, Any], user: Entry | None, team: Entry | 
         models = () if owner is None else owner.document.get("models", ())
         if models and _ALL_MODELS not in models:
             yield tuple(models)
-
-
-def _model_budgets(key: Entry, document: Mapping[str, Any], defaults: Defaults) -> dict[str, tuple[Budget, ...]]:
-    calendar = {field: document[field] for field in ("budget_timezone", "budget_sliding") if field in document}
-    return {
-        model: (budget,)
-        for model, told in document.get("model_max_budget", {}).items()
-        if (budget := _budget({**calendar, **told}, key.created_at, defaults)) is not None
-    }
 
 
 def _model_limits(key: Entry, team: Entry | None) -> dict[str, tuple[tuple[str, Limit], ...]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TypeAlias
 
-from bedrock_gateway.access.windows import parse_duration, zone
+from bedrock_gateway.access.windows import after, parse_duration, zone
 from bedrock_gateway.errors import InvalidField
 
 __all__ = [
@@ -25,8 +25,10 @@ __all__ = [
     "budget_windows",
     "choice",
     "count",
+    "grace",
     "identifier",
     "json_object",
+    "lifetime",
     "list_of",
     "mapping_of",
     "model_budgets",
@@ -69,7 +71,9 @@ def nano(usd: float) -> int:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message may show it: short, on one line, and never a secret's length of text."""
+    """Return a value as a message may show it: short, on one line, and never a key that was put in a wrong place."""
+    if isinstance(value, str) and value.startswith("sk-"):
+        return '"sk-..."'
     try:
         told = json.dumps(value)
     except (TypeError, ValueError):
@@ -234,6 +238,24 @@ def budget_duration(field: str, value: Any) -> str:
     except ValueError as error:
         raise InvalidField(field, str(error)) from None
     return value
+
+
+def lifetime(field: str, value: Any) -> str | None:
+    """Take how long something lives from now on; ``-1``, LiteLLM's word, is for ever."""
+    if not isinstance(value, str):
+        raise _wrong(field, "a duration such as 30d, 12h or 1mo", value)
+    if value == "-1":
+        return None
+    try:
+        after(value, 0)
+    except ValueError as error:
+        raise InvalidField(field, str(error)) from None
+    return value
+
+
+def grace(field: str, value: Any) -> str | None:
+    """Take how long an old key lives beside the new one; nothing and 0 are not at all."""
+    return None if value in ("", "0", "0s") else lifetime(field, value)
 
 
 def timezone(field: str, value: Any) -> str:

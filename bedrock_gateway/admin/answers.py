@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from bedrock_gateway.errors import (
 
 __all__ = [
     "Answer",
+    "Listed",
     "Page",
     "answered",
     "body_of",
@@ -37,6 +38,8 @@ __all__ = [
     "iso",
     "page_of",
     "query_of",
+    "required",
+    "small_body_of",
     "usd",
 ]
 
@@ -58,12 +61,23 @@ Answer: TypeAlias = Callable[[web.Request], Awaitable[Any]]
 """A handler that returns what is to be sent as JSON."""
 
 
+@attrs.frozen(kw_only=True)
+class Listed:
+    """A page of a list that LiteLLM sends bare: how many entries there are in all goes into a header."""
+
+    entries: list[Any]
+    total: int
+
+
 def answered(handler: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return a handler that sends what another one returns as JSON, or its refusal in LiteLLM's shape."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
-            return _json(200, await handler(request))
+            told = await handler(request)
+            if isinstance(told, Listed):
+                return _json(200, told.entries, [("x-bedrock-gateway-total", str(told.total))])
+            return _json(200, told)
         except Refusal as refusal:
             return _refusal(refusal)
         except web.HTTPRequestEntityTooLarge:
@@ -126,6 +140,35 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     return told
 
 
+async def small_body_of(request: web.Request, parsers: Mapping[str, Parser]) -> dict[str, Any]:
+    """Return the fields of a body that takes these alone; null is not given.
+
+    Raises:
+        InvalidField: a field is unknown or has a wrong value.
+    """
+    body = await body_of(request)
+    for field in body:
+        if field not in parsers:
+            raise InvalidField(shown(field).strip('"'), f"is not known{_nearest(field, parsers)}")
+    return {field: parsers[field](field, value) for field, value in body.items() if value is not None}
+
+
+def required(given: Mapping[str, Any], field: str, what: str = "") -> Any:
+    """Return a field that has to be given.
+
+    Raises:
+        InvalidField: it is missing; ``what`` says what it is.
+    """
+    if given.get(field) in (None, []):
+        raise InvalidField(field, f"is missing{f': {what}' if what else ''}")
+    return given[field]
+
+
+def _nearest(field: str, names: Iterable[str]) -> str:
+    found = difflib.get_close_matches(field[:64], sorted(names), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(sorted(names))}"
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     told = dict(pairs)
     if len(told) < len(pairs):
@@ -150,9 +193,7 @@ def query_of(request: web.Request, parsers: Mapping[str, Parser]) -> dict[str, A
     for name, value in request.query.items():
         parser = parsers.get(name)
         if parser is None:
-            found = difflib.get_close_matches(name[:64], sorted(parsers), n=1, cutoff=0.6)
-            hint = f"; did you mean {found[0]}?" if found else ""
-            raise InvalidField(shown(name).strip('"'), f"is not known{hint}")
+            raise InvalidField(shown(name).strip('"'), f"is not known{_nearest(name, parsers)}")
         if name in given:
             raise InvalidField(name, "is said twice")
         if value:

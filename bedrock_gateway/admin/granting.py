@@ -1,0 +1,90 @@
+"""What somebody with ``internal_user`` may give to a key it makes or changes: never more than it has itself.
+
+Its user's budgets, limits and lists of models hold for every key of the user. What is set on the key it asks with does
+not hold for another one, so a key that is bound itself cannot make keys.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from bedrock_gateway.access.callers import Caller, Role
+from bedrock_gateway.admin.authority import told
+from bedrock_gateway.errors import AccessDenied
+from bedrock_gateway.store.members import find_member
+from bedrock_gateway.store.subjects import Subject, get
+
+__all__ = ["check_change", "check_grant", "check_owner", "owns"]
+
+#: Set on a key, these bind it and no other key of its user.
+_BINDING = (
+    *("max_budget", "soft_budget", "budget_id", "budget_limits", "model_max_budget", "tpm_limit", "rpm_limit"),
+    *("max_parallel_requests", "model_rpm_limit", "model_tpm_limit", "models", "tags"),
+)
+#: Open what is closed to keys.
+_OPENING = ("allowed_operations", "pass_through_all_models", "allow_unbounded", "max_drains")
+#: What may be changed of one's own key: nothing of it gives a right.
+_HARMLESS = frozenset({"key", "key_alias", "metadata", "aliases", "on_disconnect"})
+
+
+def owns(caller: Caller, key: Subject) -> bool:
+    """Tell whether a key is a caller's own user's."""
+    return bool(caller.user) and key.user == caller.user
+
+
+def check_owner(caller: Caller, key: Subject) -> None:
+    """Refuse what a caller wants to do with a key that is not its user's.
+
+    Raises:
+        AccessDenied: it is neither an administrator nor the owner with the right to.
+    """
+    if caller.role is Role.ADMIN or (caller.role is Role.USER and owns(caller, key)):
+        return
+    raise AccessDenied(
+        f"Keys are changed with the master key, or a key of a proxy_admin; an internal_user changes its own; "
+        f"{told(caller)}."
+    )
+
+
+def check_change(caller: Caller, given: Mapping[str, Any]) -> None:
+    """Refuse what a caller wants to change of its own key, where that could give it a right.
+
+    Raises:
+        AccessDenied: naming the field.
+    """
+    if caller.role is not Role.ADMIN:
+        for field in given:
+            if field not in _HARMLESS:
+                raise AccessDenied(f"{field}: only an administrator may change this of a key; {told(caller)}.")
+
+
+def check_grant(connection: sqlite3.Connection, caller: Caller, given: dict[str, Any]) -> None:
+    """Refuse a new key that would have more rights than the caller; make the caller's user its owner.
+
+    Raises:
+        AccessDenied: naming the field.
+    """
+    if caller.role is Role.ADMIN:
+        return
+    if caller.role is not Role.USER or not caller.user:
+        raise AccessDenied(
+            f"Keys are made with the master key, or a key of a proxy_admin or internal_user; {told(caller)}."
+        )
+    if given.setdefault("user_id", caller.user) != caller.user:
+        raise AccessDenied(f"user_id: an internal_user makes keys for itself only; {told(caller)}.")
+    own = get(connection, "key", caller.id)
+    bound = [] if own is None else [field for field in _BINDING if own.document.get(field)]
+    if own is not None and own.expires_at is not None:
+        bound.append("an end")
+    if bound:
+        raise AccessDenied(f"key {caller.name} has {', '.join(bound)} of its own, which a key it makes would not have.")
+    for field in _OPENING:
+        if given.get(field):
+            raise AccessDenied(f"{field}: only an administrator may set this; {told(caller)}.")
+    if caller.team and given.setdefault("team_id", caller.team) != caller.team:
+        raise AccessDenied(f"team_id: key {caller.name} belongs to team {caller.team!r}, and so do keys it makes.")
+    team = given.get("team_id")
+    if team is not None and find_member(connection, team, caller.user) is None:
+        raise AccessDenied(f"team_id: user {caller.user!r} is no member of team {team!r}.")
