@@ -9,6 +9,7 @@
     │  ├─ Unauthenticated 403    AccessDenied 403        UnknownModel 404       InvalidRequest 400
     │  ├─ UnknownOperation 404   RequestTooLarge 413     RequestTimeout 408     Unavailable 503
     │  ├─ MaybeBilled 424        InternalFault 500
+    │  ├─ BudgetExhausted 400    Throttled 429
     │  └─ InvalidField 400       NotFound 404            Conflict 409
     ├─ EventStreamError      malformed event-stream bytes (leaves in ``wire.eventstream``)
     ├─ CredentialsError      no AWS credentials for a deployment
@@ -26,6 +27,7 @@ import attrs
 
 __all__ = [
     "AccessDenied",
+    "BudgetExhausted",
     "ConfigError",
     "Conflict",
     "CredentialsError",
@@ -42,6 +44,7 @@ __all__ = [
     "RequestTooLarge",
     "StartError",
     "StoreError",
+    "Throttled",
     "Unauthenticated",
     "Unavailable",
     "UnknownModel",
@@ -152,6 +155,21 @@ class RequestTimeout(Refusal):
 
     status = 408
     error_type = "RequestTimeoutException"
+
+
+class BudgetExhausted(Refusal):
+    """A budget has not enough left for the most a call can cost. No SDK repeats it: repeating helps nobody."""
+
+    status = 400
+    error_type = "ServiceQuotaExceededException"
+
+
+class Throttled(Refusal):
+    """A limit on requests, tokens or parallel calls is reached; ``retry_after`` says when there is room again."""
+
+    status = 429
+    error_type = "ThrottlingException"
+    repeatable = True
 
 
 class Unavailable(Refusal):

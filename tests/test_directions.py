@@ -19,6 +19,7 @@ LEVELS = (
     {"__main__"},
     {"cli"},
     {"app"},
+    {"state"},
     {"admin", "simulator"},
     {"chain"},
     {"downstream"},

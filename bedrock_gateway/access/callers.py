@@ -1,20 +1,18 @@
-"""Who is calling, and what that caller may do. Pure: no clock, no store; secrets only as SHA-256.
-
-Today's callers are ``local`` (open mode) and the master key; virtual keys are further rows of the same table.
-"""
+"""Who calls, and what a caller may do: records only. Pure; how a caller is found is for ``authentication``."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import attrs
 
-from bedrock_gateway.access.keys import PLACES, digest, looks_like_ours, presented_keys
-from bedrock_gateway.errors import Unauthenticated
+from bedrock_gateway.access.accounts import model_account
+from bedrock_gateway.access.budgets import Budget, Charge
+from bedrock_gateway.access.limits import Limit
 
-__all__ = ["Caller", "Callers", "OnLeave", "Policy"]
+__all__ = ["Caller", "OnBudget", "OnLeave", "Policy", "Role"]
 
 
 class OnLeave(StrEnum):
@@ -22,6 +20,22 @@ class OnLeave(StrEnum):
 
     DRAIN = "drain"  # read on, so that AWS's own usage is booked
     ABORT = "abort"  # close, and book an estimate
+
+
+class OnBudget(StrEnum):
+    """What happens when the most a call can cost does not fit into a budget, but a shorter answer would."""
+
+    REFUSE = "refuse"
+    CLAMP = "clamp"  # lower the most tokens the answer may have until it fits
+
+
+class Role(StrEnum):
+    """What somebody may do in the admin API; LiteLLM's words."""
+
+    ADMIN = "proxy_admin"  # everything
+    VIEWER = "proxy_admin_viewer"  # read everything
+    USER = "internal_user"  # manage its own keys
+    USER_VIEWER = "internal_user_viewer"  # read its own
 
 
 @attrs.frozen(kw_only=True)
@@ -33,103 +47,75 @@ class Policy:
         control_plane_changes: whether operations that change the control plane may be called.
         on_leave: what happens upstream when this caller leaves early.
         max_drains: upstream answers read on at once for callers that left.
+        operations: globs of operations (``service:Operation`` or ``Operation``); None for the default set.
+        models: lists of model groups, raw ids and globs (of the key, its user, its team); each has to match.
+        aliases: names the caller asks for, and the model groups they stand for.
+        budgets: what every call counts against.
+        model_budgets: by model group, the budgets of that group within the key; ``*`` for each group not named.
+        limits: names and limits on requests, tokens and parallel calls.
+        model_limits: by model group, as ``model_budgets``; the name of a ``*`` ends in ``*``.
+        on_budget: what happens when a budget is too small for the most a call can cost.
+        allow_unbounded: whether calls whose spend nothing bounds are let through under a hard budget.
     """
 
     raw_models: bool = True
     control_plane_changes: bool = True
     on_leave: OnLeave = OnLeave.DRAIN
     max_drains: int = 8
+    operations: tuple[str, ...] | None = ("*",)
+    models: tuple[tuple[str, ...], ...] = ()
+    aliases: Mapping[str, str] = MappingProxyType({})
+    budgets: tuple[Charge, ...] = ()
+    model_budgets: Mapping[str, tuple[Budget, ...]] = MappingProxyType({})
+    limits: tuple[tuple[str, Limit], ...] = ()
+    model_limits: Mapping[str, tuple[tuple[str, Limit], ...]] = MappingProxyType({})
+    on_budget: OnBudget = OnBudget.REFUSE
+    allow_unbounded: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Caller:
-    """Somebody who calls, and its policy. ``id`` is stable and goes into the ledger; it is never derived from a
-    secret.
+    """Somebody who calls, and its policy.
+
+    Attributes:
+        id: stable; goes into the ledger and is never derived from a secret.
+        name: for people, without a secret: an alias, or ``sk-…`` and four characters.
+        user, team: ids of those its key belongs to; "" for none.
+        tags: of its key and team; they are bound by budgets.
+        role: what it may do in the admin API beside reading itself.
+        epoch: credentials issued for an earlier one are void.
     """
 
     id: str
     policy: Policy
+    name: str = ""
+    user: str = ""
+    team: str = ""
+    tags: tuple[str, ...] = ()
+    role: Role | None = None
+    epoch: int = 0
 
+    def charges(self, model_group: str) -> tuple[Charge, ...]:
+        """Return every budget a call of this caller for a model group counts against."""
+        policy = self.policy
+        if not policy.model_budgets or not model_group:
+            return policy.budgets
+        budgets = policy.model_budgets.get(model_group)
+        if budgets is None:
+            budgets = policy.model_budgets.get("*", ())
+        account = model_account(self.id, model_group)
+        name = f'model "{model_group}" of key {self.name}'
+        return policy.budgets + tuple(Charge(account=account, name=name, budget=budget) for budget in budgets)
 
-@attrs.frozen(kw_only=True)
-class Callers:
-    """Everybody who may call, as one immutable table.
-
-    Attributes:
-        by_digest: SHA-256 of a key to its caller.
-        local: the caller everybody is while the gateway is open; None when it is locked.
-        as_access_key_id: whether a key also counts as the access key id of a signature nobody verifies.
-    """
-
-    by_digest: Mapping[bytes, Caller] = attrs.field(repr=False)
-    local: Caller | None
-    as_access_key_id: bool = True
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        master_key: str | None,
-        on_leave: OnLeave = OnLeave.DRAIN,
-        max_drains: int = 8,
-        as_access_key_id: bool = True,
-    ) -> Callers:
-        """Return the callers of a gateway with this master key, or of an open one without."""
-        if not master_key:
-            policy = Policy(control_plane_changes=False, on_leave=on_leave, max_drains=max_drains)
-            return cls(by_digest={}, local=Caller(id="local", policy=policy))
-        master = Caller(id="master", policy=Policy(on_leave=on_leave, max_drains=max_drains))
-        return cls(by_digest={digest(master_key): master}, local=None, as_access_key_id=as_access_key_id)
-
-    @property
-    def open(self) -> bool:
-        """Whether any key, or none, is accepted."""
-        return self.local is not None
-
-    def find(self, headers: Mapping[str, str]) -> Caller:
-        """Return who sent these headers.
-
-        Only values that look like ours or are a known key count, so that the AWS token beside a key is never taken for
-        one.
-
-        Raises:
-            Unauthenticated: no key, an unknown one, or two different ones.
-        """
-        if self.local is not None:
-            return self.local
-        found: Caller | None = None
-        first: bytes | None = None
-        others = False
-        for value in presented_keys(headers, as_access_key_id=self.as_access_key_id):
-            hashed = digest(value)
-            caller = self._lookup(hashed)
-            if caller is None and not looks_like_ours(value):
-                others = True
-                continue
-            if first is not None and first != hashed:
-                raise Unauthenticated("Two different keys came with this request. Send one.", at="two keys")
-            first, found = hashed, caller
-        if found is not None:
-            return found
-        if first is not None:
-            raise Unauthenticated(
-                "The key is not known to this gateway. Check it for typing errors, or ask who runs the gateway for a "
-                "new one.",
-                at="unknown key",
+    def limits(self, model_group: str) -> tuple[tuple[str, Limit], ...]:
+        """Return every limit a call of this caller for a model group counts against."""
+        policy = self.policy
+        if not policy.model_limits or not model_group:
+            return policy.limits
+        found = policy.model_limits.get(model_group)
+        if found is None:
+            # Each group that is not named has limits of its own.
+            found = tuple(
+                (f"{name.removesuffix('*')}{model_group}", limit) for name, limit in policy.model_limits.get("*", ())
             )
-        places = PLACES if self.as_access_key_id else PLACES[:-1]
-        hint = " AWS SDKs without bearer tokens take the key as AWS_ACCESS_KEY_ID (with any AWS_SECRET_ACCESS_KEY)."
-        came = "What came with this request is no key of this gateway's (they begin with sk-)."
-        raise Unauthenticated(
-            f"{came if others else 'No key came with this request.'} Looked at {', '.join(places)}."
-            f"{hint if self.as_access_key_id else ''}",
-            at="no key",
-        )
-
-    def _lookup(self, hashed: bytes) -> Caller | None:
-        """Return the caller of a hashed key; equal hashes are compared in constant time."""
-        for known, caller in self.by_digest.items() if len(self.by_digest) == 1 else ():
-            return caller if hmac.compare_digest(known, hashed) else None
-        # A dict look-up compares SHA-256 digests, of which an attacker controls no prefix: its timing tells nothing of
-        # a key.
-        return self.by_digest.get(hashed)
+        return policy.limits + found

@@ -1,0 +1,10 @@
+"""The gateway's own routes, one file a subject; each has ``routes()``."""
+
+from __future__ import annotations
+
+from bedrock_gateway.admin import model_lists, models
+
+__all__ = ["API"]
+
+#: What is administered and reported over HTTP, in LiteLLM's paths and shapes.
+API = (models, model_lists)

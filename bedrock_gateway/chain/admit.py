@@ -7,17 +7,19 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.booking import off_record
-from bedrock_gateway.chain.call import CALL, Call
-from bedrock_gateway.downstream.bodies import read_body
+from bedrock_gateway.chain.call import CALL
+from bedrock_gateway.chain.party import identify_party
+from bedrock_gateway.chain.reserving import reserve
 from bedrock_gateway.errors import Unavailable
 
-__all__ = ["admit", "take_body"]
+__all__ = ["admit"]
 
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what cannot be put on record; read the body."""
+    """Refuse what cannot be put on record, what a budget has no room for, and what is over a limit; read the body."""
     call = request[CALL]
     gateway = call.gateway
     if gateway.stopping:
@@ -26,11 +28,6 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if trouble is not None:
         raise off_record(trouble)
     await take_body(request, call)
+    end_user = await identify_party(call)
+    await reserve(call, end_user)
     return await handler(request)
-
-
-async def take_body(request: web.Request, call: Call) -> None:
-    """Read the body of the request, once."""
-    if call.ticket is None:
-        call.ticket = call.gateway.bodies.ticket()
-        call.body = await read_body(request, call.ticket, call.gateway.limits)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
 from bedrock_gateway.metering.meters import Reading
-from bedrock_gateway.metering.spend import at_most, settle
+from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
-from bedrock_gateway.wire.operations import Kind
 
-__all__ = ["book", "call_record", "open_attempt", "usd"]
+__all__ = ["book", "call_record", "off_record", "open_attempt", "release", "usd"]
+
+_LOG = logging.getLogger("bedrock_gateway.budgets")
 
 
 async def open_attempt(call: Call, attempt: Attempt) -> None:
@@ -37,8 +41,11 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         model=deployment.model_id,
         region=deployment.region,
         started_at=gateway.clock.now_ms(),
-        spend_at_most=bound(call, attempt),
+        spend_at_most=spend_at_most(call, attempt),
+        admitted_at=call.started_at,
+        party=call.party,
     )
+    attempt.at_most = opening.spend_at_most
     try:
         waiter = gateway.ledger.open_attempt(opening)
     except StoreError as error:
@@ -58,35 +65,6 @@ def off_record(cause: str) -> Unavailable:
     return Unavailable(
         "The gateway cannot put calls on record right now, so nothing was sent.", retry_after=5, at=cause
     )
-
-
-def bound(call: Call, attempt: Attempt) -> int | None:
-    """Return the most an attempt can cost in nano-USD, without parsing anything; None where nothing bounds it."""
-    assert call.target is not None
-    if call.target.operation.free or attempt.deployment.flat:
-        return 0
-    if attempt.price is None:
-        return None
-    return at_most(
-        attempt.price,
-        body_bytes=len(call.body),
-        max_output=attempt.price.max_output_tokens,
-        guarded=is_guarded(call, attempt),
-    )
-
-
-def is_guarded(call: Call, attempt: Attempt) -> bool:
-    """Tell whether a guardrail is asked for, by the deployment or by the caller, without parsing the body."""
-    if attempt.deployment.guardrail is not None:
-        return True
-    if call.guarded is None:
-        assert call.target is not None
-        if call.target.operation.kind is Kind.CONVERSE:
-            # Searched without its quotes: a byte that is rare in JSON is found faster than one that is everywhere.
-            call.guarded = b"guardrailConfig" in call.body
-        else:
-            call.guarded = any(name == "x-amzn-bedrock-guardrailidentifier" for name, _ in call.forward_headers)
-    return call.guarded
 
 
 def book(
@@ -113,9 +91,13 @@ def book(
         body_bytes=len(call.body),
         status=status,
         request_body=call.body,
-        guarded=is_guarded(call, attempt),
+        guarded=is_guarded(call, attempt.deployment),
     )
     attempt.closed = True
+    if settlement.charged:
+        _count(call, attempt, attempt.at_most if settlement.spend is None else settlement.spend)
+    if attempt.reservation is not None:
+        attempt.reservation.release()
     attempt.state, attempt.spend = settlement.state, settlement.spend
     if settlement.usage is not None:
         attempt.input_tokens, attempt.output_tokens = settlement.usage.input_tokens, settlement.usage.output_tokens
@@ -131,13 +113,58 @@ def book(
         status=status,
         error_type=error_type,
         aws_request_id=aws_request_id,
-        notes=(*attempt.notes, *settlement.notes),
+        notes=(*call.notes, *attempt.notes, *settlement.notes),
     )
     record = None
     if final:
         call.recorded = True
         record = call_record(call)
+        release(call)
     return call.gateway.ledger.close_attempt(closing, record)
+
+
+def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
+    """Count what an attempt has spent in every account it belongs to, at the moment the ledger is told of it."""
+    budgets = call.gateway.budgets
+    if not spend or not budgets.counting:
+        return
+    assert call.caller is not None and call.resolution is not None
+    party = call.party
+    accounts = accounts_of(
+        call.caller.id,
+        user=party.user,
+        team=party.team,
+        end_user=party.end_user,
+        tags=party.tags,
+        model_group=call.resolution.model_group,
+    )
+    accounts.append(deployment_account(attempt.deployment.id))
+    for warned in budgets.book(accounts, call.started_at, spend):
+        call.gateway.alerts.tell(warned, call.caller)
+    reservation = None if call.admission is None else call.admission.reservation
+    if reservation is not None and 0 < reservation.amount < spend:
+        # The bound was none: the spend is booked in full all the same, and the fault is told.
+        budgets.overruns += 1
+        _LOG.error(
+            "call %s cost %s USD, more than the %s USD it had reserved (model %s)",
+            call.id,
+            usd(spend),
+            usd(reservation.amount),
+            attempt.deployment.model_id,
+        )
+
+
+def release(call: Call) -> None:
+    """Give back what a call holds of budgets and limits; doing so twice is harmless."""
+    if call.attempt is not None and call.attempt.reservation is not None:
+        call.attempt.reservation.release()
+    admission = call.admission
+    if admission is None:
+        return
+    if admission.reservation is not None:
+        admission.reservation.release()
+    if admission.taken is not None:
+        admission.taken.release()
 
 
 def call_record(call: Call) -> CallRecord:
@@ -155,6 +182,7 @@ def call_record(call: Call) -> CallRecord:
         error_type=call.error_type,
         attempts=call.attempts,
         caller_left=call.left,
+        party=call.party,
     )
 
 

@@ -8,18 +8,22 @@ transport.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from aiohttp import web
 
+from bedrock_gateway.access.budgets import Charge, Reservation
 from bedrock_gateway.access.callers import Caller
+from bedrock_gateway.access.limits import Taken
 from bedrock_gateway.dialects.bedrock import NativeRelay
+from bedrock_gateway.dialects.requests import Extent
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.table import Resolution
+from bedrock_gateway.store.records import NOBODY, Party
 from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.sigv4 import Credentials
 from bedrock_gateway.wire.targets import Target
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from bedrock_gateway.chain.gateway import Gateway, Snapshot
     from bedrock_gateway.downstream.bodies import Ticket
 
-__all__ = ["CALL", "Attempt", "Call"]
+__all__ = ["CALL", "Admission", "Attempt", "Call"]
 
 
 @attrs.define(eq=False)
@@ -47,6 +51,8 @@ class Attempt:
         request: signed, exactly as it will be sent; filled in by ``sign``.
         credentials: what ``request`` is signed with; None for an API key.
         notes: edits made to the request, kept with the row.
+        reservation: what it holds of the deployment's own budget.
+        at_most: nano-USD it can cost at most, as the ledger was told; None where nothing bounds it.
         opened, closed: whether the ledger has its opening and its closing.
         state, spend, input_tokens, output_tokens: how it was booked.
     """
@@ -60,6 +66,8 @@ class Attempt:
     request: UpstreamRequest | None = None
     credentials: Credentials | None = attrs.field(default=None, repr=False)
     notes: list[str] = attrs.field(factory=list)
+    reservation: Reservation | None = None
+    at_most: int | None = None
     opened: bool = False
     closed: bool = False
     state: State | None = None
@@ -73,6 +81,31 @@ class Attempt:
         return self.request is not None and self.request.sent
 
 
+@attrs.define(eq=False, kw_only=True)
+class Admission:
+    """What one call holds of budgets and limits.
+
+    Attributes:
+        charges: budgets it counts against.
+        document: its body, where it had to be read; extents: by model family, what it asks for.
+        reservation: money held; None where no hard budget is concerned.
+        taken: places under limits; None where there are none.
+        told: headers that every answer to the call has.
+    """
+
+    charges: tuple[Charge, ...]
+    document: dict[str, Any] | None = attrs.field(default=None, repr=False)
+    extents: dict[str, Extent] = attrs.field(factory=dict)
+    reservation: Reservation | None = None
+    taken: Taken | None = None
+    told: list[tuple[str, str]] = attrs.field(factory=list)
+
+    def left(self) -> None:
+        """Free the places of a caller that has gone; the money stays held until it is known what was spent."""
+        if self.taken is not None:
+            self.taken.leave()
+
+
 @attrs.define(eq=False)
 class Call:
     """One request of a caller and what is known of it.
@@ -81,13 +114,17 @@ class Call:
         gateway: what exists; snapshot: routing, prices and callers as they were when the call began.
         id: UUIDv7 text, also told to the caller.
         method, raw_target, headers: as received.
-        arrived: monotonic seconds; started_at: UTC ms.
+        arrived: monotonic seconds; started_at: UTC ms of its admission, by a clock that does not go back.
         task: the task that serves the call, for ``leave``.
         caller: filled in by ``authenticate``.
         target, resolution: operation and where it may go; filled in by ``resolve``.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
             ``resolve``.
+        asked: the model that was asked for, a key's alias replaced; "" where the operation has none.
+        party: for whom it is made.
+        admission: what it holds of budgets and limits; None where there are none for it; filled in by ``admit``.
+        notes: edits of its body, kept with each attempt.
         guarded: whether the caller asked for a guardrail; None until somebody wants to know.
         attempt: the attempt under way; attempts: how many were begun.
         spend: nano-USD of what was charged so far; None once a part of it is not known.
@@ -117,6 +154,10 @@ class Call:
     ticket: Ticket | None = None
     body: bytes | bytearray = b""
     body_hash: str = ""
+    asked: str = ""
+    party: Party = NOBODY
+    admission: Admission | None = None
+    notes: tuple[str, ...] = ()
     guarded: bool | None = None
     attempt: Attempt | None = None
     attempts: int = 0

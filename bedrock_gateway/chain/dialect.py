@@ -15,7 +15,7 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.chain.booking import book, call_record, usd
+from bedrock_gateway.chain.booking import book, call_record, release, usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.dialects import bedrock
@@ -62,9 +62,12 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
 def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
     call.refusal = refusal
+    call.gateway.refusals[refusal.error_type] += 1
     call.answered(refusal.status, refusal.error_type)
     status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
     headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts))]
+    if call.admission is not None:
+        headers += call.admission.told
     return WholeAnswer(status, headers, body)
 
 
@@ -77,6 +80,7 @@ def settle(call: Call) -> None:
         book(call, attempt, Outcome.CUT if attempt.sent else Outcome.UNREACHED, None, error_type="gateway-fault")
     if call.ticket is not None:
         call.ticket.release()
+    release(call)
     gateway.leaving.done(call)
     gateway.calls.discard(call)
     if not gateway.calls:

@@ -11,18 +11,28 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bedrock_gateway.access.budgets import Reservation
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import judge, outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
+from bedrock_gateway.chain.reserving import hold
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
-from bedrock_gateway.errors import CredentialsError, MaybeBilled, Refusal, Unavailable, UnknownOperation
+from bedrock_gateway.errors import (
+    BudgetExhausted,
+    CredentialsError,
+    MaybeBilled,
+    Refusal,
+    Unavailable,
+    UnknownOperation,
+)
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.strategies import order
 from bedrock_gateway.routing.verdicts import EXPIRED, NO_CREDENTIALS, UNREACHED, Cools, Retry
@@ -40,8 +50,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     gateway, resolution = call.gateway, call.resolution
     assert resolution is not None
     candidates = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
-    deployment: Deployment | None = next(candidates)
-    assert deployment is not None
+    deployment, reservation = await _first_of(call, candidates)
     retries = _retries(call, deployment)
     internal_errors = 0
     renewed = False
@@ -53,11 +62,14 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             relay=bedrock.NativeRelay(),
             price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
             last=call.attempts >= retries,
+            reservation=reservation,
         )
         try:
             return await handler(request)
         except AttemptFailed as failed:
             verdict = failed.verdict
+            if reservation is not None and not attempt.opened:
+                reservation.release()
             _log_failure(call, attempt, failed)
             internal_errors += verdict.retry is Retry.NEXT_ONCE
             goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
@@ -71,19 +83,21 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                     goes_on = not call.left
                     if others and goes_on:
                         _book_failure(call, attempt, failed, final=False)
+                        reservation = await hold(call, deployment)
                         continue
             judge(call, deployment, verdict, failed.retry_after)
             if not goes_on:
                 return await _give_up(request, call, attempt, failed)
             # A candidate list may name the one that comes free first although it is not free: never the same one twice
             # in a row.
-            following = next((other for other in candidates if other is not deployment), None)
+            following, reservation = await _next_of(call, (other for other in candidates if other is not deployment))
             wait = 0.0
             if following is None and verdict.same_again:
                 backoff = call.snapshot.backoff * 2 ** (attempt.number - 1)
                 asked = backoff if failed.retry_after is None else failed.retry_after
                 wait = max(asked, call.snapshot.least_wait)
-                following = deployment if wait <= call.snapshot.max_wait else None
+                if wait <= call.snapshot.max_wait:
+                    following, reservation = await _next_of(call, (deployment,))
             if following is None:
                 return await _give_up(request, call, attempt, failed)
             _book_failure(call, attempt, failed, final=False)
@@ -94,6 +108,36 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 call.waiting += wait
                 await asyncio.sleep(wait)
             deployment = following
+
+
+async def _first_of(call: Call, candidates: Iterable[Deployment]) -> tuple[Deployment, Reservation | None]:
+    """Return the first deployment whose own budget has room for the call, with what is held there.
+
+    Raises:
+        BudgetExhausted: none has; said of the last one.
+    """
+    refused: BudgetExhausted | None = None
+    for deployment in candidates:
+        if deployment.budget is None:
+            return deployment, None
+        try:
+            return deployment, await hold(call, deployment)
+        except BudgetExhausted as refusal:
+            refused = refusal
+    assert refused is not None, "a resolution has deployments"
+    raise refused
+
+
+async def _next_of(
+    call: Call, candidates: Iterable[Deployment]
+) -> tuple[Deployment, Reservation | None] | tuple[None, None]:
+    """Return what may be tried next, as ``_first_of``; nothing where there is none."""
+    for deployment in candidates:
+        try:
+            return deployment, await hold(call, deployment)
+        except BudgetExhausted:
+            continue
+    return None, None
 
 
 def _retries(call: Call, first: Deployment) -> int:

@@ -18,6 +18,7 @@ from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.leaving import ended
+from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
@@ -165,6 +166,8 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     headers += gateway_headers(call, attempt)
     if call.spend is not None and attempt.spend is not None:
         headers.append(("x-bedrock-gateway-spend-usd", usd(call.spend)))
+        if call.snapshot.litellm_headers:
+            headers.append(response_cost(call.spend))
     return WholeAnswer(status, headers, attempt.relay.receive_data(body) + attempt.relay.receive_eof())
 
 

@@ -8,12 +8,17 @@ import asyncio
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import attrs
 from aiohttp import web
 
-from bedrock_gateway.access.callers import Callers
+from bedrock_gateway.access.authentication import Callers
+from bedrock_gateway.access.budgets import Budgets, Charge
+from bedrock_gateway.access.labels import Labels
+from bedrock_gateway.access.limits import Limiter
+from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.downstream.bodies import BodyBudget
@@ -25,7 +30,9 @@ from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.ledger import Ledger
+from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
+from bedrock_gateway.upstream.alerts import Alerts
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.eventstream import Heads
@@ -37,20 +44,38 @@ __all__ = ["GATEWAY", "Clock", "Gateway", "Snapshot"]
 
 #: Deployments whose prices are kept at hand; raw ids make new ones without end.
 MAX_PRICES = 4096
+DAY_MS = 86_400_000
 #: Request targets kept parsed, and the longest that is: at most 2 MiB together.
 KEPT_TARGETS, KEPT_TARGET = 4096, 512
 
 
 @attrs.define(eq=False)
 class Clock:
-    """The only reader of clocks on the way of a call; the SigV4 date is formatted once a second."""
+    """The only reader of clocks on the way of a call; the SigV4 date is formatted once a second.
 
+    Attributes:
+        latest: UTC ms of the newest admission so far, those of earlier runs included.
+    """
+
+    latest: int = 0
     _second: int = -1
     _amz_date: str = ""
 
     def now_ms(self) -> int:
         """Return UTC milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
+
+    def admitted_ms(self) -> int:
+        """Return the time of an admission: UTC ms, never before an earlier one.
+
+        A clock that is set back must not put a call into a window of a budget that is over. Set back by more than a
+        day it is believed: then it was wrong before, and calls would have stood still in time.
+        """
+        now = time.time_ns() // 1_000_000
+        if now < self.latest and self.latest - now < DAY_MS:
+            return self.latest
+        self.latest = now
+        return now
 
     def amz_date(self) -> str:
         """Return now as SigV4 writes it, ``YYYYMMDDTHHMMSSZ``."""
@@ -67,7 +92,9 @@ class Snapshot:
     Attributes:
         routing: names to deployments.
         prices: what a model costs.
-        callers: who may call.
+        budgets: of the whole gateway.
+        default_operations: globs of operations that a virtual key without a list may use beside the default set.
+        litellm_headers: answers carry LiteLLM's headers too.
         num_retries: further attempts after the first one of a call.
         backoff: seconds before the first repeat on the only deployment left where upstream names no time, doubled for
             each further one.
@@ -76,7 +103,9 @@ class Snapshot:
 
     routing: RoutingTable
     prices: PriceTable
-    callers: Callers
+    budgets: tuple[Charge, ...] = ()
+    default_operations: tuple[str, ...] = ()
+    litellm_headers: bool = False
     num_retries: int = 2
     backoff: float = 0.5
     least_wait: float = 0.0
@@ -105,6 +134,13 @@ class Gateway:
 
     instance: str
     snapshot: Snapshot
+    callers: Callers
+    budgets: Budgets
+    asking: Asking
+    limiter: Limiter
+    labels: Labels
+    alerts: Alerts
+    registry: Registry
     routes: RouteTable
     ledger: Ledger
     upstream: Upstream
@@ -121,6 +157,8 @@ class Gateway:
     clock: Clock = attrs.field(factory=Clock)
     random: random.Random = attrs.field(factory=random.Random)
     calls: set[Call] = attrs.field(factory=set)
+    #: The gateway's own answers, by error type.
+    refusals: Counter[str] = attrs.field(factory=Counter)
     stopping: bool = False
     #: Stop without waiting for calls under way.
     hurried: bool = False
@@ -130,6 +168,16 @@ class Gateway:
     _entropy: bytes = b""
     _spent: int = 0
     _targets: dict[tuple[str, str], Target] = attrs.field(factory=dict)
+
+    def changed(self, kind: str, id_: str) -> None:
+        """Take note of what was administered: the first key closes an open gateway, and what somebody else booked is
+        read again. ``kind`` and ``id_`` as the registry tells them.
+        """
+        if kind in ("key", ""):
+            hosts = attrs.evolve(self.entry.hosts, open_mode=self.callers.open)
+            self.entry = attrs.evolve(self.entry, hosts=hosts)
+        if kind in ("account", ""):
+            self.budgets.forget(id_)
 
     def new_id(self) -> str:
         """Return a new UUIDv7."""

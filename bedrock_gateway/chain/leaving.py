@@ -38,6 +38,8 @@ class Leaving:
         if call.left:
             return
         call.left = True
+        if call.admission is not None:
+            call.admission.left()
         if call.recorded:
             # All is booked; what was still to be passed on goes nowhere.
             return

@@ -17,6 +17,7 @@ from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.chain.judging import judge, outcome_of
+from bedrock_gateway.chain.litellm_headers import litellm_headers
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
 from bedrock_gateway.errors import MaybeBilled
@@ -243,9 +244,14 @@ def request_id(response: Answer | None) -> str | None:
 def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
     """Return what a caller is told besides the answer; the spend is added where it is known before they leave."""
     overhead = (time.monotonic() - call.arrived - call.waiting) * 1000
-    return [
+    headers = [
         ("x-bedrock-gateway-call-id", call.id),
         ("x-bedrock-gateway-deployment", attempt.deployment.name),
         ("x-bedrock-gateway-attempts", str(attempt.number)),
         ("x-bedrock-gateway-overhead-ms", f"{overhead:.2f}"),
     ]
+    if call.admission is not None:
+        headers += call.admission.told
+    if call.snapshot.litellm_headers:
+        headers += litellm_headers(call, attempt, overhead)
+    return headers

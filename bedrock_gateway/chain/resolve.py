@@ -5,49 +5,60 @@ signing → forward.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.chain.admit import take_body
+from bedrock_gateway.access.rights import check_model, check_operation, may_use
+from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.errors import InvalidRequest, UnknownOperation
-from bedrock_gateway.routing.table import Resolution, Via
+from bedrock_gateway.routing.table import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
 
 __all__ = ["resolve"]
 
-#: Bytes above which a body is parsed off the loop.
-OFF_LOOP = 262_144
-
 
 @web.middleware
 async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read operation and model out of the request target, and look the model up."""
+    """Read operation and model out of the request target, look the model up, and refuse what the caller may not use."""
     call = request[CALL]
+    caller, snapshot = call.caller, call.snapshot
+    assert caller is not None
     target = call.gateway.target(call.method, call.raw_target)
     if target is None:
         raise UnknownOperation("This path is none of Bedrock's.")
     call.target = target
+    operation, policy = target.operation, caller.policy
+    check_operation(caller, operation.service, operation.name, snapshot.default_operations)
     if target.query:
         call.query = strip_query_credentials(target.query)
     call.forward_headers = upstream_headers(call.headers.items())
     name = target.model_id
-    if name is None and target.operation.model_in_body is not None:
+    if name is None and operation.model_in_body is not None:
         await take_body(request, call)
-        path = target.operation.model_in_body
+        path = operation.model_in_body
         large = len(call.body) > OFF_LOOP
         name = call.model_in_body = (
             await asyncio.to_thread(model_in_body, call, path) if large else model_in_body(call, path)
         )
-    routing = call.snapshot.routing
-    resolution = None if name is None else routing.resolve(name)
-    if resolution is None or (resolution.via is Via.RAW and target.operation.service != "bedrock-runtime"):
+    routing = snapshot.routing
+    resolution: Resolution | None = None
+    if name is not None:
+        name = call.asked = policy.aliases.get(name, name)
+        may_see = functools.partial(may_use, policy) if policy.models else None
+        resolution = routing.resolve(name, may_see=may_see)
+    if resolution is None or (resolution.via is Via.RAW and operation.service != "bedrock-runtime"):
         # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
-        ambient = routing.ambient(target.operation.service)
+        ambient = routing.ambient(operation.service)
         resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
+    elif name is not None and (policy.models or not policy.raw_models):
+        raw = resolution.via is Via.RAW
+        models = foundation_models(resolution)
+        check_model(caller, name, resolution.model_group, models, raw=raw, listed=bool(routing.deployments))
     call.resolution = resolution
     return await handler(request)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed
+from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of
 from bedrock_gateway.chain.call import CALL
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.errors import CredentialsError
@@ -20,9 +20,6 @@ from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.headers import is_signed
 
 __all__ = ["sign"]
-
-#: Bytes above which a body is hashed (0.56 ms a megabyte) and edited off the loop.
-OFF_LOOP = 262_144
 
 
 @web.middleware
@@ -59,12 +56,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         except CredentialsError as error:
             raise AttemptFailed(verdicts.NO_CREDENTIALS, reason=str(error), retry_after=5.0) from error
         attempt.credentials = credentials
-        if body is not call.body:
-            payload_hash = await hash_of(body)
-        else:
-            payload_hash = call.body_hash = call.body_hash or (
-                _hex(body) if len(body) <= OFF_LOOP else await hash_of(body)
-            )
+        payload_hash = call.body_hash if body is call.body and call.body_hash else await hash_of(call, body)
         amz_date = gateway.clock.amz_date()
         sent["x-amz-date"] = amz_date
         if credentials.session_token:
@@ -82,14 +74,3 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     attempt.request = UpstreamRequest(call.method, address.url, address.target, sent, body, deployment.ssl_verify)
     return await handler(request)
-
-
-async def hash_of(body: bytes | bytearray) -> str:
-    """Return the SHA-256 of a body in hex, off the loop where it is large."""
-    if len(body) > OFF_LOOP:
-        return await asyncio.to_thread(_hex, body)
-    return _hex(body)
-
-
-def _hex(body: bytes | bytearray) -> str:
-    return hashlib.sha256(body).hexdigest()

@@ -10,6 +10,7 @@ variables".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ class Surroundings:
         profile_region: gives the region of a profile (None: the default one) out of the AWS config files, or None.
         regions: regions that exist; empty means any that looks like one.
         allowed_regions: regions that may be used; empty means any.
+        calendar: time zone whose days and months budgets go by.
         warnings: what was passed over.
     """
 
@@ -54,6 +56,7 @@ class Surroundings:
     profile_region: Callable[[str | None], str | None] = attrs.field(repr=False)
     regions: frozenset[str] = frozenset()
     allowed_regions: frozenset[str] = frozenset()
+    calendar: tzinfo = UTC
     warnings: list[Fault] = attrs.field(factory=list)
 
     def get(self, name: str) -> str | None:

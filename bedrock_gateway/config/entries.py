@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import attrs
 
+from bedrock_gateway.config.budgets import read_budget
 from bedrock_gateway.config.credentials import Surroundings, credentials, endpoint, merged, region
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
@@ -234,6 +235,7 @@ class Entries:
             rpm=params.integer("rpm", least=1),
             tpm=params.integer("tpm", least=1),
             order=params.integer("order", least=-1000, most=1000) or 0,
+            budget=read_budget(params, self.around.calendar),
             tags=params.texts("tags"),
             timeout=params.seconds("timeout"),
             stream_timeout=params.seconds("stream_timeout"),

@@ -74,7 +74,7 @@ PARAMS = Keys(
     | _words(
         """model model_id custom_llm_provider aws_region_name aws_bedrock_runtime_endpoint api_base base_url
         litellm_credential_name weight rpm tpm order tags timeout stream_timeout max_retries num_retries
-        guardrailConfig ssl_verify extra_headers"""
+        guardrailConfig ssl_verify extra_headers max_budget budget_duration"""
     ),
     satisfied=_words("use_in_pass_through"),
     inert=_words(
@@ -87,11 +87,11 @@ PARAMS = Keys(
         parallel_tool_calls reasoning_effort thinking dimensions encoding_format metadata extra_body
         cache_control_injection_points merge_reasoning_content_in_choices keepalive_seconds
         allow_client_keepalive_override organization api_version configurable_clientside_auth_params input_type
-        truncate performanceConfig serviceTier service_tier daily_reset_time budget_duration request_timeout
+        truncate performanceConfig serviceTier service_tier daily_reset_time request_timeout
         supports_system_message use_litellm_proxy hf_model_name"""
     ),
     restricting=_words(
-        """max_budget max_parallel_requests itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit
+        """max_parallel_requests itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit
         guardrails mock_response"""
     ),
     prices=True,
@@ -127,7 +127,7 @@ ROUTER = Keys(
 )
 
 LITELLM = Keys(
-    honoured=_words("num_retries request_timeout allowed_fails"),
+    honoured=_words("num_retries request_timeout allowed_fails max_budget budget_duration timezone"),
     satisfied=_words(
         """turn_off_message_logging redact_messages_in_exceptions redact_user_api_key_info suppress_startup_output
         disable_aiohttp_transport"""
@@ -135,7 +135,7 @@ LITELLM = Keys(
     inert=_words(
         """drop_params modify_params fallbacks default_fallbacks context_window_fallbacks content_policy_fallbacks
         set_verbose json_logs callbacks success_callback failure_callback service_callback audit_log_callbacks
-        log_raw_request_response disable_streaming_logging cache cache_params budget_duration
+        log_raw_request_response disable_streaming_logging cache cache_params
         budget_exceeded_status_code budget_exceeded_throttle_percentage budget_rollover default_soft_budget
         cost_discount_config cost_margin_config include_cost_in_streaming_usage bedrock_request_metadata_fields
         bedrock_neutralize_orphaned_tool_blocks enable_anthropic_prompt_caching anthropic_prompt_caching_ttl
@@ -149,7 +149,7 @@ LITELLM = Keys(
         return_response_headers key_generation_settings priority_reservation_settings return_all_litellm_params"""
     ),
     restricting=_words(
-        """guardrails max_budget max_end_user_budget max_end_user_budget_id tag_budget_config
+        """guardrails max_end_user_budget max_end_user_budget_id tag_budget_config
         max_internal_user_budget internal_user_budget_duration max_ui_session_budget default_team_settings
         default_key_generate_params upperbound_key_generate_params block_requests_for_models_without_pricing
         priority_reservation blocked_user_list banned_keywords_list"""
@@ -161,20 +161,21 @@ GENERAL = Keys(
         """master_key database_url allowed_hosts allowed_origins allowed_regions services
         on_disconnect cancel_on_disconnect ledger_durability
         max_request_size_mb max_request_memory_mb idle_timeout drain_timeout shutdown_timeout max_drains
-        accept_key_as_access_key_id api_settable_params allowed_endpoints ignore"""
+        default_allowed_operations pass_through_all_models litellm_headers soft_budget
+        accept_key_as_access_key_id api_settable_params allowed_endpoints alerting alert_to_webhook_url ignore"""
     ),
     satisfied=_words(
         """fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
         disable_bedrock_agent_runtime_passthrough enforce_fallback_model_access disable_master_key_return
-        default_allowed_operations pass_through_all_models litellm_headers store_model_in_db"""
+        apply_user_budget_to_team_keys store_model_in_db"""
     ),
     inert=_words(
         """database_connection_pool_limit database_connection_timeout
         proxy_config_reload_interval_seconds proxy_batch_write_at use_redis_transaction_buffer
         disable_spend_logs disable_spend_updates disable_budget_reservation allow_requests_on_db_unavailable
         user_api_key_cache_ttl admission_queue_timeout_seconds background_health_checks health_check_interval
-        health_check_details enable_health_check_routing model_list_healthy_only alerting alerting_threshold
-        alert_types alert_to_webhook_url alerting_args litellm_key_header_name public_routes use_x_forwarded_for
+        health_check_details enable_health_check_routing model_list_healthy_only alerting_threshold
+        alert_types alerting_args litellm_key_header_name public_routes use_x_forwarded_for
         trusted_proxy_ranges user_header_name user_header_mappings allow_client_side_credentials
         forward_client_headers_to_llm_api forward_openai_org_id infer_model_from_keys pass_through_endpoints
         pass_through_request_timeout ui_access_mode self_serve_budget_policy store_prompts_in_spend_logs
@@ -191,7 +192,7 @@ GENERAL = Keys(
         """allowed_ips custom_auth custom_auth_settings enable_jwt_auth litellm_jwtauth enable_oauth2_auth
         enable_oauth2_proxy_auth allowed_routes admin_only_routes max_parallel_requests
         global_max_parallel_requests max_response_size_mb max_in_flight_requests_per_worker
-        max_queued_requests_per_worker apply_user_budget_to_team_keys enforce_user_param enforced_params
+        max_queued_requests_per_worker enforce_user_param enforced_params
         reject_clientside_metadata_tags disable_custom_api_keys service_account_settings_enforced_params
         role_permissions user_id_upsert_restriction"""
     ),
@@ -263,6 +264,4 @@ def _restricts(owner: str, key: str, node: Node) -> bool:
     """Tell whether the value of a restricting key keeps anybody from anything: false, null and empty lists do not."""
     if key == "optional_pre_call_checks" and isinstance(node.value, list):
         return any(item.value in _REFUSING_CHECKS for item in node.value if isinstance(item.value, str))
-    if key == "max_budget" and node.value == 0 and owner == "litellm_settings":
-        return False  # LiteLLM's own default, and means none
     return not (node.value is None or node.value is False or node.value in ("", [], {}))

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import attrs
 
+from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.metering.prices import Price
 
 __all__ = ["CredentialKind", "CredentialSource", "Deployment", "Guardrail"]
@@ -83,6 +84,7 @@ class Deployment:
         weight: share under simple-shuffle; None where not given.
         rpm, tpm: requests and tokens a minute; weights where no ``weight`` is given.
         order: lower is tried first.
+        budget: money allowed for it; once it is used up, others of its group take its calls.
         timeout: seconds to a whole non-streaming answer; None means no limit but the idle one.
         stream_timeout: seconds to the first byte of a streaming one.
         max_retries: further attempts on this deployment's group, or None for the router's.
@@ -106,6 +108,7 @@ class Deployment:
     rpm: int | None = None
     tpm: int | None = None
     order: int = 0
+    budget: Budget | None = None
     tags: tuple[str, ...] = ()
     timeout: float | None = None
     stream_timeout: float | None = None

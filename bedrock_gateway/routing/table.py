@@ -18,10 +18,11 @@ from functools import lru_cache
 import attrs
 
 from bedrock_gateway.errors import UnknownModel
+from bedrock_gateway.metering.places import GEOS
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import REGION, bedrock_id, is_raw_id, parse_arn
 
-__all__ = ["Alias", "Resolution", "RoutingTable", "Via", "stable_id"]
+__all__ = ["Alias", "Resolution", "RoutingTable", "Via", "foundation_models", "stable_id"]
 
 #: Raw ids and wildcard matches kept ready; each costs some microseconds to make.
 READY = 2048
@@ -77,6 +78,24 @@ class Resolution:
     def deployments(self) -> tuple[Deployment, ...]:
         """Return every candidate, tier after tier."""
         return tuple(deployment for tier in self.candidates for deployment in tier)
+
+
+@lru_cache(maxsize=READY)
+def foundation_models(resolution: Resolution) -> tuple[tuple[str, ...], ...]:
+    """Return the ids of each foundation model a call may end at: as it is called, and without its geo prefix.
+
+    One whose ARN does not tell (provisioned, application profile, router) and whose ``base_model`` nobody gave has
+    none.
+    """
+    found: dict[tuple[str, ...], None] = {}
+    for deployment in resolution.deployments():
+        model = deployment.price_model
+        ids: tuple[str, ...] = ()
+        if is_raw_id(model) and not model.startswith("arn:"):
+            geo, _, base = model.partition(".")
+            ids = (model, base) if geo in GEOS else (model,)
+        found[ids] = None
+    return tuple(found)
 
 
 @attrs.frozen

@@ -45,12 +45,12 @@ class Ledger:
     Attributes:
         run_id: id of this run.
         path: the database file, links resolved.
+        latest: UTC ms at which the newest quarter-hour begins that an earlier run booked anything in.
         trouble: why the database takes no records, or None. While it is set openings are refused.
     """
 
     def __init__(self, parts: LedgerParts, now_ms: Callable[[], int], limits: LedgerLimits) -> None:
-        self.path = parts.path
-        self.run_id = parts.run_id
+        self.path, self.run_id, self.latest = parts.path, parts.run_id, parts.latest
         self.trouble: str | None = None
         self._parts = parts
         self._journal = parts.journal

@@ -38,6 +38,7 @@ class LedgerParts:
         path: the database, links resolved.
         run_id: id of this run.
         run: its number in the database.
+        latest: UTC ms, as in ``Recovered``.
         power: whether records are to outlive a power cut.
         journal: where openings last, and closings the database did not take in time.
         sync: brings the journal to the disk.
@@ -52,6 +53,7 @@ class LedgerParts:
     path: Path
     run_id: str
     run: int
+    latest: int
     power: bool
     journal: Journal
     sync: GroupedSync
@@ -90,6 +92,7 @@ class LedgerParts:
                 path=resolved,
                 run_id=run_id,
                 run=recovered.run,
+                latest=recovered.latest,
                 power=power,
                 journal=journal,
                 sync=GroupedSync(thread, journal.sync),

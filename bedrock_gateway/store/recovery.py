@@ -23,7 +23,7 @@ from bedrock_gateway.store.lock import DatabaseLock
 from bedrock_gateway.store.records import Opening
 from bedrock_gateway.store.rollups import Rollups
 from bedrock_gateway.store.rows import Change, apply_changes, interrupt_open
-from bedrock_gateway.store.schema import connect, migrate, prepare_file, start_error
+from bedrock_gateway.store.schema import QUARTER_MS, connect, migrate, prepare_file, start_error
 
 __all__ = ["Recovered", "begin_run", "end_run", "start_run"]
 
@@ -38,6 +38,7 @@ class Recovered:
         folded: closings taken from the journal.
         damaged: damaged places in the journal.
         generations: of the journal's three files.
+        latest: UTC ms at which the newest quarter-hour begins that anything was booked in; 0 where nothing was.
     """
 
     run: int
@@ -45,6 +46,7 @@ class Recovered:
     folded: int
     damaged: int
     generations: tuple[int, int, int]
+    latest: int
 
 
 def begin_run(path: Path, *, run: str, simulated: bool, now_ms: int, version: str, pid: int) -> Recovered:
@@ -78,6 +80,7 @@ def begin_run(path: Path, *, run: str, simulated: bool, now_ms: int, version: st
             "INSERT INTO runs (id, pid, version, started_at) VALUES (?, ?, ?, ?)", (run, pid, version, now_ms)
         )
         number = cursor.lastrowid
+        (newest,) = cursor.execute("SELECT coalesce(max(quarter), 0) FROM rollups").fetchone()
         cursor.execute("COMMIT")
     except sqlite3.Error as error:
         raise start_error(path, error) from error
@@ -89,6 +92,7 @@ def begin_run(path: Path, *, run: str, simulated: bool, now_ms: int, version: st
         folded=folded,
         damaged=sum(content.damaged for content in contents),
         generations=(contents[0].generation, contents[1].generation, contents[2].generation),
+        latest=newest * QUARTER_MS,
     )
 
 

@@ -7,24 +7,44 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from bedrock_gateway.access.callers import Caller, Callers, OnLeave, Policy
+from bedrock_gateway.access.authentication import Callers
+from bedrock_gateway.access.callers import OnLeave, Policy
+from bedrock_gateway.access.directory import Contents, Directory
 from bedrock_gateway.access.keys import PLACES, digest
 from bedrock_gateway.errors import Unauthenticated
 
 MASTER = "sk-master-0123456789abcdef"
 OTHER = "sk-other-0123456789abcdef0"
+REPLACED, EXPIRED, BLOCKED = "sk-replaced-0123456789", "sk-expired-0123456789", "sk-blocked-0123456789"
 SESSION_TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN" * 20
 BEDROCK_KEY = "bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t"
 
 LOCKED = Callers.of(master_key=MASTER)
-#: As it will be with virtual keys: more than one row.
-SEVERAL = Callers(
-    by_digest={
-        digest(MASTER): Caller(id="master", policy=Policy()),
-        digest(OTHER): Caller(id="other", policy=Policy()),
-    },
-    local=None,
-)
+NOW = 1_795_000_000_000
+
+
+def directory() -> Directory:
+    """Return a directory of one good key, one that has expired, one that is blocked and one that was replaced."""
+    rows = [
+        ("key", "other", None, None, None, None, 0, "{}", 0),
+        ("key", "expired", None, None, None, NOW, 0, "{}", 0),
+        ("key", "blocked", None, None, None, None, 1, "{}", 0),
+    ]
+    digests = [
+        (digest(OTHER), "other", "def0", None),
+        (digest(REPLACED), "other", "def1", NOW),
+        (digest(EXPIRED), "expired", "def2", None),
+        (digest(BLOCKED), "blocked", "def3", None),
+    ]
+    found = Directory()
+    found.load(Contents(rows, digests))
+    return found
+
+
+#: Virtual keys beside the master key.
+SEVERAL = Callers.of(master_key=MASTER, directory=directory())
+#: Virtual keys and no master key.
+KEYS_ALONE = Callers.of(master_key=None, directory=directory())
 HEADERS = ("x-api-key", "x-bedrock-gateway-key", "x-litellm-api-key", "x-amz-security-token")
 
 
@@ -41,13 +61,13 @@ def signed(key: str) -> tuple[str, str]:
 
 def find(*headers: tuple[str, str], callers: Callers = LOCKED) -> str:
     """Return the id of who sent these headers."""
-    return callers.find(CIMultiDict(headers)).id
+    return callers.find(CIMultiDict(headers), NOW).id
 
 
 def refused(*headers: tuple[str, str], callers: Callers = LOCKED) -> Unauthenticated:
     """Return the refusal these headers get."""
     with pytest.raises(Unauthenticated) as caught:
-        callers.find(CIMultiDict(headers))
+        callers.find(CIMultiDict(headers), NOW)
     return caught.value
 
 
@@ -81,6 +101,29 @@ def test_unknown(callers: Callers, key: str) -> None:
     refusal = refused(("x-api-key", key), callers=callers)
     assert ("unknown key", 403, "UnrecognizedClientException") == (refusal.at, refusal.status, refusal.error_type)
     assert refused(("x-api-key", "sk-nothing-like-it"), callers=callers).message == refusal.message
+
+
+@pytest.mark.parametrize("callers", [SEVERAL, KEYS_ALONE])
+def test_keys_that_are_no_longer_good(callers: Callers) -> None:
+    """An expired key, a replaced one and a blocked one are told apart; a replaced one was good until its time came."""
+    told = {key: refused(bearer(key), callers=callers) for key in (EXPIRED, REPLACED, BLOCKED)}
+
+    assert ["ExpiredTokenException", "ExpiredTokenException", "UnrecognizedClientException"] == [
+        refusal.error_type for refusal in told.values()
+    ]
+    assert ["expired key", "replaced key", "blocked"] == [refusal.at for refusal in told.values()]
+    assert "other" == callers.find(CIMultiDict([bearer(REPLACED)]), NOW - 1).id
+    for key in told:
+        assert "two keys" == refused(bearer(key), ("x-api-key", MASTER), callers=callers).at
+        assert told[key].at == refused(bearer(key), ("x-api-key", "an-aws-token"), callers=callers).at
+
+
+def test_virtual_keys_lock_the_gateway() -> None:
+    """Without a master key the gateway is open only while there is no virtual key."""
+    assert not KEYS_ALONE.open
+    assert "other" == find(bearer(OTHER), callers=KEYS_ALONE)
+    assert "no key" == refused(callers=KEYS_ALONE).at
+    assert "unknown key" == refused(bearer(MASTER), callers=KEYS_ALONE).at
 
 
 def test_same_key_twice() -> None:
@@ -161,7 +204,7 @@ def test_open(master_key: str | None) -> None:
     callers = Callers.of(master_key=master_key, on_leave=OnLeave.ABORT, max_drains=3)
     for headers in ((), (bearer("any"),), (bearer("sk-1"), ("x-api-key", "sk-2")), (signed("BGKI1"),)):
         assert "local" == find(*headers, callers=callers)
-    policy = callers.find({}).policy
+    policy = callers.find({}, NOW).policy
     assert callers.open
     assert Policy(control_plane_changes=False, on_leave=OnLeave.ABORT, max_drains=3) == policy
 
@@ -170,7 +213,7 @@ def test_locked() -> None:
     """With a master key nobody is local, and the master may do all."""
     callers = Callers.of(master_key=MASTER, on_leave=OnLeave.ABORT, max_drains=3)
     assert not callers.open
-    assert Policy(on_leave=OnLeave.ABORT, max_drains=3) == callers.find(CIMultiDict([bearer(MASTER)])).policy
+    assert Policy(on_leave=OnLeave.ABORT, max_drains=3) == callers.find(CIMultiDict([bearer(MASTER)]), NOW).policy
 
 
 def test_nothing_secret_is_shown() -> None:

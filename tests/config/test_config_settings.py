@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.access.callers import OnLeave
+from bedrock_gateway.access.windows import Window, zone
 from bedrock_gateway.config import Config, GeneralSettings, Limits, RouterSettings, load_config, master_key_weakness
 from bedrock_gateway.errors import ConfigError
 from bedrock_gateway.routing.deployments import CredentialKind
@@ -131,11 +133,7 @@ general_settings:
         )
         == config.general
     )
-    assert [
-        "general_settings.default_allowed_operations does nothing in this version: it has no virtual keys",
-        "general_settings.pass_through_all_models does nothing in this version: it has no virtual keys",
-        "general_settings.litellm_headers does nothing in this version: answers carry no x-litellm-* headers",
-    ] == [warning.message for warning in config.warnings]
+    assert () == config.warnings
 
 
 @pytest.mark.parametrize(
@@ -228,27 +226,27 @@ def test_what_does_nothing_is_a_warning_with_its_line() -> None:
         (2, "model_list[0].litellm_params.max_tokens does nothing here"),
         (4, "litellm_settings.drop_params does nothing here"),
         (7, "router_settings.fallbacks does nothing here"),
-        (9, "general_settings.alerting does nothing here"),
+        (9, "general_settings.alerting: 'slack' does nothing here, only webhook does"),
     ] == [(warning.line, warning.message) for warning in config.warnings]
 
 
-@pytest.mark.parametrize("ignore", ["max_budget", "litellm_params.max_budget"])
+@pytest.mark.parametrize("ignore", ["max_parallel_requests", "litellm_params.max_parallel_requests"])
 def test_a_restricting_key_may_be_ignored(ignore: str) -> None:
     """general_settings.ignore turns the fault into a warning, by key or by section and key."""
-    text = MODEL.replace("us-east-1}", "us-east-1, max_budget: 5}") + f"general_settings: {{ignore: [{ignore}]}}\n"
+    text = MODEL.replace("us-east-1}", "us-east-1, max_parallel_requests: 5}") + f"general_settings: {{ignore: [{ignore}]}}\n"
 
-    assert ["model_list[0].litellm_params.max_budget is not enforced; general_settings.ignore says so"] == [
+    assert ["model_list[0].litellm_params.max_parallel_requests is not enforced; general_settings.ignore says so"] == [
         warning.message for warning in load(text).warnings
     ]
 
 
 def test_ignoring_one_sections_key_leaves_anothers() -> None:
     """section.key ignores nothing in another section."""
-    text = MODEL + "litellm_settings: {max_budget: 5}\ngeneral_settings: {ignore: [litellm_params.max_budget]}\n"
+    text = MODEL + "litellm_settings: {guardrails: [x]}\ngeneral_settings: {ignore: [litellm_params.guardrails]}\n"
     with pytest.raises(ConfigError) as caught:
         load(text)
 
-    assert ["litellm_settings.max_budget"] == [fault.message.split()[0] for fault in caught.value.faults]
+    assert ["litellm_settings.guardrails"] == [fault.message.split()[0] for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize("value", ["", "null", "false", "[]", "{}", "''"])
@@ -379,3 +377,33 @@ def test_services_of_the_file() -> None:
 def test_weak_master_keys(key: str, weakness: str | None) -> None:
     """A master key is weak when it is short, known, or not in the shape of one."""
     assert weakness == master_key_weakness(key)
+
+
+def test_budgets() -> None:
+    """The gateway's budget and a deployment's arrive in nano-USD, with the windows of the zone that is named."""
+    text = MODEL.replace("us-east-1}", "us-east-1, max_budget: 0.5, budget_duration: 1h}") + (
+        "litellm_settings: {max_budget: 1000, budget_duration: 30d, timezone: Asia/Kathmandu}\n"
+        "general_settings: {soft_budget: 800}\n"
+    )
+    config = load(text)
+    calendar = zone("Asia/Kathmandu")
+
+    whole = Budget(limit=10**12, soft=8 * 10**11, window=Window(duration="30d", zone=calendar))
+    own = Budget(limit=5 * 10**8, window=Window(duration="1h", zone=calendar))
+    assert (whole, own, "Asia/Kathmandu") == (config.budget, config.deployments[0].budget, config.timezone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "soft", "expected"),
+    [
+        ("{max_budget: 0}", "", None),
+        ("{budget_duration: 1d}", "", None),
+        ("{max_budget: 0}", "soft_budget: 2", Budget(limit=None, soft=2 * 10**9)),
+        ("{}", "soft_budget: 2", Budget(limit=None, soft=2 * 10**9)),
+    ],
+)
+def test_no_hard_budget(settings: str, soft: str, expected: Budget | None) -> None:
+    """As in LiteLLM a max_budget of 0 for the whole gateway is none."""
+    config = load(MODEL + f"litellm_settings: {settings}\ngeneral_settings: {{{soft}}}\n")
+
+    assert expected == config.budget

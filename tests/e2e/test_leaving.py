@@ -139,7 +139,7 @@ async def test_under_abort_upstream_is_closed_and_an_estimate_is_booked(
 
 async def test_a_reader_that_stops_reading_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that takes no byte for its time is cut off, and its answer is read on to the end."""
-    monkeypatch.setattr("bedrock_gateway.app.Limits", functools.partial(Limits, write_seconds=0.2))
+    monkeypatch.setattr("bedrock_gateway.state.Limits", functools.partial(Limits, write_seconds=0.2))
     async with behind_a_gate(tmp_path) as (here, _):
         tokens = await undisturbed(here, "converse-stream")
         here.simulator.faults.add("large-body", size=24_000_000)
@@ -159,7 +159,7 @@ async def test_a_reader_that_stops_reading_a_large_answer_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same holds for a large answer of one piece, and under abort: then upstream is closed."""
-    monkeypatch.setattr("bedrock_gateway.app.Limits", functools.partial(Limits, write_seconds=0.2))
+    monkeypatch.setattr("bedrock_gateway.state.Limits", functools.partial(Limits, write_seconds=0.2))
     async with behind_a_gate(tmp_path, "on_disconnect: abort") as (here, gate):
         here.simulator.faults.add("large-body", size=24_000_000)
         caller = await calling(here.port, "converse", buffer=4_096)

@@ -1,0 +1,120 @@
+"""What a caller may do: which operations, and which models. Pure.
+
+Operations are named as IAM names them, ``service:Operation``. A virtual key without a list of its own may use the
+default set and nothing else, so that a new operation is never allowed by its name alone. Lists of models are held
+against the *resolved* foundation model: a profile, router or provisioned model whose model is not known fits no
+pattern, only its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from bedrock_gateway.access.callers import Caller, Policy
+from bedrock_gateway.errors import AccessDenied
+
+__all__ = ["DEFAULT_OPERATIONS", "check_model", "check_operation", "in_lists", "may_operate", "may_use"]
+
+#: What a virtual key may use unless it or the config says more: calling models, and the reads that SDKs and coding
+#: agents need.
+DEFAULT_OPERATIONS = frozenset(
+    {
+        "bedrock-runtime:Converse",
+        "bedrock-runtime:ConverseStream",
+        "bedrock-runtime:InvokeModel",
+        "bedrock-runtime:InvokeModelWithResponseStream",
+        "bedrock-runtime:CountTokens",
+        "bedrock-runtime:ApplyGuardrail",
+        "bedrock-runtime:InvokeGuardrailChecks",
+        "bedrock-agent-runtime:Rerank",
+        "bedrock:ListFoundationModels",
+        "bedrock:GetFoundationModel",
+        "bedrock:ListInferenceProfiles",
+        "bedrock:GetInferenceProfile",
+    }
+)
+
+
+@lru_cache(maxsize=4096)
+def _pattern(glob: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
+
+
+def _fits(name: str, globs: Iterable[str]) -> bool:
+    return any(name == glob or ("*" in glob and _pattern(glob).fullmatch(name) is not None) for glob in globs)
+
+
+def may_operate(policy: Policy, service: str, operation: str, more: Iterable[str] = ()) -> bool:
+    """Tell whether a policy allows an operation.
+
+    Args:
+        more: globs the config adds to the default set.
+    """
+    globs = policy.operations
+    name = f"{service}:{operation}"
+    if globs is None:
+        return name in DEFAULT_OPERATIONS or _fits(name, more) or _fits(operation, more)
+    return globs == ("*",) or _fits(name, globs) or _fits(operation, globs)
+
+
+def check_operation(caller: Caller, service: str, operation: str, more: Iterable[str] = ()) -> None:
+    """Refuse an operation a caller may not use.
+
+    Raises:
+        AccessDenied: naming it as IAM would.
+    """
+    if not may_operate(caller.policy, service, operation, more):
+        raise AccessDenied(
+            f"Key {caller.name} is not authorized to perform {service}:{operation}: its allowed_operations do not "
+            "name it.",
+            at="operation",
+        )
+
+
+def may_use(policy: Policy, model_group: str, model_ids: Iterable[str] = (), *, asked: str = "") -> bool:
+    """Tell whether a policy lets a caller use a model.
+
+    Args:
+        model_group: the group it is in; "" for a raw id nothing names.
+        model_ids: ids of the foundation models behind the name, with and without geo prefix; none where they are not
+            known.
+        asked: the name as it was asked for; fits only itself, unless it is one of ``model_ids``.
+    """
+    return not policy.models or in_lists(policy.models, model_group, model_ids, asked=asked)
+
+
+def in_lists(
+    lists: Iterable[tuple[str, ...]], model_group: str, model_ids: Iterable[str] = (), *, asked: str = ""
+) -> bool:
+    """Tell whether every list allows a model; arguments as of ``may_use``."""
+    ids = tuple(model_ids)
+    return all(
+        asked in allowed or (model_group and _fits(model_group, allowed)) or any(_fits(name, allowed) for name in ids)
+        for allowed in lists
+    )
+
+
+def check_model(
+    caller: Caller, asked: str, model_group: str, models: Iterable[tuple[str, ...]], *, raw: bool, listed: bool
+) -> None:
+    """Refuse a model a caller may not use.
+
+    Args:
+        models: of each deployment that may be called, the ids of its foundation model, as ``may_use`` takes them.
+        raw: nothing in the config names it.
+        listed: the config has a list of models, so that raw ids are not for everybody.
+
+    Raises:
+        AccessDenied: naming the model as it was asked for.
+    """
+    policy = caller.policy
+    if raw and listed and not policy.raw_models and not policy.models:
+        raise AccessDenied(
+            f"Key {caller.name} may not call model ids that the gateway's config does not name: {asked!a}. Ask for a "
+            "model group, or have the key's models name this id.",
+            at="raw model id",
+        )
+    if policy.models and not all(may_use(policy, model_group, ids, asked=asked) for ids in models):
+        raise AccessDenied(f"Key {caller.name} may not use the model {asked!a}: its models do not name it.", at="model")

@@ -1,0 +1,107 @@
+"""What a call can cost at most, deployment by deployment: its body read once, and only where a budget or a limit on
+tokens needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from bedrock_gateway.chain.bodies import OFF_LOOP
+from bedrock_gateway.chain.call import Admission, Attempt, Call
+from bedrock_gateway.dialects.output_limits import family
+from bedrock_gateway.dialects.requests import Extent, extent, read_body, tells_its_extent
+from bedrock_gateway.metering.bounding import Bound, at_most, bound
+from bedrock_gateway.metering.prices import Price
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.wire.operations import Kind
+
+__all__ = ["bound_on", "estimated_tokens", "is_guarded", "measure", "spend_at_most"]
+
+#: Bytes of text taken for a token, and tokens for a picture, where nothing but a limit hangs on it.
+BYTES_PER_TOKEN, TOKENS_PER_PICTURE = 4, 1500
+#: Tokens an answer is taken for at most that does not say how long it may be.
+USUAL_ANSWER = 4096
+
+
+async def measure(call: Call, admission: Admission) -> None:
+    """Read the body of a call for what it asks for; the second time this does nothing.
+
+    Raises:
+        InvalidRequest: it cannot be read, or says something twice that may be there once.
+    """
+    assert call.target is not None
+    operation = call.target.operation
+    if admission.document is not None or operation.free or not tells_its_extent(operation):
+        return
+    body = call.body
+    admission.document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
+
+
+def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Price | None) -> Bound:
+    """Return what a call can cost at most on one deployment."""
+    assert call.target is not None
+    request = None if admission.document is None else _extent(call, admission, deployment)
+    guarded = is_guarded(call, deployment)
+    return bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
+
+
+def estimated_tokens(call: Call, admission: Admission) -> int:
+    """Return the tokens a call is taken for under a limit until its real number is known."""
+    assert call.target is not None and call.resolution is not None
+    if admission.document is None:
+        return 0
+    deployment = call.resolution.candidates[0][0]
+    request = _extent(call, admission, deployment)
+    answer = request.max_output
+    if answer is None:
+        price = call.snapshot.price_of(deployment, call.target.operation)
+        most = None if price is None else price.max_output_tokens
+        answer = USUAL_ANSWER if most is None else min(most, USUAL_ANSWER)
+    given = request.text_bytes // BYTES_PER_TOKEN + request.pictures * TOKENS_PER_PICTURE
+    return given + answer * (request.answers or 1)
+
+
+def spend_at_most(call: Call, attempt: Attempt) -> int | None:
+    """Bound the spend of an attempt in nano-USD: by what was read of its body, else by its length; None where nothing
+    bounds it.
+    """
+    assert call.target is not None
+    if call.target.operation.free or attempt.deployment.flat:
+        return 0
+    admission = call.admission
+    if admission is not None and admission.document is not None:
+        return bound_on(call, admission, attempt.deployment, attempt.price).spend
+    if attempt.price is None:
+        return None
+    return at_most(
+        attempt.price,
+        body_bytes=len(call.body),
+        max_output=attempt.price.max_output_tokens,
+        guarded=is_guarded(call, attempt.deployment),
+    )
+
+
+def is_guarded(call: Call, deployment: Deployment) -> bool:
+    """Tell whether a guardrail is asked for, by the deployment or by the caller, without parsing the body."""
+    if deployment.guardrail is not None:
+        return True
+    if call.guarded is None:
+        assert call.target is not None
+        if call.target.operation.kind is Kind.CONVERSE:
+            # Searched without its quotes: a byte that is rare in JSON is found faster than one that is everywhere.
+            call.guarded = b"guardrailConfig" in call.body
+        else:
+            call.guarded = any(name == "x-amzn-bedrock-guardrailidentifier" for name, _ in call.forward_headers)
+    return call.guarded
+
+
+def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
+    """Return what the body asks for in the words of a deployment's model family."""
+    assert call.target is not None and admission.document is not None
+    model = deployment.price_model or deployment.model_id
+    spoken = family(model)
+    found = admission.extents.get(spoken)
+    if found is None:
+        found = extent(call.target.operation, model, admission.document, body_bytes=len(call.body))
+        admission.extents[spoken] = found
+    return found

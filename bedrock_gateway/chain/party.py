@@ -1,0 +1,86 @@
+"""For whom a call is made: its key's user, team and tags, and what the caller says itself: an end user, more tags."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from bedrock_gateway.access.directory import EndUser
+from bedrock_gateway.access.rights import in_lists
+from bedrock_gateway.access.values import LONGEST_NAME
+from bedrock_gateway.chain.bodies import OFF_LOOP
+from bedrock_gateway.chain.call import Call
+from bedrock_gateway.errors import AccessDenied, Unauthenticated
+from bedrock_gateway.routing.table import foundation_models
+from bedrock_gateway.store.records import Party
+from bedrock_gateway.wire.operations import Kind
+
+__all__ = ["identify_party"]
+
+#: Headers that name the end user, LiteLLM's two.
+_END_USER = ("x-litellm-end-user-id", "x-litellm-customer-id")
+_TAGS = "x-litellm-tags"
+
+
+async def identify_party(call: Call) -> EndUser | None:
+    """Fill in ``call.party``; return what was set for its end user, or None.
+
+    Raises:
+        Unauthenticated: the end user is blocked.
+        AccessDenied: the end user may not use the model.
+    """
+    caller, headers = call.caller, call.headers
+    assert caller is not None
+    told = next((value for name in _END_USER if (value := headers.get(name))), "") or await _in_body(call)
+    tags = caller.tags
+    labels = call.gateway.labels
+    if (more := headers.get(_TAGS)) is not None:
+        tags = tuple(dict.fromkeys((*tags, *labels.tags(caller.id, more))))
+    if not (told or tags or caller.user or caller.team):
+        return None
+    known: EndUser | None = None
+    end_user = ""
+    if told:
+        known = call.gateway.callers.directory.end_user(told.strip()) if len(told) <= LONGEST_NAME else None
+        end_user = labels.end_user(caller.id, told) if known is None else known.id
+    call.party = Party(user=caller.user, team=caller.team, end_user=end_user, tags=tags)
+    if known is not None:
+        _check(call, known)
+    return known
+
+
+def _check(call: Call, end_user: EndUser) -> None:
+    if end_user.blocked:
+        raise Unauthenticated("The end user this call is made for is blocked.", at="blocked end user")
+    resolution = call.resolution
+    if end_user.models and resolution is not None and call.asked:
+        for ids in foundation_models(resolution):
+            if not in_lists((end_user.models,), resolution.model_group, ids, asked=call.asked):
+                raise AccessDenied("The end user this call is made for may not use this model.", at="end user's models")
+
+
+async def _in_body(call: Call) -> str:
+    """Return the end user that an InvokeModel body names: Anthropic's ``metadata.user_id``, OpenAI's ``user``."""
+    assert call.target is not None and call.resolution is not None
+    if call.target.operation.kind is not Kind.INVOKE:
+        return ""
+    body = call.body
+    anthropic = b'"user_id"' in body and b'"metadata"' in body
+    if not anthropic and not _speaks_openai(call):
+        return ""
+    document: Any
+    try:
+        document = json.loads(body) if len(body) <= OFF_LOOP else await asyncio.to_thread(json.loads, body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    metadata = document.get("metadata")
+    told = metadata.get("user_id") if anthropic and isinstance(metadata, dict) else document.get("user")
+    return told if isinstance(told, str) else ""
+
+
+def _speaks_openai(call: Call) -> bool:
+    assert call.resolution is not None
+    return any("openai." in deployment.price_model for tier in call.resolution.candidates for deployment in tier)

@@ -1,0 +1,239 @@
+"""Money and limits of a call: taken all together before anything is sent, or not at all.
+
+Everything is looked at and taken without waiting in between, so parallel calls cannot take the same room twice. The
+middleware awaits it all the same: what was spent before is asked of the ledger first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from bedrock_gateway.access.budgets import Charge, OverBudget, Reservation
+from bedrock_gateway.access.callers import OnBudget
+from bedrock_gateway.access.directory import EndUser
+from bedrock_gateway.access.limits import Limit, OverLimit
+from bedrock_gateway.chain.bodies import OFF_LOOP
+from bedrock_gateway.chain.booking import off_record, usd
+from bedrock_gateway.chain.bounds import bound_on, estimated_tokens, measure
+from bedrock_gateway.chain.call import Admission, Call
+from bedrock_gateway.dialects.clamp import clamp
+from bedrock_gateway.errors import AccessDenied, BudgetExhausted, StoreError, Throttled
+from bedrock_gateway.metering.bounding import Bound
+from bedrock_gateway.routing.deployments import Deployment
+
+__all__ = ["hold", "reserve"]
+
+#: Tokens below which a clamped answer would be of no use.
+LEAST_ANSWER = 16
+#: How often a clamped call tries again when others took the room meanwhile.
+MOST_CLAMPS = 4
+_WORDS = {"requests": "requests a minute", "tokens": "tokens a minute", "parallel": "calls at once"}
+
+
+async def reserve(call: Call, end_user: EndUser | None) -> None:
+    """Hold what a call can cost at most in every budget it counts against, and take its places under every limit.
+
+    Raises:
+        BudgetExhausted: a budget has not enough left.
+        Throttled: a limit is reached.
+        AccessDenied: nothing bounds what the call can cost, and a hard budget is concerned.
+        InvalidRequest: the body cannot be read for it.
+        Unavailable: the ledger cannot be asked what was spent.
+    """
+    caller, resolution, target = call.caller, call.resolution, call.target
+    assert caller is not None and resolution is not None and target is not None
+    charges = call.snapshot.budgets + caller.charges(resolution.model_group)
+    limits = caller.limits(resolution.model_group)
+    if end_user is not None:
+        charges += end_user.charges
+        limits += end_user.limits
+    if not charges and not limits:
+        return
+    admission = call.admission = Admission(charges=charges)
+    hard = () if target.operation.free else tuple(charge for charge in charges if charge.budget.limit is not None)
+    if hard or any(limit.tokens is not None for _, limit in limits):
+        await measure(call, admission)
+    if charges:
+        await know(call, charges)
+    amount = _amount(call, admission, hard) if hard else 0
+    clamps = 0
+    while True:
+        try:
+            _take(call, admission, hard, amount, limits)
+            break
+        except OverBudget as over:
+            clamps += 1
+            if caller.policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
+                raise exhausted(over) from over
+            amount = await _clamp(call, admission, over)
+    _tell(call, admission)
+
+
+async def hold(call: Call, deployment: Deployment) -> Reservation | None:
+    """Hold what a call can cost at most in a deployment's own budget; None where it has none.
+
+    Raises:
+        BudgetExhausted: it has not enough left.
+        AccessDenied, InvalidRequest, Unavailable: as ``reserve``.
+    """
+    assert call.target is not None
+    budget = deployment.budget
+    if budget is None or call.target.operation.free:
+        return None
+    charge = Charge(account=f"deployment:{deployment.id}", name=f'deployment "{deployment.name}"', budget=budget)
+    if call.admission is None:
+        call.admission = Admission(charges=())
+    await measure(call, call.admission)
+    await know(call, (charge,))
+    price = call.snapshot.price_of(deployment, call.target.operation)
+    amount = _spend(call, (charge,), bound_on(call, call.admission, deployment, price))
+    try:
+        return call.gateway.budgets.reserve((charge,), amount, call.started_at)
+    except OverBudget as over:
+        raise exhausted(over) from over
+
+
+async def know(call: Call, charges: Sequence[Charge]) -> None:
+    """Make sure that what was spent before is known."""
+    try:
+        await call.gateway.asking.know(charges, call.started_at)
+    except StoreError as error:
+        raise off_record(str(error)) from error
+
+
+def _take(
+    call: Call,
+    admission: Admission,
+    hard: Sequence[Charge],
+    amount: int,
+    limits: Sequence[tuple[str, Limit]],
+) -> None:
+    """Take everything or nothing. Money first: what is used up for good is not to be tried again in a minute."""
+    gateway = call.gateway
+    if hard:
+        admission.reservation = gateway.budgets.reserve(hard, amount, call.started_at)
+    if not limits:
+        return
+    tokens = estimated_tokens(call, admission)
+    try:
+        admission.taken = gateway.limiter.take(limits, tokens, time.monotonic())
+    except OverLimit as over:
+        if admission.reservation is not None:
+            admission.reservation.release()
+        raise _throttled(call, over) from over
+
+
+def _amount(call: Call, admission: Admission, hard: Sequence[Charge]) -> int:
+    """Return the nano-USD a call can cost at most, on whichever of its deployments."""
+    return max(_spend(call, hard, bound) for bound in _bounds(call, admission))
+
+
+def _bounds(call: Call, admission: Admission) -> Iterable[Bound]:
+    """Return what a call can cost at most, once for each price and kind of deployment."""
+    assert call.resolution is not None and call.target is not None
+    seen = {}
+    for tier in call.resolution.candidates:
+        for deployment in tier:
+            price = call.snapshot.price_of(deployment, call.target.operation)
+            key = id(price), deployment.flat, deployment.guardrail is not None, deployment.price_model
+            if key not in seen:
+                seen[key] = bound_on(call, admission, deployment, price)
+    return seen.values()
+
+
+def _spend(call: Call, hard: Sequence[Charge], bound: Bound) -> int:
+    """Return a bound's nano-USD; 0 where there is none and the caller may go without.
+
+    Raises:
+        AccessDenied: there is none.
+    """
+    assert call.caller is not None
+    if bound.spend is not None:
+        return bound.spend
+    if call.caller.policy.allow_unbounded:
+        return 0
+    raise AccessDenied(
+        f"What this call can cost at most cannot be told: {bound.unbounded}. {_start(hard[0].name)} has a hard budget, "
+        "so it is refused; whoever runs the gateway can set allow_unbounded for the key.",
+        at="no bound",
+    )
+
+
+async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
+    """Shorten the answer until the call fits into what is left; return its new bound, nano-USD.
+
+    Raises:
+        BudgetExhausted: no answer of any use fits.
+    """
+    assert call.resolution is not None and call.target is not None
+    bounds = list(_bounds(call, admission))
+    fitting = [bound.fitting(over.available) for bound in bounds]
+    limit = min((tokens for tokens in fitting if tokens is not None), default=0)
+    document = admission.document
+    if None in fitting or limit < LEAST_ANSWER or document is None:
+        raise exhausted(over) from over
+    deployment = call.resolution.candidates[0][0]
+    arguments = call.target.operation, deployment.price_model or deployment.model_id, call.body, document, limit
+    clamped = await asyncio.to_thread(clamp, *arguments) if len(call.body) > OFF_LOOP else clamp(*arguments)
+    if clamped is None:
+        raise exhausted(over) from over
+    call.body, note = clamped
+    call.body_hash = ""
+    if note is not None:
+        call.notes = (note,)
+        admission.told = [("x-bedrock-gateway-clamped-max-tokens", str(limit))]
+    admission.document = None
+    admission.extents.clear()
+    await measure(call, admission)
+    return _amount(call, admission, (over.charge,))
+
+
+def _tell(call: Call, admission: Admission) -> None:
+    """Note what every answer says of budgets and limits."""
+    budgets = call.gateway.budgets
+    least = budgets.left(admission.charges)
+    if least is not None:
+        admission.told.append(("x-bedrock-gateway-budget-remaining-usd", usd(max(0, least[1]))))
+    for charge, spent in budgets.soft(admission.charges):
+        text = f"{charge.name}: {usd(spent)} USD of {usd(charge.budget.soft or 0)} USD spent"
+        admission.told.append(("x-bedrock-gateway-budget-warning", text.encode("ascii", "replace").decode()))
+    if admission.taken is not None:
+        admission.told += admission.taken.headers(time.monotonic())
+
+
+def exhausted(over: OverBudget) -> BudgetExhausted:
+    """Return what a caller is told of a budget that has not enough left."""
+    limit = over.charge.budget.limit or 0
+    resets = "It never resets." if over.resets_at is None else f"It resets at {_utc(over.resets_at)}."
+    held = f", {_usd(over.reserved)} USD held by calls under way" if over.reserved else ""
+    return BudgetExhausted(
+        f"The budget of {over.charge.name} has not enough left: {_usd(over.spent)} of {_usd(limit)} USD spent{held}; "
+        f"this call can cost at most {_usd(over.wanted)} USD. {resets}",
+        at=over.charge.account,
+    )
+
+
+def _throttled(call: Call, over: OverLimit) -> Throttled:
+    assert call.caller is not None
+    what = _WORDS[over.kind]
+    return Throttled(
+        f"The limit of {over.limit} {what} of {over.name} is reached. There is room again in {over.retry_after} s.",
+        retry_after=over.retry_after,
+        at=f"{over.name}: {over.kind}",
+    )
+
+
+def _usd(nano: int) -> str:
+    """Return nano-USD as USD for reading, exact, without trailing zeros."""
+    return usd(nano).rstrip("0").rstrip(".")
+
+
+def _utc(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,218 @@
+"""Reservations: parallel calls never pass a budget, whatever is asked, answered, booked and given back in which order."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import pytest
+
+from bedrock_gateway.access.budgets import Budget, Budgets, Charge, OverBudget
+from bedrock_gateway.access.windows import Window, zone
+
+QUARTER = 900_000
+#: 2026-11-20, a Friday, 12:00 UTC.
+NOON = 1_795_176_000_000
+DAY = 86_400_000
+
+
+def charge(limit: int | None = 1000, soft: int | None = None, account: str = "key:a", **window: object) -> Charge:
+    """Return a charge; with ``duration`` of a window."""
+    made = Window(**{"zone": UTC, **window}) if window else None  # type: ignore[arg-type]
+    return Charge(account=account, name=f"budget of {account}", budget=Budget(limit=limit, soft=soft, window=made))
+
+
+def known(*charges: Charge, at: int = NOON, spent: int = 0) -> Budgets:
+    """Return budgets that know what was spent before."""
+    budgets = Budgets()
+    for one in charges:
+        budgets.ask(one, at)
+        budgets.answer(one, at, [(at // QUARTER, spent)] if spent else [])
+    return budgets
+
+
+def test_as_many_as_fit() -> None:
+    """Of 500 calls that come at once as many are let through as the budget has room for, and what is left is exact."""
+    one = charge(37 * 27)
+    budgets = known(one)
+    held = []
+    refused = 0
+    for _ in range(500):
+        try:
+            held.append(budgets.reserve([one], 27, NOON))
+        except OverBudget:
+            refused += 1
+
+    assert (37, 463) == (len(held), refused)
+    for number, reservation in enumerate(held):
+        budgets.book(["key:a"], NOON, number % 27)
+        reservation.release()
+        reservation.release()
+    assert (one, 37 * 27 - sum(number % 27 for number in range(37))) == budgets.left([one])
+
+
+def test_all_or_none() -> None:
+    """A call that one of its accounts has no room for holds nothing in the others; the tightest one is told."""
+    key, team, user = charge(100), charge(50, account="team:t"), charge(40, account="user:u")
+    budgets = known(key, team, user)
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([key, team, user], 60, NOON)
+
+    over = caught.value
+    assert (user, 0, 0, 60, 40, None) == (
+        over.charge, over.spent, over.reserved, over.wanted, over.available, over.resets_at,
+    )  # fmt: skip
+    assert [(key, 0, 0), (team, 0, 0), (user, 0, 0)] == budgets.figures()
+    budgets.reserve([key, team, user], 40, NOON)
+
+
+def test_exactly_the_limit_fits() -> None:
+    """What is left may be taken to the last nano; then not even a call without a bound goes through."""
+    one = charge(10)
+    budgets = known(one)
+    budgets.reserve([one], 10, NOON)
+
+    for amount in (0, 1):
+        with pytest.raises(OverBudget):
+            budgets.reserve([one], amount, NOON)
+    with pytest.raises(OverBudget):
+        known(charge(0)).reserve([charge(0)], 0, NOON)
+
+
+def test_a_call_belongs_to_the_window_of_its_admission() -> None:
+    """What is held and spent by calls admitted before midnight counts nothing in the day after."""
+    one = charge(100, duration="1d")
+    midnight = NOON + DAY // 2
+    budgets = known(one)
+    before = budgets.reserve([one], 70, midnight - 1)
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([one], 70, midnight - 1)
+    assert midnight == caught.value.resets_at
+    after = budgets.reserve([one], 70, midnight)
+    budgets.book(["key:a"], midnight - 1, 65)
+    before.release()
+
+    assert (one, 30) == budgets.left([one])
+    after.release()
+    assert (one, 100) == budgets.left([one])
+
+
+def test_clock_set_back_opens_no_window() -> None:
+    """A clock that goes back an hour over midnight leaves the new day's budget as it is."""
+    one = charge(100, duration="1d")
+    midnight = NOON + DAY // 2
+    budgets = known(one, at=midnight)
+    budgets.reserve([one], 90, midnight)
+
+    with pytest.raises(OverBudget):
+        budgets.reserve([one], 20, midnight - 3_600_000)
+
+
+def test_sliding_window() -> None:
+    """A sliding window gives back what was spent as it leaves the window, quarter by quarter."""
+    one = charge(100, duration="1h", sliding=True)
+    budgets = known(one)
+    for step in range(3):
+        at = NOON + step * QUARTER
+        budgets.reserve([one], 30, at).release()
+        budgets.book(["key:a"], at, 30)
+    assert (one, 10) == budgets.left([one])
+    held = budgets.reserve([one], 40, NOON + 5 * QUARTER)
+    assert (one, 0) == budgets.left([one])
+    held.release()
+    # A call admitted two quarters ago is booked only now.
+    budgets.book(["key:a"], NOON + 3 * QUARTER, 5)
+    budgets.reserve([one], 65, NOON + 6 * QUARTER).release()
+
+    assert (one, 65) == budgets.left([one])
+    budgets.reserve([one], 95, NOON + 7 * QUARTER).release()
+    budgets.reserve([one], 100, NOON + 8 * QUARTER).release()
+
+
+def test_budget_in_another_time_zone() -> None:
+    """The day of +05:45 begins at 18:15 UTC."""
+    one = charge(100, duration="1d", zone=zone("Asia/Kathmandu"))
+    budgets = known(one)
+    budgets.book(["key:a"], NOON, 100)
+    edge = NOON + 6 * 3_600_000 + QUARTER
+
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([one], 1, edge - 1)
+    assert edge == caught.value.resets_at
+    budgets.reserve([one], 100, edge)
+
+
+def test_concurrent_windows_of_one_account() -> None:
+    """A key with a budget a day and one a month counts in both; the day's reset leaves the month's as it is."""
+    day, month = charge(50, duration="1d"), charge(120, duration="30d")
+    budgets = known(day, month)
+    for passed in range(2):
+        budgets.reserve([day, month], 50, NOON + passed * DAY).release()
+        budgets.book(["key:a"], NOON + passed * DAY, 50)
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([day, month], 30, NOON + 2 * DAY)
+
+    assert month == caught.value.charge
+
+
+def test_what_is_booked_between_question_and_answer_counts_once() -> None:
+    """What the ledger was told after it was asked is added to its answer."""
+    one = charge(100)
+    budgets = Budgets()
+    assert [one] == budgets.unknown([one])
+    assert 0 == budgets.ask(one, NOON)
+    budgets.book(["key:a", "gateway"], NOON, 30)
+    budgets.answer(one, NOON, [(5, 60)])
+
+    assert [] == budgets.unknown([one])
+    assert (one, 10) == budgets.left([one])
+
+
+def test_what_somebody_else_wrote_is_asked_for_again() -> None:
+    """Forgetting an account has its spend read again; what calls under way hold stays held."""
+    one = charge(100)
+    budgets = known(one, spent=50)
+    held = budgets.reserve([one], 30, NOON)
+    budgets.forget("key:a")
+    assert [one] == budgets.unknown([one])
+    budgets.ask(one, NOON)
+    budgets.answer(one, NOON, [(NOON // QUARTER, 20)])
+    assert (one, 50) == budgets.left([one])
+    held.release()
+
+    assert (one, 80) == budgets.left([one])
+    budgets.forget("key:unheard-of")
+
+
+def test_question_without_an_answer() -> None:
+    """An account whose question failed is still unknown, and can be asked for again."""
+    one = charge(100)
+    budgets = Budgets()
+    budgets.ask(one, NOON)
+    budgets.book(["key:a"], NOON, 30)
+    budgets.unanswered(one)
+    assert [one] == budgets.unknown([one])
+    budgets.ask(one, NOON)
+    budgets.answer(one, NOON, [(NOON // QUARTER, 30)])
+
+    assert (one, 70) == budgets.left([one])
+
+
+def test_soft_limit() -> None:
+    """The soft limit refuses nothing and is told once a window, the hard one too."""
+    one = charge(100, soft=60, duration="1d")
+    budgets = known(one)
+    assert [] == budgets.soft([one])
+    assert [] == budgets.book(["key:a"], NOON, 59)
+    (soft,) = budgets.book(["key:a"], NOON, 1)
+    assert [(one, 60)] == budgets.soft([one])
+    assert [] == budgets.book(["key:a"], NOON, 1)
+    (hard,) = budgets.book(["key:a"], NOON, 39)
+    assert [] == budgets.book(["key:a"], NOON, 1)
+    (again,) = budgets.book(["key:a"], NOON + DAY, 61)
+
+    assert [(60, False), (100, True), (61, False)] == [(told.spent, told.hard) for told in (soft, hard, again)]
+    only_soft = charge(None, soft=10)
+    budgets = known(only_soft)
+    budgets.reserve([only_soft], 10**15, NOON)
+    assert None is budgets.left([only_soft])
+    assert [False] == [told.hard for told in budgets.book(["key:a"], NOON, 10)]
