@@ -20,14 +20,12 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from bedrock_gateway.access.issued_credentials import IssuedCredentials
-from bedrock_gateway.admin.peers import from_this_machine
+from bedrock_gateway.admin.peers import from_this_machine, passed_on
 from bedrock_gateway.errors import AccessDenied, Refusal, Unauthenticated
 
 __all__ = ["PATH", "routes"]
 
 PATH = "/aws/container-credentials"
-#: What a reverse proxy adds: the peer is the proxy then, and the caller anywhere.
-_FORWARDED = ("forwarded", "via", "x-forwarded-for")
 
 
 def routes(issue_for: Callable[[str], IssuedCredentials]) -> list[web.RouteDef]:
@@ -40,7 +38,7 @@ def routes(issue_for: Callable[[str], IssuedCredentials]) -> list[web.RouteDef]:
 
     async def container_credentials(request: web.Request) -> web.Response:
         try:
-            if not from_this_machine(request) or any(name in request.headers for name in _FORWARDED):
+            if passed_on(request) or not from_this_machine(request):
                 raise AccessDenied("Credentials are handed out to callers on the gateway's own machine only.")
             issued = issue_for(_key(request.headers.getall("Authorization", [])))
         except Refusal as refusal:
