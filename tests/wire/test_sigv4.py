@@ -25,6 +25,7 @@ from bedrock_gateway.wire.sigv4 import (
     canonical_query,
     canonical_request,
     credential_scope,
+    normalized_path,
     signature,
     signing_key,
     string_to_sign,
@@ -143,6 +144,35 @@ def test_canonical_path(raw_path: str, expected: str) -> None:
 def test_canonical_path_agrees_with_botocore(path: str, end: str) -> None:
     """Paths are encoded as botocore encodes them, a slash at the end included."""
     assert botocore_signer()._normalize_url_path(path + end) == canonical_path(path + end)
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "expected"),
+    [
+        ("/", "/"),
+        ("//", "/"),
+        ("//bedrock//model/a/converse", "/bedrock/model/a/converse"),
+        ("/a/./b/.", "/a/b"),
+        ("/a/../b/", "/b/"),
+        ("/../..", "/"),
+        ("/a/..", "/"),
+        ("/a/../", "/"),
+        ("/.a/..b/c./", "/.a/..b/c./"),
+        ("/a%2F%2Fb/%2e%2e/", "/a%2F%2Fb/%2e%2e/"),
+    ],
+)
+def test_normalized_path(raw_path: str, expected: str) -> None:
+    """Empty and dot segments go as they stand, never as they would be decoded; a slash at the end stays."""
+    assert expected == normalized_path(raw_path)
+
+
+@given(st.lists(st.one_of(segments, st.sampled_from(["", ".", "..", "...", ".a"])), max_size=6))
+@MANY
+def test_normalized_path_agrees_with_botocore(parts: list[str]) -> None:
+    """Paths with empty and dot segments in any places come to what botocore signs."""
+    path = "/" + "/".join(parts)
+
+    assert botocore_signer()._normalize_url_path(path) == canonical_path(normalized_path(path))
 
 
 @pytest.mark.parametrize(
