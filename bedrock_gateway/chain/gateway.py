@@ -157,6 +157,8 @@ class Gateway:
     clock: Clock = attrs.field(factory=Clock)
     random: random.Random = attrs.field(factory=random.Random)
     calls: set[Call] = attrs.field(factory=set)
+    #: Attempts booked, by state.
+    attempts: Counter[str] = attrs.field(factory=Counter)
     #: The gateway's own answers, by error type.
     refusals: Counter[str] = attrs.field(factory=Counter)
     stopping: bool = False
