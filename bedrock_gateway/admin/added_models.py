@@ -20,6 +20,7 @@ from uuid import uuid4
 import attrs
 from aiohttp import web
 
+from bedrock_gateway.access.values import identifier
 from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.config.added import InvalidModel, ModelRules
 from bedrock_gateway.config.settings import Config
@@ -36,7 +37,6 @@ from bedrock_gateway.store.models import (
     seal_secrets,
     unknown_model,
 )
-from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.store.sealing import Sealer
 from bedrock_gateway.store.subjects import Subject
 
@@ -48,8 +48,6 @@ _LOG = logging.getLogger("bedrock_gateway.models")
 _ALL = ""
 #: Seconds after which the database is asked again when it could not be read.
 _READ_AGAIN = 1.0
-#: Characters of an id.
-_LONGEST_ID = 200
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -74,12 +72,10 @@ class AddedModels:
         models: by id, the oldest first.
     """
 
-    def __init__(
-        self, gateway: Gateway, config: Config, registry: Registry, root_secret: Callable[[], bytes | None]
-    ) -> None:
+    def __init__(self, gateway: Gateway, config: Config, root_secret: Callable[[], bytes | None]) -> None:
         self.models: Mapping[str, Added] = {}
         self._gateway = gateway
-        self._registry = registry
+        self._registry = gateway.registry
         self._root_secret = root_secret
         self._rules: ModelRules = config.added
         self._of_config = config.deployments
@@ -95,9 +91,7 @@ class AddedModels:
         self._sources: frozenset[CredentialSource] = frozenset()
 
     @classmethod
-    async def open(
-        cls, gateway: Gateway, *, config: Config, registry: Registry, root_secret: Callable[[], bytes | None]
-    ) -> AddedModels:
+    async def open(cls, gateway: Gateway, *, config: Config, root_secret: Callable[[], bytes | None]) -> AddedModels:
         """Load every model, put them into the gateway's routing table, and keep it up to date from now on.
 
         Args:
@@ -107,12 +101,12 @@ class AddedModels:
         Raises:
             StartError: the database cannot be read.
         """
-        models = cls(gateway, config, registry, root_secret)
+        models = cls(gateway, config, root_secret)
         try:
             await models.refresh()
         except Unavailable as refusal:
             raise StartError(f"Models added over the API: {refusal}") from refusal
-        registry.on_change.append(models._changed)
+        gateway.registry.on_change.append(models._changed)
         return models
 
     async def aclose(self) -> None:
@@ -217,11 +211,7 @@ class AddedModels:
             Conflict: its id is one of the config's.
         """
         _, warnings = await asyncio.to_thread(self._read, document)
-        id_ = document["model_info"]["id"]
-        if not isinstance(id_, str) or id_ != id_.strip() or len(id_) > _LONGEST_ID:
-            raise InvalidField(
-                "model_info.id", f"must be text of at most {_LONGEST_ID} characters, without spaces around"
-            )
+        id_ = identifier("model_info.id", document["model_info"]["id"])
         if id_ in self._rules.ids:
             raise Conflict("model_info.id", f"model_info.id: {id_!r} is the id of a deployment of the config file")
         return warnings

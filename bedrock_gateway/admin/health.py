@@ -7,6 +7,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bedrock_gateway._version import VERSION
+from bedrock_gateway.admin.added_models import ADDED_MODELS
 from bedrock_gateway.admin.peers import from_this_machine
 from bedrock_gateway.chain.gateway import GATEWAY
 
@@ -30,6 +31,8 @@ async def readiness(request: web.Request) -> web.Response:
         reasons.append(f"ledger: {gateway.ledger.trouble}")
     reasons += [f"credentials: {trouble}" for trouble in gateway.credentials.troubles().values()]
     reasons += [f"credentials: not fetched yet ({name})" for name in gateway.credentials.pending()]
+    if ADDED_MODELS in request.app:
+        reasons += [f"model {id_}: {trouble}" for id_, trouble in request.app[ADDED_MODELS].troubles().items()]
     details = {"version": VERSION, "calls": len(gateway.calls), "read_on": gateway.leaving.draining}
     body: dict[str, object] = {"status": "not ready" if reasons else "ready"}
     if from_this_machine(request):  # the reasons name profiles and paths

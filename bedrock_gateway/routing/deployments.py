@@ -117,5 +117,5 @@ class Deployment:
     guardrail: Guardrail | None = None
     flat: bool = False
     ssl_verify: bool | str = True
-    extra_headers: tuple[tuple[str, str], ...] = ()
+    extra_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     model_info: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)
