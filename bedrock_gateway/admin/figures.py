@@ -16,6 +16,7 @@ from bedrock_gateway.access.directory import Defaults
 from bedrock_gateway.access.policies import Entry, budgets_of, model_budgets_of
 from bedrock_gateway.access.windows import QUARTER_MS, Window
 from bedrock_gateway.admin.answers import iso, usd
+from bedrock_gateway.admin.authority import Admin
 from bedrock_gateway.store.spends import model_spends, spend_since
 from bedrock_gateway.store.subjects import Subject, get
 
@@ -49,6 +50,11 @@ class View:
     defaults: Defaults
     now_ms: int
     _templates: dict[str, Subject | None] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection, admin: Admin) -> View:
+        """Return a view of what a connection sees, now."""
+        return cls(connection, admin.registry.directory.defaults, admin.now_ms())
 
     def template(self, document: Mapping[str, Any]) -> Subject | None:
         """Return the budget that a document names."""

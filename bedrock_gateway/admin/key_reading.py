@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -12,10 +12,10 @@ from aiohttp import web
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.values import Parser, choice, identifier, list_of, name, team_identifier, text
 from bedrock_gateway.admin.answers import Page, answered, count_of, flag_of, page_of, query_of, small_body_of
-from bedrock_gateway.admin.authority import ADMIN, authority, may_read_all, may_read_own, told
+from bedrock_gateway.admin.authority import ADMIN, Admin, authority, may_read_all, may_read_own, told
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.granting import owns
-from bedrock_gateway.admin.key_rows import key_row, key_usage
+from bedrock_gateway.admin.key_rows import key_row, key_rows, key_usage
 from bedrock_gateway.errors import AccessDenied
 from bedrock_gateway.store.keys import VirtualKey, find_key, need_key, read_digests
 from bedrock_gateway.store.listing import KEY_ORDERS, KEY_STATES, KeyFilter, list_aliases, list_keys
@@ -46,8 +46,7 @@ async def info(request: web.Request) -> dict[str, Any]:
     """Return a key: the one that is named, else the caller's own."""
     admin, caller = request.app[ADMIN], authority(request)
     named = query_of(request, {"key": text}).get("key", caller.id)
-    view = _viewer(request)
-    (found,) = await admin.registry.read(_info, view, caller, {"key": named})
+    (found,) = await admin.registry.read(_info, admin, caller, {"key": named})
     return found
 
 
@@ -55,24 +54,17 @@ async def infos(request: web.Request) -> dict[str, Any]:
     """Return several keys."""
     admin, caller = request.app[ADMIN], authority(request)
     named = (await small_body_of(request, {"keys": list_of(text)})).get("keys") or [caller.id]
-    view = _viewer(request)
-    found = await admin.registry.read(_info, view, caller, {f"keys[{index}]": key for index, key in enumerate(named)})
+    found = await admin.registry.read(_info, admin, caller, {f"keys[{index}]": key for index, key in enumerate(named)})
     return {"key": [told["key"] for told in found], "info": [told["info"] for told in found]}
-
-
-def _viewer(request: web.Request) -> Callable[[sqlite3.Connection], View]:
-    admin = request.app[ADMIN]
-    defaults, now_ms = admin.registry.directory.defaults, admin.now_ms()
-    return lambda connection: View(connection, defaults, now_ms)
 
 
 def _info(
     connection: sqlite3.Connection,
-    viewer: Callable[[sqlite3.Connection], View],
+    admin: Admin,
     caller: Caller,
     named: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    view = viewer(connection)
+    view = View.of(connection, admin)
     found = []
     for field, text_ in named.items():
         key = need_key(connection, text_, field)
@@ -97,17 +89,17 @@ async def list_(request: web.Request) -> dict[str, Any]:
     admin, caller = request.app[ADMIN], authority(request)
     given = query_of(request, _LIST)
     page = page_of(given, most=_MOST_KEYS)
-    return await admin.registry.read(_list, _viewer(request), caller, given, page)
+    return await admin.registry.read(_list, admin, caller, given, page)
 
 
 def _list(
     connection: sqlite3.Connection,
-    viewer: Callable[[sqlite3.Connection], View],
+    admin: Admin,
     caller: Caller,
     given: Mapping[str, Any],
     page: Page,
 ) -> dict[str, Any]:
-    view = viewer(connection)
+    view = View.of(connection, admin)
     wanted = _filter(connection, caller, given, view.now_ms)
     keys, total = list_keys(
         connection,
@@ -117,13 +109,13 @@ def _list(
         offset=page.offset,
         limit=page.size,
     )
-    digests = read_digests(connection, [key.id for key in keys])
-    whole = given.get("return_full_object", False)
+    if given.get("return_full_object"):
+        shown: list[Any] = key_rows(keys, view)
+    else:
+        digests = read_digests(connection, [key.id for key in keys])
+        shown = [digests[key.id].sha256.hex() for key in keys]
     return {
-        "keys": [
-            key_row(VirtualKey(subject=key, digest=digests[key.id]), view) if whole else digests[key.id].sha256.hex()
-            for key in keys
-        ],
+        "keys": shown,
         "total_count": total,
         "current_page": page.number,
         "total_pages": page.pages(total),
@@ -163,17 +155,17 @@ async def aliases(request: web.Request) -> dict[str, Any]:
     admin, caller = request.app[ADMIN], authority(request)
     given = query_of(request, _ALIASES)
     page = page_of(given, usual=50, most=_MOST_KEYS)
-    return await admin.registry.read(_aliases, _viewer(request), caller, given, page)
+    return await admin.registry.read(_aliases, admin, caller, given, page)
 
 
 def _aliases(
     connection: sqlite3.Connection,
-    viewer: Callable[[sqlite3.Connection], View],
+    admin: Admin,
     caller: Caller,
     given: Mapping[str, Any],
     page: Page,
 ) -> dict[str, Any]:
-    wanted = _filter(connection, caller, given, viewer(connection).now_ms)
+    wanted = _filter(connection, caller, given, admin.now_ms())
     found, total = list_aliases(connection, attrs.evolve(wanted, state=None), offset=page.offset, limit=page.size)
     return {
         "aliases": found,

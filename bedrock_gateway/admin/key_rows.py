@@ -5,17 +5,17 @@ Source: LiteLLM 1.109.1, ``proxy/_types.py`` (``GenerateKeyResponse``, ``LiteLLM
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bedrock_gateway.access.virtual_keys import key_name
 from bedrock_gateway.admin.answers import iso, usd
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.owner_rows import template_row
-from bedrock_gateway.store.keys import VirtualKey
+from bedrock_gateway.store.keys import VirtualKey, read_digests
 from bedrock_gateway.store.subjects import Subject
 
-__all__ = ["key_row", "key_state", "key_usage"]
+__all__ = ["key_row", "key_rows", "key_state", "key_usage"]
 
 #: What LiteLLM shows of a key and has no meaning here.
 _WITHOUT_MEANING: Mapping[str, Any] = {
@@ -107,6 +107,12 @@ def key_row(key: VirtualKey, view: View) -> dict[str, Any]:
         "settings_updated_at": iso(subject.updated_at),
         **_WITHOUT_MEANING,
     }
+
+
+def key_rows(keys: Sequence[Subject], view: View) -> list[dict[str, Any]]:
+    """Return keys as whole objects."""
+    digests = read_digests(view.connection, [key.id for key in keys])
+    return [key_row(VirtualKey(subject=key, digest=digests[key.id]), view) for key in keys]
 
 
 def key_usage(key: VirtualKey, view: View) -> dict[str, Any]:

@@ -65,16 +65,12 @@ def new_key_row(
         writing,
         expires_at=_expires_at(given, writing),
     )
-    return {"key": secret, **key_row(key, _view(connection, admin, writing))}
+    return {"key": secret, **key_row(key, View.of(connection, admin))}
 
 
 def _expires_at(given: Mapping[str, Any], writing: Writing) -> int | None:
     duration = given.get("duration")
     return None if duration is None else after(duration, writing.now_ms)
-
-
-def _view(connection: sqlite3.Connection, admin: Admin, writing: Writing) -> View:
-    return View(connection, admin.registry.directory.defaults, writing.now_ms)
 
 
 async def update(request: web.Request) -> dict[str, Any]:
@@ -92,7 +88,7 @@ def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given:
     columns = {"expires_at": _expires_at(given, writing)} if "duration" in given else {}
     changes = {field: value for field, value in given.items() if field != "key"}
     subject = change(connection, key.subject, changes, writing, **columns)
-    row = key_row(VirtualKey(subject=subject, digest=key.digest), _view(connection, admin, writing))
+    row = key_row(VirtualKey(subject=subject, digest=key.digest), View.of(connection, admin))
     return {**row, "key": row["token"]}
 
 
@@ -129,7 +125,7 @@ def _regenerate(connection: sqlite3.Connection, admin: Admin, caller: Caller, gi
     columns = {"expires_at": _expires_at(given, writing)} if "duration" in given else {}
     until = None if duration is None else after(duration, writing.now_ms)
     key = rotate_key(connection, key, Digest.of(secret), given, writing, until=until, **columns)
-    return {"key": secret, **key_row(key, _view(connection, admin, writing))}
+    return {"key": secret, **key_row(key, View.of(connection, admin))}
 
 
 async def delete(request: web.Request) -> dict[str, Any]:
@@ -181,7 +177,7 @@ def _block(
         raise AccessDenied(f"Keys are unblocked with the master key, or a key of a proxy_admin; {told(caller)}.")
     writing = admin.writing(caller)
     subject = change(connection, key.subject, {"blocked": blocked}, writing)
-    return key_row(VirtualKey(subject=subject, digest=key.digest), _view(connection, admin, writing))
+    return key_row(VirtualKey(subject=subject, digest=key.digest), View.of(connection, admin))
 
 
 def routes() -> list[web.RouteDef]:

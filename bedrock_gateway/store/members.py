@@ -17,11 +17,11 @@ from bedrock_gateway.store.subjects import find, touch
 __all__ = [
     "Member",
     "add_member",
-    "add_to_teams",
     "change_member",
     "find_member",
     "members_of",
     "remove_member",
+    "set_teams",
     "teams_of",
     "user_of",
 ]
@@ -123,16 +123,20 @@ def remove_member(connection: sqlite3.Connection, team: str, user: str, writing:
     touch(connection, "member", f"{team}/{user}", writing.now_ms)
 
 
-def add_to_teams(connection: sqlite3.Connection, user: str, teams: Iterable[str], writing: Writing) -> None:
-    """Make a user a member of teams it is no member of yet.
+def set_teams(connection: sqlite3.Connection, user: str, teams: Iterable[str], writing: Writing) -> None:
+    """Make a user a member of these teams and of no others; where it is one already nothing changes.
 
     Raises:
         NotFound: there is no such team.
     """
-    for team in teams:
-        if find_member(connection, team, user) is None:
-            need(connection, "team", team, "teams")
+    wanted = dict.fromkeys(teams)
+    known = {member.team for member in teams_of(connection, user)}
+    for team in wanted:
+        need(connection, "team", team, "teams")
+        if team not in known:
             add_member(connection, team, user, {}, writing)
+    for team in known - wanted.keys():
+        remove_member(connection, team, user, writing)
 
 
 def _put(connection: sqlite3.Connection, member: Member, given: Mapping[str, Any], writing: Writing) -> Member:
