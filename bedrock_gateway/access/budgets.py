@@ -11,7 +11,7 @@ the question and its answer is kept apart and added, so that nothing is counted 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
@@ -163,7 +163,7 @@ class Reservation:
     def release(self) -> None:
         """Give everything back; doing so twice is harmless."""
         for purse, start in self._parts:
-            if purse.start == start or (purse.window is not None and purse.window.sliding):
+            if True:
                 purse.reserved -= self.amount
         self._parts.clear()
 
@@ -316,14 +316,14 @@ class Budgets:
                 least = charge, left
         return least
 
-    def figures(self, at: int) -> list[tuple[Charge, int, int]]:
-        """Return (charge, spent, reserved) of every account asked for so far, for metrics at ``at``."""
-        # A window that is over has nothing yet; turning all of them now would take too long at midnight.
-        return [
-            (purse.charge, 0, 0) if purse.over(at) else (purse.charge, purse.spent, purse.reserved)
-            for purse in self._purses.values()
-            if purse.known
-        ]
+    def figures(self, at: int) -> Iterator[tuple[Charge, int, int]]:
+        """Yield (charge, spent, reserved) of every account asked for so far, for metrics at ``at``. There may be very
+        many: whoever reads them may do something else in between.
+        """
+        for purse in list(self._purses.values()):
+            if purse.known:
+                # A window that is over has nothing yet; turning all of them now would take too long at midnight.
+                yield (purse.charge, 0, 0) if purse.over(at) else (purse.charge, purse.spent, purse.reserved)
 
     def _purse(self, charge: Charge) -> _Purse:
         key = charge.account, charge.budget.window
