@@ -9,6 +9,7 @@ from bedrock_gateway.access.accounts import accounts_of, deployment_account
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
+from bedrock_gateway.metering.bounding import at_most
 from bedrock_gateway.metering.meters import Reading
 from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome

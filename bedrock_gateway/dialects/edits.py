@@ -1,7 +1,7 @@
 """The few edits of a native request: made at a byte offset, all other bytes stay as the caller sent them.
 
-An edit is made once per attempt, before the body is hashed, and is named in the attempt's row. Knows JSON's top level
-and where a guardrail goes in each kind of operation. Must not know why an edit is made, nor deployments.
+An edit is made once per attempt, before the body is hashed, and is named in the attempt's row. Knows how JSON is
+written and where a guardrail goes in each kind of operation. Must not know why an edit is made, nor deployments.
 
 Which parts of a prompt a guardrail looks at remains the caller's to say (``guardContent`` blocks of Converse,
 ``tagSuffix`` of InvokeModel).
@@ -21,7 +21,7 @@ from typing import Protocol
 from bedrock_gateway.errors import AccessDenied, InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["ForcedGuardrail", "add_guardrail", "set_member"]
+__all__ = ["ForcedGuardrail", "add_guardrail", "set_at", "set_member"]
 
 _OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -97,47 +97,70 @@ def set_member(body: bytes | bytearray, name: str, value: bytes) -> tuple[bytes,
         raise _not_an_object()
     # A name can also be written with escapes. Without a backslash and without the name there is nothing to look for.
     if b"\\" in body or name.encode() in body:
-        edited = _replace(body, name, value)
-        if edited is not None:
-            return edited, True
+        return set_at(body, (name,), value)
     after = opening.end()
     separator = b"" if body[after : after + 1] == b"}" else b","
     return b"".join((body[:after], json.dumps(name).encode(), b":", value, separator, body[after:])), False
 
 
-def _replace(body: bytes | bytearray, name: str, value: bytes) -> bytes | None:
-    """Return the body with the value of every top-level member of that name replaced, or None where there is none."""
+def set_at(body: bytes | bytearray, path: tuple[str, ...], value: bytes) -> tuple[bytes, bool]:
+    """Set what stands at a path of JSON objects to ``value`` (JSON): ``(body, whether anything stood there)``.
+
+    As ``set_member`` otherwise; an object that is missing on the way, or is none, is made.
+
+    Raises:
+        InvalidRequest: the body is not a JSON object in UTF-8.
+    """
     try:
         text = body.decode()
-        spans = [span for found, span in _members(text) if found == name]
+        edits = sorted(_edits(text, 0, path, value.decode()))
     except (ValueError, IndexError, RecursionError):
         raise _not_an_object() from None
-    if not spans:
-        return None
     pieces, done = [], 0
-    for start, end in spans:
-        pieces += [text[done:start], value.decode()]
+    for start, end, new, _ in edits:
+        pieces += [text[done:start], new]
         done = end
-    return "".join((*pieces, text[done:])).encode()
+    return "".join((*pieces, text[done:])).encode(), any(there for *_, there in edits)
 
 
-def _members(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the members of the JSON object that ``text`` is: name, and where its value begins and ends.
+def _edits(text: str, start: int, path: tuple[str, ...], value: str) -> Iterator[tuple[int, int, str, bool]]:
+    """Yield the edits that set a path below the JSON object that begins at ``start``: from where to where, what comes
+    there instead, and whether the path was there.
+    """
+    name, rest = path[0], path[1:]
+    inner = value
+    for missing in reversed(rest):
+        inner = f"{{{json.dumps(missing)}:{inner}}}"
+    spans = [span for found, span in _members(text, start) if found == name]
+    for begin, end in spans:
+        if rest and text[begin] == "{":
+            yield from _edits(text, begin, rest, value)
+        else:
+            yield begin, end, inner, not rest
+    if not spans:
+        after = _past_space(text, _past_space(text, start) + 1)
+        separator = "" if text[after] == "}" else ","
+        yield after, after, f"{json.dumps(name)}:{inner}{separator}", False
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the members of the JSON object that begins at ``start``: name, and where its value begins and ends. At 0,
+    the object is all of ``text``.
 
     Raises:
         ValueError, IndexError, RecursionError: it is not one.
     """
     # Not strict: whether a raw line break may stand in a string is AWS's to say.
     decode = json.JSONDecoder(strict=False).raw_decode
-    index = _past_space(text, _past_space(text, 0) + 1)
+    index = _past_space(text, _past_space(text, start) + 1)
     while text[index] != "}":
         name, index = decode(text, index)
         index = _past_space(text, index)
         if not isinstance(name, str) or text[index] != ":":
             raise ValueError("a member of an object is a string, a colon and a value")
-        start = _past_space(text, index + 1)
-        _, index = decode(text, start)
-        yield name, (start, index)
+        begin = _past_space(text, index + 1)
+        _, index = decode(text, begin)
+        yield name, (begin, index)
         index = _past_space(text, index)
         if text[index] == ",":
             index = _past_space(text, index + 1)
@@ -145,7 +168,7 @@ def _members(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
                 raise ValueError("a comma at the end of an object")
         elif text[index] != "}":
             raise ValueError("no comma between members of an object")
-    if _past_space(text, index + 1) != len(text):
+    if start == 0 and _past_space(text, index + 1) != len(text):
         raise ValueError("something after the object")
 
 

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import attrs
 
-from bedrock_gateway.metering.asked import CHUNKS_PER_QUERY, MAX_IMAGES, Asked, read_request
-from bedrock_gateway.metering.prices import GUARDRAILS, Price
+from bedrock_gateway.metering.asked import Asked, read_request
+from bedrock_gateway.metering.bounding import Bound
+from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import Outcome, State
 from bedrock_gateway.metering.tally import Reading
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Outcome", "Settlement", "State", "at_most", "settle", "spend"]
+__all__ = ["Outcome", "Settlement", "State", "settle", "spend"]
 
 MILLION = 1_000_000
 HALF = MILLION // 2
 
 #: Bytes of text that make a token, for estimates: four characters of English, fewer of most else, more of base64.
 BYTES_PER_TOKEN = 4
-#: Input tokens no byte of the body stands for: system prompts of tool use (AWS and Anthropic print up to some 700)
-#: and of citations.
-HIDDEN_TOKENS = 2048
-#: A picture or document in a body is at least this long: its own JSON around it and the smallest file of its kind.
-PICTURE_BYTES = 128
-#: Longest text of one token, in characters, for the bound on a guardrail's units.
-CHARS_PER_TOKEN = 16
-#: Characters of one text unit of a guardrail.
-CHARS_PER_UNIT = 1000
-
 
 _REFUSED = (Outcome.REFUSED, Outcome.UNREACHED, Outcome.INTERNAL)
 _OF_MODELS = (Kind.CONVERSE, Kind.INVOKE)
@@ -95,38 +86,6 @@ def spend(
     return _sum(usage, price, tier or "default", latency or "standard", image_class).rounded()
 
 
-def at_most(
-    price: Price,
-    *,
-    body_bytes: int,
-    max_output: int | None,
-    guarded: bool = False,
-) -> int | None:
-    """Bound the spend of a call before it is sent, in nano-USD, without parsing its body; None where nothing bounds it.
-
-    One input token a byte of body and ``HIDDEN_TOKENS`` more; ``max_output`` output tokens (None: the model's own
-    maximum); ten images; each at the dearest rate the answer may be charged by. ``guarded`` adds a guardrail's units.
-    A picture that packs more tokens than bytes (a blank page of a megapixel) is beyond what a length can tell.
-    """
-    if price.unbounded:
-        return None
-    dearest_input, dearest_output = price.dearest
-    total = (body_bytes + HIDDEN_TOKENS) * (dearest_input or 0)
-    outputs = price.max_output_tokens if max_output is None else max_output
-    if dearest_output:
-        if outputs is None:
-            return None
-        total += outputs * dearest_output
-    total += MAX_IMAGES * price.dearest_image
-    if price.by_request:
-        total += (body_bytes // CHUNKS_PER_QUERY + 1) * (price.meter_rate("queries") or 0)
-        total += (body_bytes // PICTURE_BYTES + 1) * (price.meter_rate("input_images") or 0)
-    if guarded or price.model == GUARDRAILS:
-        units = (body_bytes + (outputs or 0) * CHARS_PER_TOKEN) // CHARS_PER_UNIT + 2
-        total += units * price.guardrail_units
-    return -(-total // MILLION)
-
-
 def settle(
     *,
     operation: Operation,
@@ -138,6 +97,7 @@ def settle(
     status: int | None = None,
     request_body: bytes | bytearray = b"",
     guarded: bool = False,
+    bound: Bound | None = None,
 ) -> Settlement:
     """Decide the state, spend and usage of one attempt.
 
@@ -150,6 +110,7 @@ def settle(
         status: upstream's HTTP status, or None where none arrived.
         request_body: the request's body; parsed only for models priced by images, queries or pictures.
         guarded: whether a guardrail was asked for, by the caller or by the deployment.
+        bound: what was reserved for it, or None; what AWS does not tell is estimated within it.
     """
     usage = None if reading is None else reading.usage
     if outcome in _REFUSED:
@@ -171,7 +132,7 @@ def settle(
     untold = False
     if operation.kind in _OF_MODELS:
         if estimated and not ended:
-            usage = _estimate(usage, reading, price, body_bytes, request_body)
+            usage = _estimate(usage, reading, price, body_bytes, request_body, bound)
             if outcome is Outcome.COMPLETE:
                 notes.append("no-proper-end")
         if price is not None and price.by_request:
@@ -244,7 +205,12 @@ def _guardrail_untold(reading: Reading | None, usage: Usage, guarded: bool) -> b
 
 
 def _estimate(
-    seen: Usage | None, reading: Reading | None, price: Price | None, body_bytes: int, request_body: bytes | bytearray
+    seen: Usage | None,
+    reading: Reading | None,
+    price: Price | None,
+    body_bytes: int,
+    request_body: bytes | bytearray,
+    bound: Bound | None,
 ) -> Usage:
     """Estimate what AWS did not tell: what was seen stands; input from the body, output from what was delivered."""
     seen = Usage() if seen is None else seen
@@ -253,11 +219,16 @@ def _estimate(
         images = read_request(request_body).images if price.images else 0
         return attrs.evolve(seen, images=seen.images or images)
     known = seen.input_tokens or seen.cache_read_tokens or seen.cache_write_5m_tokens or seen.cache_write_1h_tokens
-    delivered = 0 if reading is None else reading.delta_bytes
+    read = -(-body_bytes // BYTES_PER_TOKEN)
+    said = 0 if reading is None else -(-reading.delta_bytes // BYTES_PER_TOKEN)
+    if bound is not None:
+        # Pictures are fewer tokens than their base64, and long words are fewer than their bytes.
+        read = read if bound.input_tokens is None else min(read, bound.input_tokens)
+        said = said if bound.output_tokens is None else min(said, bound.output_tokens)
     return attrs.evolve(
         seen,
-        input_tokens=seen.input_tokens if known else -(-body_bytes // BYTES_PER_TOKEN),
-        output_tokens=max(seen.output_tokens, -(-delivered // BYTES_PER_TOKEN)),
+        input_tokens=seen.input_tokens if known else read,
+        output_tokens=max(seen.output_tokens, said),
     )
 
 

@@ -143,7 +143,14 @@ CLAUDE, NOVA = "us.anthropic.claude-sonnet-4-v1:0", "amazon.nova-lite-v1:0"
         ("ConverseStream", "anything", {"inferenceConfig": {"maxTokens": 5}}, 5),
         ("Converse", "anything", {"messages": []}, None),
         ("Converse", "anything", {"inferenceConfig": None}, None),
-        ("Converse", "anything", {"additionalModelRequestFields": {"max_tokens": 9}}, 9),
+        # A parameter that is none of the model's limits nothing, so it may raise the bound and not set it.
+        ("Converse", "anything", {"additionalModelRequestFields": {"max_tokens": 9}}, None),
+        (
+            "Converse",
+            "anything",
+            {"inferenceConfig": {"maxTokens": 5}, "additionalModelRequestFields": {"num_generations": 3}},
+            15,
+        ),
         (
             "Converse",
             "anything",
@@ -187,6 +194,9 @@ CLAUDE, NOVA = "us.anthropic.claude-sonnet-4-v1:0", "amazon.nova-lite-v1:0"
         ("InvokeModel", "cohere.command-text-v14", {"max_tokens": 5, "num_generations": "3"}, None),
         ("InvokeModel", "ai21.jamba-1-5-large-v1:0", {"max_tokens": 5, "n": 2}, 10),
         ("InvokeModel", "ai21.j2-ultra-v1", {"maxTokens": 5}, 5),
+        ("InvokeModel", "ai21.j2-ultra-v1", {"maxTokens": 5, "numResults": 2}, 10),
+        ("InvokeModel", "ai21.jamba-1-5-large-v1:0", {"maxTokens": 5}, None),
+        ("InvokeModel", "ai21", {"max_tokens": 5}, None),
         ("InvokeModel", "us.deepseek.r1-v1:0", {"max_tokens": 5}, 5),
         ("InvokeModel", "us.writer.palmyra-x5-v1:0", {"max_tokens": 5}, 5),
         ("InvokeModel", "openai.gpt-oss-120b-1:0", {"max_completion_tokens": 7, "max_tokens": 5, "n": 1}, 7),

@@ -113,7 +113,7 @@ def ours(table: PriceTable, name: str, key: str) -> int | None:
 
 
 def test_the_table_differs_from_the_published_figures_only_by_the_list(table: PriceTable) -> None:
-    """Every published figure is in the table to the nano-dollar, but for the listed ones; windows of chat models too."""
+    """Every published figure is in the table to the nano-dollar, and every window of a chat, but for the list."""
     names = set(table.ids())
     seen = set(ADDED)
     for row in published():
