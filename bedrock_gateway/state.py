@@ -151,7 +151,7 @@ async def open_state(
             clock=clock,
         )
         registry.on_change.append(gateway.changed)
-        models = await AddedModels.open(gateway, config=config, root_secret=lambda: root)
+        models = await AddedModels.open(gateway, config=config, root=root)
         stack.push_async_callback(models.aclose)
         yield State(gateway=gateway, models=models, root=root)
 

@@ -9,7 +9,6 @@ Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import ssl
 from collections import Counter
@@ -72,11 +71,11 @@ class AddedModels:
         models: by id, the oldest first.
     """
 
-    def __init__(self, gateway: Gateway, config: Config, root_secret: Callable[[], bytes | None]) -> None:
+    def __init__(self, gateway: Gateway, config: Config, root: bytes | None) -> None:
         self.models: Mapping[str, Added] = {}
         self._gateway = gateway
         self._registry = gateway.registry
-        self._root_secret = root_secret
+        self._sealer = None if root is None else Sealer(root)
         self._rules: ModelRules = config.added
         self._of_config = config.deployments
         # What is looked after anyway.
@@ -91,22 +90,23 @@ class AddedModels:
         self._sources: frozenset[CredentialSource] = frozenset()
 
     @classmethod
-    async def open(cls, gateway: Gateway, *, config: Config, root_secret: Callable[[], bytes | None]) -> AddedModels:
+    async def open(cls, gateway: Gateway, *, config: Config, root: bytes | None) -> AddedModels:
         """Load every model, put them into the gateway's routing table, and keep it up to date from now on.
 
         Args:
-            root_secret: gives the root secret, None where there is none; asked in a thread, and only when a secret is
-                sealed or opened.
+            root: the root secret that secrets are sealed under; without one models with secrets are refused.
 
         Raises:
             StartError: the database cannot be read.
         """
-        models = cls(gateway, config, root_secret)
+        models = cls(gateway, config, root)
+        # Before the first look, so that nothing written in between is missed.
+        gateway.registry.on_change.append(models._changed)
         try:
             await models.refresh()
         except Unavailable as refusal:
+            await models.aclose()
             raise StartError(f"Models added over the API: {refusal}") from refusal
-        gateway.registry.on_change.append(models._changed)
         return models
 
     async def aclose(self) -> None:
@@ -142,7 +142,7 @@ class AddedModels:
         subject = Subject(
             kind=KIND,
             id=id_,
-            document=await asyncio.to_thread(self._seal, document),
+            document=await asyncio.to_thread(seal_secrets, document, self._sealer),
             created_at=now,
             created_by=by,
             updated_at=now,
@@ -183,7 +183,7 @@ class AddedModels:
                     raise InvalidField("model_info.id", "cannot be changed: it is what spend is booked under")
                 document = await asyncio.to_thread(self._merged, before.document, patch)
                 warnings = await self._check(document)
-                after = attrs.evolve(after, document=await asyncio.to_thread(self._seal, document))
+                after = attrs.evolve(after, document=await asyncio.to_thread(seal_secrets, document, self._sealer))
             await self._registry.write(replace_model, before, after)
         return await self._served(id_, warnings)
 
@@ -226,21 +226,6 @@ class AddedModels:
                 raise InvalidModel((("litellm_params.ssl_verify", message),)) from error
         return deployment, warnings
 
-    def _sealer(self) -> Sealer | None:
-        """Return what seals and opens, or None where there is no root secret.
-
-        Raises:
-            StartError: the root secret cannot be read.
-        """
-        root = self._root_secret()
-        return None if root is None else Sealer(root)
-
-    def _seal(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return seal_secrets(document, functools.cache(self._sealer))
-        except StartError as error:
-            raise Unavailable(f"Secrets cannot be encrypted: {error}") from error
-
     def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         """Return a stored document with a patch over it, secrets readable."""
         merged = dict(stored)
@@ -251,8 +236,8 @@ class AddedModels:
             else:
                 merged[section] = given
         try:
-            return open_secrets(merged, functools.cache(self._sealer))
-        except (StoreError, StartError) as error:
+            return open_secrets(merged, self._sealer)
+        except StoreError as error:
             raise InvalidField("litellm_params", f"{error}. Give it anew, or null to take it away") from error
 
     async def _served(self, id_: str, warnings: Iterable[str]) -> Added:
@@ -302,16 +287,15 @@ class AddedModels:
             self._install(models)
 
     def _open_all(self, subjects: Iterable[Subject]) -> list[Added]:
-        sealer = functools.cache(self._sealer)
-        return [self._open(subject, sealer) for subject in subjects]
+        return [self._open(subject) for subject in subjects]
 
-    def _open(self, subject: Subject, sealer: Callable[[], Sealer | None]) -> Added:
+    def _open(self, subject: Subject) -> Added:
         """Return what a row comes to; whatever is wrong with it is its trouble."""
         try:
             if subject.id in self._rules.ids:
                 raise StoreError("a deployment of the config file has the same id")
-            return Added(subject=subject, deployment=self._read(open_secrets(subject.document, sealer))[0])
-        except (InvalidField, StoreError, StartError) as error:
+            return Added(subject=subject, deployment=self._read(open_secrets(subject.document, self._sealer))[0])
+        except (InvalidField, StoreError) as error:
             return Added(subject=subject, deployment=None, trouble="; ".join(str(error).splitlines()))
 
     def _install(self, models: Iterable[Added]) -> None:

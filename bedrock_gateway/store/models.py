@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bedrock_gateway.config.added import SECRET_PARAMS
@@ -86,12 +86,12 @@ def unknown_model(id_: str) -> NotFound:
     return NotFound("id", f"No model with the id {id_[:200]!r} was added over the API.")
 
 
-def seal_secrets(document: Mapping[str, Any], sealer: Callable[[], Sealer | None]) -> dict[str, Any]:
+def seal_secrets(document: Mapping[str, Any], sealer: Sealer | None) -> dict[str, Any]:
     """Return a document as it is stored: its secrets sealed for this model and their parameter.
 
     Args:
         document: one that was found right, with its id in ``model_info``.
-        sealer: asked where there are secrets; gives None where there is no root secret.
+        sealer: None where there is no root secret.
 
     Raises:
         InvalidField: there are secrets, and no root secret.
@@ -100,18 +100,17 @@ def seal_secrets(document: Mapping[str, Any], sealer: Callable[[], Sealer | None
     params = dict(document["litellm_params"])
     for key, value in params.items():
         if key in SECRET_PARAMS and value is not None and not _is_reference(value):
-            using = sealer()
-            if using is None:
+            if sealer is None:
                 raise InvalidField(f"litellm_params.{key}", NO_ROOT)
-            params[key] = using.seal(json.dumps(value), (id_, key))
+            params[key] = sealer.seal(json.dumps(value), (id_, key))
     return {**document, "litellm_params": params}
 
 
-def open_secrets(document: Mapping[str, Any], sealer: Callable[[], Sealer | None]) -> dict[str, Any]:
+def open_secrets(document: Mapping[str, Any], sealer: Sealer | None) -> dict[str, Any]:
     """Return a stored document with its secrets readable.
 
     Args:
-        sealer: asked where there are secrets; gives None where there is no root secret.
+        sealer: None where there is no root secret.
 
     Raises:
         StoreError: naming the parameter that cannot be opened.
@@ -127,12 +126,11 @@ def open_secrets(document: Mapping[str, Any], sealer: Callable[[], Sealer | None
     return opened
 
 
-def _opened(value: object, id_: str, key: str, sealer: Callable[[], Sealer | None]) -> object:
-    using = sealer()
-    if using is None:
+def _opened(value: object, id_: str, key: str, sealer: Sealer | None) -> object:
+    if sealer is None:
         raise StoreError(f"{key} cannot be read: it is encrypted, and there is no root secret")
     try:
-        return json.loads(using.open(value, (id_, key)))
+        return json.loads(sealer.open(value, (id_, key)))
     except StoreError as error:
         raise StoreError(f"{key} cannot be read: {error}") from None
 

@@ -343,6 +343,26 @@ async def test_forget_while_fetching(store: CredentialStore, process: Process) -
     assert (1, asking.result()) == (process.asked, store.current(PROFILE))
 
 
+async def test_drop(store: CredentialStore, process: Process) -> None:
+    """What no deployment names any more is no trouble of readiness's; whoever asks for it all the same is answered."""
+    process.prints("fail: no")
+    await refused(store, PROFILE)
+    store.drop(PROFILE)
+    store.drop(AMBIENT)
+    assert {} == store.troubles()
+    process.says("ASIALATER")
+    assert "ASIALATER" == (await store.get(PROFILE)).access_key_id
+
+
+async def test_drop_while_fetching(store: CredentialStore, process: Process) -> None:
+    """Those who wait for what is dropped get it, and then it is gone."""
+    asking = asyncio.ensure_future(store.get(PROFILE))
+    await turns(2)
+    store.drop(PROFILE)
+    assert "ASIAPROCESS" == (await asking).access_key_id
+    assert (None, []) == (store.current(PROFILE), store.pending())
+
+
 async def test_keep(store: CredentialStore, process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources that failed are asked again although nobody calls, until they answer."""
     monkeypatch.setattr(credentials, "_ASK_AGAIN", (0.01, 0.02))
