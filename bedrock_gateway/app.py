@@ -1,4 +1,4 @@
-"""What is served: the chain and the gateway's own routes, over the state. Reads nothing of the surroundings by itself."""
+"""What is served: the chain and the gateway's own routes, over the state. Reads nothing of the surroundings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.issued_credentials import LIFETIME_MS, IssuedCredentials, issue
-from bedrock_gateway.admin import API, container_credentials, health
+from bedrock_gateway.admin import API, container_credentials, health, metrics
 from bedrock_gateway.admin.added_models import ADDED_MODELS
 from bedrock_gateway.admin.authority import ADMIN, Admin
 from bedrock_gateway.chain import CHAIN
@@ -112,6 +112,7 @@ def build_app(state: State) -> web.Application:
     for part in API:
         app.add_routes(part.routes())
     app.add_routes(health.routes())
+    app.add_routes(metrics.routes())
     app.add_routes(container_credentials.routes(functools.partial(credentials_of, state)))
     app.router.add_route("*", "/{tail:.*}", nothing_here)
     return app

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from bedrock_gateway.access.accounts import accounts_of, deployment_account
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
-from bedrock_gateway.metering.bounding import at_most
 from bedrock_gateway.metering.meters import Reading
 from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome
@@ -95,6 +95,7 @@ def book(
         guarded=is_guarded(call, attempt.deployment),
     )
     attempt.closed = True
+    call.gateway.attempts[settlement.state] += 1
     if settlement.charged:
         _count(call, attempt, attempt.at_most if settlement.spend is None else settlement.spend)
     if attempt.reservation is not None:
@@ -102,6 +103,8 @@ def book(
     attempt.state, attempt.spend = settlement.state, settlement.spend
     if settlement.usage is not None:
         attempt.input_tokens, attempt.output_tokens = settlement.usage.input_tokens, settlement.usage.output_tokens
+        if call.admission is not None:
+            call.admission.tokens += settlement.usage.tokens
     if settlement.charged:
         call.spend = None if call.spend is None or settlement.spend is None else call.spend + settlement.spend
     closing = Closing(
@@ -165,7 +168,11 @@ def release(call: Call) -> None:
     if admission.reservation is not None:
         admission.reservation.release()
     if admission.taken is not None:
-        admission.taken.release()
+        if call.attempts:
+            admission.taken.settle(admission.tokens, time.monotonic())
+            admission.taken.release()
+        else:
+            admission.taken.cancel(time.monotonic())
 
 
 def call_record(call: Call) -> CallRecord:

@@ -90,6 +90,7 @@ class Admission:
         document: its body, where it had to be read; extents: by model family, what it asks for.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
+        tokens: consumed so far, cached ones included.
         told: headers that every answer to the call has.
     """
 
@@ -98,6 +99,7 @@ class Admission:
     extents: dict[str, Extent] = attrs.field(factory=dict)
     reservation: Reservation | None = None
     taken: Taken | None = None
+    tokens: int = 0
     told: list[tuple[str, str]] = attrs.field(factory=list)
 
     def left(self) -> None:

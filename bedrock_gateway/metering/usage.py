@@ -33,3 +33,9 @@ class Usage:
     meters: tuple[tuple[str, int], ...] = ()
     raw: str | None = None
     flags: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, cached ones included."""
+        cached = self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
+        return self.input_tokens + cached + self.output_tokens

@@ -1,4 +1,4 @@
-"""Reservations: parallel calls never pass a budget, whatever is asked, answered, booked and given back in which order."""
+"""Reservations: parallel calls never pass a budget, whatever is asked, answered, booked and given back in any order."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_all_or_none() -> None:
     assert (user, 0, 0, 60, 40, None) == (
         over.charge, over.spent, over.reserved, over.wanted, over.available, over.resets_at,
     )  # fmt: skip
-    assert [(key, 0, 0), (team, 0, 0), (user, 0, 0)] == budgets.figures()
+    assert [(key, 0, 0), (team, 0, 0), (user, 0, 0)] == list(budgets.figures(NOON))
     budgets.reserve([key, team, user], 40, NOON)
 
 
