@@ -163,7 +163,7 @@ class Reservation:
     def release(self) -> None:
         """Give everything back; doing so twice is harmless."""
         for purse, start in self._parts:
-            if True:
+            if purse.start == start or (purse.window is not None and purse.window.sliding):
                 purse.reserved -= self.amount
         self._parts.clear()
 
