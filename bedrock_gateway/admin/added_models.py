@@ -292,6 +292,7 @@ class AddedModels:
     def _open(self, subject: Subject) -> Added:
         """Return what a row comes to; whatever is wrong with it is its trouble."""
         try:
+            _check_row(subject)
             if subject.id in self._rules.ids:
                 raise StoreError("a deployment of the config file has the same id")
             return Added(subject=subject, deployment=self._read(open_secrets(subject.document, self._sealer))[0])
@@ -305,7 +306,7 @@ class AddedModels:
         installed: dict[str, Added] = {}
         unserved: dict[str, str] = {}
         for added in models:
-            deployment, group = added.deployment, str(added.subject.document.get("model_name"))
+            deployment, group = added.deployment, str(added.subject.document.get("model_name", ""))
             if deployment is None:
                 unserved[group] = "it was added over the API and cannot be served now"
             else:
@@ -351,6 +352,18 @@ class AddedModels:
             if sources
             else None
         )
+
+
+def _check_row(subject: Subject) -> None:
+    """Refuse a row that no gateway wrote so; what is secret opens only for its own id.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    document = subject.document
+    info, params = document.get("model_info"), document.get("litellm_params")
+    if not isinstance(info, Mapping) or info.get("id") != subject.id or not isinstance(params, Mapping):
+        raise StoreError("its row in the database is damaged")
 
 
 def _with_id(document: Mapping[str, Any], id_: str) -> dict[str, Any]:

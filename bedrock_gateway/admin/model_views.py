@@ -16,7 +16,7 @@ from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.store.sealing import is_sealed
 
-__all__ = ["info", "listed", "row"]
+__all__ = ["info", "listed", "not_served", "row"]
 
 #: What LiteLLM tells of every model; clients tell OpenAI's models from Ollama's by the owner.
 _CREATED, _OWNER = 1677610602, "openai"
@@ -70,12 +70,19 @@ def info(deployment: Deployment, price: Price | None, *, added: Added | None = N
 
 
 def not_served(added: Added) -> dict[str, Any]:
-    """Return a model that was added over the API and cannot be served, with the reason."""
-    told = row(added)
+    """Return a model that was added over the API and cannot be served, with the reason; its row may be damaged."""
+    subject = added.subject
+    params, said = subject.document.get("litellm_params"), subject.document.get("model_info")
     return {
-        "model_name": told["model_name"],
-        "litellm_params": told["litellm_params"],
-        "model_info": {**told["model_info"], "blocked": added.subject.blocked, "not_served": added.trouble},
+        "model_name": str(subject.document.get("model_name", "")),
+        "litellm_params": _shown(params) if isinstance(params, Mapping) else {},
+        "model_info": {
+            **(said if isinstance(said, Mapping) else {}),
+            "id": subject.id,
+            "db_model": True,
+            "blocked": subject.blocked,
+            "not_served": added.trouble,
+        },
     }
 
 

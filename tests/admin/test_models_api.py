@@ -317,6 +317,30 @@ async def test_what_another_process_writes_is_taken_over(tmp_path: Path) -> None
         assert 200 == (await gateway.call("beside"))[0]
 
 
+@pytest.mark.parametrize("document", [{}, {"model_name": 1, "litellm_params": "x", "model_info": []}], ids=repr)
+async def test_a_damaged_row_stops_nothing(tmp_path: Path, document: dict[str, Any]) -> None:
+    """A row that no gateway wrote is not served and says so; everything else is, and the row can be deleted."""
+    async with aws() as before:
+        async with running(tmp_path, before=before) as gateway:
+            await gateway.add(info={"id": "added"})
+            await gateway.gateway.registry.write(
+                insert,
+                Subject(
+                    kind="model", id="odd", document=document, created_at=1, created_by="", updated_at=1, updated_by=""
+                ),
+            )
+
+        async with running(tmp_path, before=before) as gateway:
+            shown = entry_of((await gateway.ask("GET", "/model/info"))[1], "odd")
+            patched, _ = await gateway.ask("PATCH", "/model/odd/update", {"litellm_params": {"weight": 1}})
+            deleted, _ = await gateway.ask("POST", "/model/delete", {"id": "odd"})
+
+            assert "its row in the database is damaged" == shown["model_info"]["not_served"]
+            assert (400, 200) == (patched, deleted)
+            assert 200 == (await gateway.call("nova"))[0]
+            assert 200 == (await gateway.ask("GET", "/health/readiness", key=None))[0]
+
+
 async def test_a_source_without_credentials_shows_in_readiness_until_it_is_gone(tmp_path: Path) -> None:
     """Credentials of an added model are fetched ahead; what is wrong with them is told while the model is there."""
     async with running(tmp_path, "api_settable_params: [aws_profile_name]") as gateway:
