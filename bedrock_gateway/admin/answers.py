@@ -58,7 +58,7 @@ _TYPES = {
 _EXPIRED = "ExpiredTokenException"
 
 Answer: TypeAlias = Callable[[web.Request], Awaitable[Any]]
-"""A handler that returns what is to be sent as JSON."""
+"""A handler that returns what is to be sent as JSON, or a whole answer where that is none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +75,8 @@ def answered(handler: Answer) -> Callable[[web.Request], Awaitable[web.StreamRes
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             told = await handler(request)
+            if isinstance(told, web.StreamResponse):
+                return told  # it is no JSON
             if isinstance(told, Listed):
                 return _json(200, told.entries, [("x-bedrock-gateway-total", str(told.total))])
             return _json(200, told)

@@ -216,3 +216,15 @@ def test_soft_limit() -> None:
     budgets.reserve([only_soft], 10**15, NOON)
     assert None is budgets.left([only_soft])
     assert [False] == [told.hard for told in budgets.book(["key:a"], NOON, 10)]
+
+
+def test_figures_are_those_of_the_moment() -> None:
+    """A window that is over has no figures, although no call has begun the next one; an unasked account has none."""
+    day, ever = charge(100, duration="1d"), charge(100, account="team:t")
+    budgets = known(day, ever, spent=30)
+    budgets.reserve([day, ever], 20, NOON)
+    budgets.unknown([charge(account="user:u")])
+
+    assert [(day, 30, 20), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2 - 1))
+    assert [(day, 0, 0), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2))
+    assert (day, 50) == budgets.left([day])
