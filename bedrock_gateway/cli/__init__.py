@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from bedrock_gateway._version import VERSION
-from bedrock_gateway.cli import check, serve, simulate, spend
+from bedrock_gateway.cli import check, importing, key, serve, simulate, spend
 from bedrock_gateway.errors import StartError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, check, spend, simulate)
+_COMMANDS = (serve, check, key, spend, importing, simulate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -208,7 +208,9 @@ async def test_a_huge_body_is_refused(api: Api) -> None:
 
 async def test_update_changes_what_is_given(api: Api) -> None:
     """Fields not given stay, null takes a field away, and the directory follows at once."""
-    key = (await api.post("/key/generate", {"key_alias": "ci", "max_budget": 5, "rpm_limit": 3, "duration": "1d"}))["key"]
+    key = (await api.post("/key/generate", {"key_alias": "ci", "max_budget": 5, "rpm_limit": 3, "duration": "1d"}))[
+        "key"
+    ]
 
     told = await api.post(
         "/key/update", {"key": key, "max_budget": None, "tpm_limit": 7, "duration": "-1", "key_alias": "new"}

@@ -1,0 +1,50 @@
+"""Which database a command works on: the options that name it, and how it is opened for changes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from bedrock_gateway.cli.configured import read_database_url
+from bedrock_gateway.store.editing import open_to_edit
+from bedrock_gateway.store.location import resolve_database
+
+__all__ = ["add_database", "database_of", "editing"]
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a database."""
+    parser.add_argument("--database", metavar="URL", help="sqlite:////path or a path; wins over --config")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the gateway's config.yaml: the database it names (default: DATABASE_URL, else the default file)",
+    )
+    parser.add_argument("--simulate", action="store_true", help="the database of simulated runs")
+
+
+def database_of(args: argparse.Namespace) -> Path:
+    """Return the path of the database that options and environment name.
+
+    Raises:
+        StartError: the config cannot be read, or names no SQLite database.
+    """
+    named = args.database
+    if not named and args.config is not None:
+        named = read_database_url(args.config, os.environ)
+    return resolve_database(named, os.environ, Path.home(), simulated=args.simulate)
+
+
+@contextlib.contextmanager
+def editing(args: argparse.Namespace, now_ms: int) -> Iterator[sqlite3.Connection]:
+    """Open the database for changes; the gateway may run or not.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    with open_to_edit(database_of(args), simulated=args.simulate, now_ms=now_ms) as connection:
+        yield connection
