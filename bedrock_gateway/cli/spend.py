@@ -9,9 +9,10 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,37 @@ from bedrock_gateway.cli.configured import read_database_url
 from bedrock_gateway.cli.spend_table import print_report
 from bedrock_gateway.cli.terminal import Terminal, encodable
 from bedrock_gateway.errors import StartError
+from bedrock_gateway.store.call_lines import CallLine, Wanted, calls
 from bedrock_gateway.store.location import default_database, resolve_database
-from bedrock_gateway.store.reports import (
-    DIMENSIONS,
-    INEXACT,
-    CallLine,
-    Period,
-    SpendLine,
-    calls,
-    open_ledger,
-    parse_time,
-    spend_by,
-)
+from bedrock_gateway.store.parties import find_caller, find_owner
+from bedrock_gateway.store.periods import Period, parse_time
+from bedrock_gateway.store.reading import open_ledger
+from bedrock_gateway.store.reports import DIMENSIONS, SpendLine, spend_by
+from bedrock_gateway.store.rollup_rows import Only, Unanswerable
+from bedrock_gateway.store.sums import INEXACT, Sums
 
 __all__ = ["add_parser", "run"]
+
+#: Dimensions whose values have names beside their ids.
+_NAMED = ("deployment", "key", "user", "team")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("spend", help="what was spent, by model, caller, day and more")
+    parser = subparsers.add_parser("spend", help="what was spent, by model, key, team, day and more; corrections")
     parser.add_argument("--by", choices=[*DIMENSIONS, "call"], default="model", help="what to sum by (default: model)")
     parser.add_argument("--since", metavar="TIME", help="from: 90m, 24h, 7d, 2w ago, a date, or an ISO time (UTC)")
     parser.add_argument("--until", metavar="TIME", help="up to, written the same way")
-    parser.add_argument("--limit", type=_positive, default=50, help="most calls shown with --by call (default: 50)")
+    only = parser.add_argument_group("only some calls", "each may be said several times")
+    only.add_argument("--key", action="append", metavar="KEY", help="of a key: itself, its alias, or its id")
+    only.add_argument("--user", action="append", metavar="USER", help="of a user's keys")
+    only.add_argument("--team", action="append", metavar="TEAM", help="of a team's keys")
+    only.add_argument("--end-user", action="append", metavar="ID", help="made for somebody")
+    only.add_argument("--tag", action="append", metavar="TAG", help="with a tag")
+    only.add_argument("--model", action="append", metavar="MODEL", help="of a model group or model id")
+    parser.add_argument(
+        "--limit", type=_positive, help="most lines; a table sums up the others (default: all, or 50 with --by call)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON, exact to the nano-dollar")
     form.add_argument("--csv", action="store_true", help="CSV, exact to the nano-dollar")
@@ -82,13 +91,56 @@ def run(args: argparse.Namespace) -> int:
         other = default_database(os.environ, Path.home(), simulated=True)
         if other.exists():
             raise StartError(f"{path}: no ledger here yet; spend --simulate shows that of simulated runs")
+    lines: Sequence[SpendLine | CallLine]
     with open_ledger(path) as connection:
-        lines: Sequence[SpendLine | CallLine]
-        lines = calls(connection, period, args.limit) if args.by == "call" else spend_by(connection, args.by, period)
+        only = _only(connection, args)
+        try:
+            if args.by == "call":
+                lines = calls(connection, period, args.limit or 50, Wanted(only=only)).lines
+            else:
+                lines = spend_by(connection, args.by, period, only)
+        except Unanswerable as error:
+            raise StartError(f"spend --by {args.by}: {error}") from None
     _print(args, lines, period)
     # Here and not at exit: a pipe closed early is the caller's to handle.
     sys.stdout.flush()
     return 0
+
+
+def _only(connection: sqlite3.Connection, args: argparse.Namespace) -> Only:
+    """Return what the report is limited to; a key, user or team that never was is a typing error, and not a zero."""
+
+    def ids(option: str, find: Callable[[str], str | None]) -> tuple[str, ...]:
+        found = []
+        for text in getattr(args, option) or ():
+            id_ = find(text)
+            if id_ is None:
+                shown = f"sk-…{text[-4:]}" if text.startswith("sk-") else text
+                raise StartError(f"--{option} {shown}: there is no such {option}, and no call was booked to one")
+            found.append(id_)
+        return tuple(found)
+
+    try:
+        return Only(
+            callers=ids("key", lambda text: find_caller(connection, text)),
+            users=ids("user", lambda text: find_owner(connection, "user", text)),
+            teams=ids("team", lambda text: find_owner(connection, "team", text)),
+            tags=tuple(args.tag or ()),
+            end_users=tuple(args.end_user or ()),
+            models=tuple(args.model or ()),
+        )
+    except Unanswerable as error:
+        raise StartError(f"spend: {error}") from None
+
+
+def _limits(args: argparse.Namespace) -> list[str]:
+    """Return what the report is limited to, in words."""
+    limits = []
+    for option in ("key", "user", "team", "end_user", "tag", "model"):
+        for text in getattr(args, option) or ():
+            shown = f"sk-…{text[-4:]}" if option == "key" and text.startswith("sk-") else text
+            limits.append(f"{option.replace('_', ' ')} {shown}")
+    return limits
 
 
 def _time(text: str | None, option: str, now_ms: int) -> int | None:
@@ -99,25 +151,31 @@ def _time(text: str | None, option: str, now_ms: int) -> int | None:
 
 
 def _print(args: argparse.Namespace, lines: Sequence[SpendLine | CallLine], period: Period) -> None:
+    if args.limit and (args.json or args.csv):
+        lines = lines[: args.limit]
     if args.json:
         report = {
             "by": args.by,
             "since": iso(period.since),
             "until": iso(period.until),
+            "only": _limits(args),
             "lines": [_fields(line, args.by) for line in lines],
         }
         print(json.dumps(report, indent=2))
     elif args.csv:
         _print_csv(lines, args.by)
     else:
-        print_report(Terminal.of(sys.stdout, os.environ), lines, args.by, period)
+        print_report(Terminal.of(sys.stdout, os.environ), lines, args.by, period, _limits(args), args.limit)
 
 
 def _print_csv(lines: Sequence[SpendLine | CallLine], by: str) -> None:
     rows = [_flat(_fields(line, by)) for line in lines]
-    kind: Any = CallLine if by == "call" else SpendLine
     # The header is the same when nothing was booked.
-    blank = kind(**{field.name: {} if field.name == "states" else None for field in attrs.fields(kind)})
+    blank = (
+        CallLine(**{field.name: None for field in attrs.fields(CallLine)})  # type: ignore[arg-type]
+        if by == "call"
+        else SpendLine(name="", sums=Sums())
+    )
     names = list(_flat(_fields(blank, by)))
     table = io.StringIO()
     writer = csv.DictWriter(table, names, lineterminator="\n")
@@ -130,6 +188,8 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     states = fields.pop("states", None)
     if states is not None:
         fields.update({str(state): states.get(str(state), 0) for state in INEXACT})
+    if fields.get("tags"):
+        fields["tags"] = json.dumps(fields["tags"])
     # A cell that begins like a formula would be run by a spreadsheet; names come from callers.
     return {
         name: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
@@ -140,14 +200,19 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
 def _fields(line: SpendLine | CallLine, by: str) -> dict[str, Any]:
     """Return a line for machines: spend in nano-USD and, exact as text, in USD."""
     fields: dict[str, Any] = {}
-    for name, value in attrs.asdict(line).items():
+    if isinstance(line, SpendLine):
+        column = by.replace("-", "_")
+        fields[column] = line.name
+        if by in _NAMED:
+            fields[f"{column}_name"] = line.label
+        if by == "deployment":
+            fields["region"] = line.region
+    for name, value in attrs.asdict(line.sums if isinstance(line, SpendLine) else line).items():
         if name in ("spend", "spend_all", "at_most"):
             fields[f"{name}_nano_usd"] = value
             fields[f"{name}_usd"] = None if value is None else exact(value)
         elif name in ("started_at", "ended_at"):
             fields[name] = iso(value)
-        elif name in ("deployment_name", "region") and by not in ("deployment", "call"):
-            continue
         else:
-            fields[by.replace("-", "_") if name == "name" else name] = value
+            fields[name] = value
     return fields

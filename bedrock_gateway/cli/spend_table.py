@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from bedrock_gateway.cli.amounts import iso, rounded
 from bedrock_gateway.cli.terminal import BOLD, CYAN, GAP, Column, Terminal
-from bedrock_gateway.store.reports import AMBIENT, INEXACT, CallLine, Period, SpendLine
+from bedrock_gateway.store.call_lines import CallLine
+from bedrock_gateway.store.names import AMBIENT
+from bedrock_gateway.store.periods import Period
+from bedrock_gateway.store.reports import SpendLine
+from bedrock_gateway.store.sums import INEXACT, UNKNOWN, Sums, sum_of
 
 __all__ = ["print_report"]
 
 _BAR_WIDTH = 20
 #: Of a line that goes to a file or a pipe; only the bars are cut to it.
 _PIPE_WIDTH = 120
-_UNKNOWN = ("open", "interrupted", "unmetered", "unpriced")
 _MEANING = {
     "open": "sent, not settled yet",
     "interrupted": "the gateway died before they ended; spend unknown",
@@ -23,69 +26,107 @@ _MEANING = {
     "estimated": "spend estimated: the stream ended early",
     "incomplete": "AWS bills more than it tells; spend is the part it told",
 }
-_HEADING = {"day": "day (UTC)", "hour": "hour (UTC)"}
+_HEADING = {"day": "day (UTC)", "hour": "hour (UTC)", "end-user": "end user"}
 #: What calls without a value go by, where that does not hang on whether something was sent.
-_BLANK = {"model-group": "(no group)", "caller": "(unknown)", "operation": "(unknown)"}
+_BLANK = {
+    "model-group": "(no group)",
+    "caller": "(unknown)",
+    "key": "(unknown)",
+    "operation": "(unknown)",
+    "user": "(no user)",
+    "team": "(no team)",
+}
+#: What a report by labels leaves out, or has twice.
+_ABOUT = {
+    "tag": "A call counts with each of its tags, so there is no total; calls without tags are not in this report.",
+    "end-user": "Calls made for nobody in particular are not in this report.",
+}
 
 
-def print_report(terminal: Terminal, lines: Sequence[SpendLine | CallLine], by: str, period: Period) -> None:
-    """Print the heading, the lines, and what is to be known about them."""
+def print_report(
+    terminal: Terminal,
+    lines: Sequence[SpendLine | CallLine],
+    by: str,
+    period: Period,
+    limits: Sequence[str] = (),
+    most: int | None = None,
+) -> None:
+    """Print the heading, the lines, and what is to be known about them.
+
+    Args:
+        limits: what the report is limited to, in words.
+        most: lines shown one by one; further ones are summed up in one.
+    """
     span = " ".join(
         f"{word} {str(iso(at))[:16].replace('T', ' ')}"
         for word, at in (("since", period.since), ("until", period.until))
         if at is not None
     )
-    terminal.line(terminal.style(BOLD, f"Spend by {by}") + (f" {span} UTC" if span else ""))
+    only = f" of {', '.join(limits)}" if limits else ""
+    terminal.line(terminal.style(BOLD, f"Spend by {by}") + terminal.word(only) + (f" {span} UTC" if span else ""))
     terminal.line()
     sums = [line for line in lines if isinstance(line, SpendLine)]
     if not lines:
-        terminal.line("Nothing was booked in this time." if span else "Nothing has been booked yet.")
+        terminal.line(
+            "Nothing was booked in this time." if span else f"Nothing has been booked{only and ' of that'} yet."
+        )
     elif sums:
-        _print_sums(terminal, sums, by)
+        _print_sums(terminal, sums, by, most)
     else:
         _print_calls(terminal, [line for line in lines if isinstance(line, CallLine)])
 
 
-def _print_sums(terminal: Terminal, lines: list[SpendLine], by: str) -> None:
+def _print_sums(terminal: Terminal, lines: list[SpendLine], by: str, most: int | None) -> None:
     # Callers pay for charged attempts; AWS is paid for all that a deployment did.
     of_all = by == "deployment"
-    spends = [line.spend_all if of_all else line.spend for line in lines]
+    names = _names(terminal, lines, by)
+    rows = [line.sums for line in lines]
+    whole = sum_of(rows)
+    if most is not None and len(rows) > most:
+        rows, rest = rows[:most], rows[most:]
+        names = [*names[:most], f"({len(rest):,} more)"]
+        rows.append(sum_of(rest))
+    spends = [sums.spend_all if of_all else sums.spend for sums in rows]
     amounts, total = _aligned(
-        [_at_least(spend, line) for spend, line in zip(spends, lines, strict=True)], _at_least(sum(spends), *lines)
+        [_at_least(spend, sums) for spend, sums in zip(spends, rows, strict=True)],
+        _at_least(whole.spend_all if of_all else whole.spend, whole),
     )
+    totals = by != "tag"
+    regions = [terminal.word(line.region) for line in lines[: len(rows)]] + [""] * (len(rows) - len(lines))
     columns = [
-        Column(heading=_HEADING.get(by, by), cells=_names(terminal, lines, by), foot="total", left=True, least=16),
-        Column(heading="region", cells=[terminal.word(line.region) for line in lines], left=True, spare=3),
-        _numbers("calls", [line.calls for line in lines], spare=1),
-        _numbers("input", [line.input for line in lines]),
-        _numbers("output", [line.output for line in lines]),
-        _numbers("cached", [line.cache_read + line.cache_write for line in lines], spare=2),
-        _numbers("images", [line.images for line in lines], spare=2),
-        Column(heading="USD", cells=amounts, foot=total),
+        Column(heading=_HEADING.get(by, by), cells=names, foot="total" if totals else "", left=True, least=16),
+        Column(heading="region", cells=regions, left=True, spare=3),
+        _numbers("calls", [sums.calls for sums in rows], totals, spare=1),
+        _numbers("input", [sums.input for sums in rows], totals),
+        _numbers("output", [sums.output for sums in rows], totals),
+        _numbers("cached", [sums.cache_read + sums.cache_write for sums in rows], totals, spare=2),
+        _numbers("images", [sums.images for sums in rows], totals, spare=2),
+        Column(heading="USD", cells=amounts, foot=total if totals else ""),
     ]
     # What nothing can be said of needs no column.
-    empty = {"region": not any(line.region for line in lines), "images": not any(line.images for line in lines)}
+    empty = {"region": not any(regions), "images": not whole.images}
     columns = [column for column in columns if not empty.get(column.heading)]
     terminal.table(columns, _bars(terminal, columns, spends))
-    _print_notes(terminal, lines, of_all)
+    _print_notes(terminal, whole, by)
 
 
 def _names(terminal: Terminal, lines: list[SpendLine], by: str) -> list[str]:
-    """Return what each line is of; deployments of one name and region are told apart by their ids."""
-    twins = Counter((line.deployment_name, line.region) for line in lines)
+    """Return what each line is of; those of one name and region are told apart by their ids."""
+    twins = Counter((line.label, line.region) for line in lines)
     names = []
     for line in lines:
-        name = line.deployment_name or line.name
+        name = line.label or line.name
         if not line.name:
-            name = _BLANK.get(by) or ("(no model)" if line.attempts else "(nothing sent)")
-        elif line.deployment_name and twins[line.deployment_name, line.region] > 1:
+            name = _BLANK.get(by) or ("(no model)" if line.sums.attempts else "(nothing sent)")
+        elif line.label and twins[line.label, line.region] > 1:
             name = f"{name} ({line.name})"
         names.append(terminal.word(name))
     return names
 
 
-def _numbers(heading: str, numbers: list[int], spare: int = 0) -> Column:
-    return Column(heading=heading, cells=[f"{number:,}" for number in numbers], foot=f"{sum(numbers):,}", spare=spare)
+def _numbers(heading: str, numbers: list[int], totals: bool, spare: int = 0) -> Column:
+    foot = f"{sum(numbers):,}" if totals else ""
+    return Column(heading=heading, cells=[f"{number:,}" for number in numbers], foot=foot, spare=spare)
 
 
 def _bars(terminal: Terminal, columns: list[Column], spends: list[int]) -> list[str]:
@@ -98,23 +139,23 @@ def _bars(terminal: Terminal, columns: list[Column], spends: list[int]) -> list[
     return [terminal.style(CYAN, piece * (-(-spend * longest // most) if most > 0 else 0)) for spend in spends]
 
 
-def _print_notes(terminal: Terminal, lines: list[SpendLine], of_all: bool) -> None:
-    states: Counter[str] = Counter()
-    for line in lines:
-        states.update(line.states)
-    counts = {str(state): f"{states[str(state)]:,} {state}" for state in INEXACT if states[str(state)]}
+def _print_notes(terminal: Terminal, whole: Sums, by: str) -> None:
+    if by in _ABOUT:
+        terminal.line()
+        terminal.line(_ABOUT[by])
+    counts = {str(state): f"{count:,} {state}" for state in INEXACT if (count := whole.states.get(str(state)))}
     if counts:
         terminal.line()
         terminal.line("Not exact:")
         width = max(map(len, counts.values()))
-        for state, count in counts.items():
-            terminal.line(f"  {count.ljust(width)}  {_MEANING[state]}")
-        at_most = sum(line.at_most for line in lines)
-        if at_most:
+        for state, text in counts.items():
+            terminal.line(f"  {text.ljust(width)}  {_MEANING[state]}")
+        if whole.at_most:
             # The bound is of charged attempts, as far as one was known.
-            terminal.line(f"  What is unknown (+) is at most {rounded(at_most)} USD, as far as bounded.")
-    uncharged = sum(line.spend_all - line.spend for line in lines)
+            terminal.line(f"  What is unknown (+) is at most {rounded(whole.at_most)} USD, as far as bounded.")
+    uncharged = whole.spend_all - whole.spend
     if uncharged:
+        of_all = by == "deployment"
         words = "of this is not charged to callers" if of_all else "more was spent upstream and not charged to callers"
         terminal.line()
         terminal.line(f"{rounded(uncharged)} USD {words} (attempts that failed over).")
@@ -174,9 +215,9 @@ def _answer(terminal: Terminal, line: CallLine) -> str:
     return f"{status} {terminal.word(line.error_type)}" if line.error_type else status
 
 
-def _at_least(nano: int, *lines: SpendLine) -> str:
+def _at_least(nano: int, sums: Sums) -> str:
     """Return USD for reading, marked where more was spent than is known."""
-    if not any(line.states.get(state) for line in lines for state in _UNKNOWN):
+    if not any(sums.states.get(str(state)) for state in UNKNOWN):
         return rounded(nano)
     return f"{rounded(nano)}+" if nano else "unknown"
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import attrs
 
-__all__ = ["DeploymentName", "NameRow", "read_names", "write_names"]
+__all__ = ["AMBIENT", "DeploymentName", "NameRow", "called", "read_names", "write_names"]
 
 NameRow: TypeAlias = "tuple[str, str, str, str, int]"
 """Id, name, model, region, UTC ms: a row of the table ``deployments``."""
+
+AMBIENT = "ambient"
+"""What leads to a deployment that no config names, as callers are shown it."""
 
 _NAME = (
     "INSERT INTO deployments (id, name, model, region, seen_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
@@ -55,3 +58,17 @@ def read_names(connection: sqlite3.Connection) -> dict[str, DeploymentName]:
     """Return what is known of deployments, by id."""
     rows = connection.execute("SELECT id, name, region FROM deployments").fetchall()
     return {id_: DeploymentName(name=name, region=region) for id_, name, region in rows}
+
+
+def called(id_: str, group: str, model: str, names: Mapping[str, DeploymentName]) -> DeploymentName:
+    """Return what a deployment is called. One that is made for a raw id or a wildcard's match is told by no config: it
+    goes by what led to it (``group``, or nothing) and its model.
+    """
+    known = names.get(id_)
+    if known is not None or not id_:
+        return known or DeploymentName(name="", region="")
+    way = group or AMBIENT
+    # arn:partition:service:region:account:resource
+    parts = model.split(":", 5)
+    region = parts[3] if parts[0] == "arn" and len(parts) == 6 else ""
+    return DeploymentName(name=f"{way}: {model}" if model else way, region=region)

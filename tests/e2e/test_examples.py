@@ -19,7 +19,9 @@ from typing import IO
 import attrs
 import pytest
 
-from bedrock_gateway.store.reports import CallLine, Period, calls, open_ledger
+from bedrock_gateway.store.call_lines import CallLine, calls
+from bedrock_gateway.store.periods import Period
+from bedrock_gateway.store.reading import open_ledger
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -65,7 +67,7 @@ class Server:
     def calls(self) -> list[CallLine]:
         """Return every call that the ledger has, oldest first."""
         with open_ledger(self.database) as connection:
-            return calls(connection, Period(), 1_000)[::-1]
+            return calls(connection, Period(), 1_000).lines[::-1]
 
 
 def surroundings(folder: Path) -> dict[str, str]:
