@@ -29,6 +29,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
     assert call.caller is not None and call.target is not None and call.resolution is not None
     gateway = call.gateway
     deployment = attempt.deployment
+    attempt.at_most, attempt.bound = spend_at_most(call, attempt)
     opening = Opening(
         attempt=attempt.id,
         call=call.id,
@@ -42,11 +43,10 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         model=deployment.model_id,
         region=deployment.region,
         started_at=gateway.clock.now_ms(),
-        spend_at_most=spend_at_most(call, attempt),
+        spend_at_most=attempt.at_most,
         admitted_at=call.started_at,
         party=call.party,
     )
-    attempt.at_most = opening.spend_at_most
     try:
         waiter = gateway.ledger.open_attempt(opening)
     except StoreError as error:
@@ -93,6 +93,7 @@ def book(
         status=status,
         request_body=call.body,
         guarded=is_guarded(call, attempt.deployment),
+        bound=attempt.bound,
     )
     attempt.closed = True
     call.gateway.attempts[settlement.state] += 1

@@ -61,24 +61,26 @@ def estimated_tokens(call: Call, admission: Admission) -> int:
     return given + answer * (request.answers or 1)
 
 
-def spend_at_most(call: Call, attempt: Attempt) -> int | None:
-    """Bound the spend of an attempt in nano-USD: by what was read of its body, else by its length; None where nothing
-    bounds it.
+def spend_at_most(call: Call, attempt: Attempt) -> tuple[int | None, Bound | None]:
+    """Bound the spend of an attempt in nano-USD: by what was read of its body, which then is told too, else by its
+    length; None where nothing bounds it.
     """
     assert call.target is not None
     if call.target.operation.free or attempt.deployment.flat:
-        return 0
+        return 0, None
     admission = call.admission
     if admission is not None and admission.document is not None:
-        return bound_on(call, admission, attempt.deployment, attempt.price).spend
+        found = bound_on(call, admission, attempt.deployment, attempt.price)
+        return found.spend, found
     if attempt.price is None:
-        return None
-    return at_most(
+        return None, None
+    most = at_most(
         attempt.price,
         body_bytes=len(call.body),
         max_output=attempt.price.max_output_tokens,
         guarded=is_guarded(call, attempt.deployment),
     )
+    return most, None
 
 
 def is_guarded(call: Call, deployment: Deployment) -> bool:
@@ -99,7 +101,10 @@ def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
     """Return what the body asks for in the words of a deployment's model family."""
     assert call.target is not None and admission.document is not None
     model = deployment.price_model or deployment.model_id
+    # The text of a managed prompt is AWS's: only the ARN that is called tells of it.
     spoken = family(model)
+    if ":prompt/" in deployment.model_id:
+        model = spoken = deployment.model_id
     found = admission.extents.get(spoken)
     if found is None:
         found = extent(call.target.operation, model, admission.document, body_bytes=len(call.body))

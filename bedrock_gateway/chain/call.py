@@ -19,6 +19,7 @@ from bedrock_gateway.access.limits import Taken
 from bedrock_gateway.dialects.bedrock import NativeRelay
 from bedrock_gateway.dialects.requests import Extent
 from bedrock_gateway.errors import Refusal
+from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
 from bedrock_gateway.routing.deployments import Deployment
@@ -53,6 +54,7 @@ class Attempt:
         notes: edits made to the request, kept with the row.
         reservation: what it holds of the deployment's own budget.
         at_most: nano-USD it can cost at most, as the ledger was told; None where nothing bounds it.
+        bound: the same in parts, where the body was read for it.
         opened, closed: whether the ledger has its opening and its closing.
         state, spend, input_tokens, output_tokens: how it was booked.
     """
@@ -68,6 +70,7 @@ class Attempt:
     notes: list[str] = attrs.field(factory=list)
     reservation: Reservation | None = None
     at_most: int | None = None
+    bound: Bound | None = None
     opened: bool = False
     closed: bool = False
     state: State | None = None

@@ -13,7 +13,6 @@ from bedrock_gateway.chain.call import Attempt, Call
 __all__ = ["litellm_headers", "response_cost"]
 
 NANO = 1_000_000_000
-_KINDS = {"requests": "requests", "tokens": "tokens", "parallel": "max_parallel_requests"}
 
 
 def litellm_headers(call: Call, attempt: Attempt, overhead: float) -> list[tuple[str, str]]:
@@ -49,19 +48,8 @@ def litellm_headers(call: Call, attempt: Attempt, overhead: float) -> list[tuple
             if limit.requests is not None:
                 headers.append(("x-litellm-key-rpm-limit", str(limit.requests)))
     if call.admission.taken is not None:
-        for standing in call.admission.taken.standings(time.monotonic()):
-            told, kind = _descriptor(standing.name), _KINDS[standing.kind]
-            headers.append((f"x-ratelimit-{told}-limit-{kind}", str(standing.limit)))
-            headers.append((f"x-ratelimit-{told}-remaining-{kind}", str(standing.remaining)))
+        headers += call.admission.taken.litellm_headers(time.monotonic())
     return headers
-
-
-def _descriptor(name: str) -> str:
-    """Return LiteLLM's word for whose limit it is."""
-    kind, _, of = name.partition(" ")
-    if kind == "model":
-        return "model_per_team" if of.startswith("team ") else "model_per_key"
-    return {"key": "api_key", "member": "team_member"}.get(kind, kind)
 
 
 def response_cost(spend: int) -> tuple[str, str]:

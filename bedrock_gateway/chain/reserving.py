@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from bedrock_gateway.access.budgets import Charge, OverBudget, Reservation
 from bedrock_gateway.access.callers import OnBudget
 from bedrock_gateway.access.directory import EndUser
-from bedrock_gateway.access.limits import Limit, OverLimit, Standing
+from bedrock_gateway.access.limits import Limit, OverLimit
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.booking import off_record, usd
 from bedrock_gateway.chain.bounds import bound_on, estimated_tokens, measure
@@ -201,24 +201,7 @@ def _tell(call: Call, admission: Admission) -> None:
         text = f"{charge.name}: {usd(spent)} USD of {usd(charge.budget.soft or 0)} USD spent"
         admission.told.append(("x-bedrock-gateway-budget-warning", text.encode("ascii", "replace").decode()))
     if admission.taken is not None:
-        admission.told += limit_headers(admission.taken.standings(time.monotonic()))
-
-
-def limit_headers(standings: Iterable[Standing]) -> list[tuple[str, str]]:
-    """Return the usual headers of limits: of each kind the one with the least room."""
-    tightest: dict[str, Standing] = {}
-    for standing in standings:
-        known = tightest.get(standing.kind)
-        if known is None or standing.remaining < known.remaining:
-            tightest[standing.kind] = standing
-    headers = []
-    for kind, standing in tightest.items():
-        named = "parallel-requests" if kind == "parallel" else kind
-        headers.append((f"x-ratelimit-limit-{named}", str(standing.limit)))
-        headers.append((f"x-ratelimit-remaining-{named}", str(standing.remaining)))
-        if kind != "parallel":
-            headers.append((f"x-ratelimit-reset-{named}", f"{standing.reset}s"))
-    return headers
+        admission.told += admission.taken.headers(time.monotonic())
 
 
 def exhausted(over: OverBudget) -> BudgetExhausted:

@@ -16,7 +16,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from bedrock_gateway.downstream.sockets import bind, is_loopback
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.routing.deployments import CredentialKind
 from bedrock_gateway.store.location import resolve_database
+from bedrock_gateway.store.root_secret import read_root_secret
 
 __all__ = ["add_parser"]
 
@@ -139,6 +140,7 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
             instance=secrets.token_hex(8),
             pid=os.getpid(),
             simulator=simulator,
+            root_secret=functools.partial(_root_secret, os.environ),
         ) as gateway:
             # What start made lives for ever: the collector need not look at it again (a third of the tail latency).
             gc.collect()
@@ -150,6 +152,11 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
             if gateway.calls:
                 seconds = config.general.limits.shutdown_timeout
                 print(f"stopping: {len(gateway.calls)} calls have {seconds:g} s to finish (again: now)", flush=True)
+
+
+def _root_secret(environ: Mapping[str, str], database: Path) -> bytes | None:
+    """Return the root secret of a database, made beside it where there is none."""
+    return read_root_secret(environ, database, create=True)
 
 
 def _hurry(gateway: Gateway) -> None:

@@ -25,6 +25,9 @@ CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.
 CREDENTIALS = {f"AKIDEPLOYMENT{letter}": (f"secret-{letter}", None) for letter in "ABC"}
 
+#: What issued credentials follow from.
+ROOT = b"root secret of the tests, long enough"
+
 #: A config with one model group of three deployments, and one of one.
 GROUPS = """
 model_list:
@@ -105,6 +108,7 @@ async def running(
     change: Callable[[Gateway], None] | None = None,
     all_of_aws: bool = False,
     limits: Limits | None = None,
+    root: bytes | None = ROOT,
 ) -> AsyncIterator[Running]:
     """Run a gateway in front of a simulator.
 
@@ -114,6 +118,7 @@ async def running(
         all_of_aws: the simulator stands in for every service in every region, as with ``serve --simulate``; else only
             where the config or the environment names it.
         limits: of one connection, where the usual ones would take too long to reach.
+        root: the root secret.
     """
     simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7)
     async with simulator.serve(port=0) as base_url:
@@ -137,7 +142,10 @@ async def running(
             pid=os.getpid(),
             simulator=base_url if all_of_aws else None,
             limits=limits,
+            root_secret=lambda database: root,
         ) as gateway:
             if change is not None:
                 change(gateway)
             yield Running(f"http://127.0.0.1:{port}", port, gateway, simulator, database, lines, base_url)
+            # A call that cost more than it had reserved is a fault of a bound, whatever a test looks for.
+            assert 0 == gateway.budgets.overruns
