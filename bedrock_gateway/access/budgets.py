@@ -59,15 +59,26 @@ class OverBudget(Exception):
         charge: which.
         spent: nano-USD spent in the window; reserved: held by calls under way; wanted: what this call can cost at most.
         resets_at: UTC ms of the window's end; None for a budget that never resets.
+        warned: what is to be told of it, the first time in a window; else None.
     """
 
-    def __init__(self, charge: Charge, *, spent: int, reserved: int, wanted: int, resets_at: int | None) -> None:
+    def __init__(
+        self,
+        charge: Charge,
+        *,
+        spent: int,
+        reserved: int,
+        wanted: int,
+        resets_at: int | None,
+        warned: Warned | None = None,
+    ) -> None:
         super().__init__(charge.name)
         self.charge = charge
         self.spent = spent
         self.reserved = reserved
         self.wanted = wanted
         self.resets_at = resets_at
+        self.warned = warned
 
     @property
     def available(self) -> int:
@@ -77,7 +88,7 @@ class OverBudget(Exception):
 
 @attrs.frozen(kw_only=True)
 class Warned:
-    """A budget whose soft limit, or hard one, was just reached: told once a window.
+    """A budget whose soft limit was just reached, or that had no room for a call: told once a window.
 
     Attributes:
         spent: nano-USD; hard: whether it was the hard limit.
@@ -256,8 +267,15 @@ class Budgets:
                     worst = (left, charge, purse)
         if worst is not None:
             _, charge, purse = worst
+            warned = None if purse.told == 2 else _warned(purse, hard=True)
+            purse.told = 2
             raise OverBudget(
-                charge, spent=purse.spent, reserved=purse.reserved, wanted=amount, resets_at=_resets(purse)
+                charge,
+                spent=purse.spent,
+                reserved=purse.reserved,
+                wanted=amount,
+                resets_at=_resets(purse),
+                warned=warned,
             )
         parts = []
         for _, purse in purses:
@@ -279,12 +297,13 @@ class Budgets:
                     continue
                 purse.turn(at)
                 purse.add(quarter, spend)
-                reached, told = _reached(purse), purse.told
-                purse.told = reached
-                if reached > told:
-                    warned.append(
-                        Warned(charge=purse.charge, spent=purse.spent, hard=reached == 2, resets_at=_resets(purse))
-                    )
+                reached = _reached(purse)
+                if reached > purse.told:
+                    purse.told = reached
+                    warned.append(_warned(purse, hard=reached == 2))
+                elif not reached:
+                    # What slid out of the window may come again.
+                    purse.told = 0
         return warned
 
     def soft(self, charges: Iterable[Charge]) -> list[tuple[Charge, int]]:
@@ -339,6 +358,10 @@ def _reached(purse: _Purse) -> int:
     if budget.limit is not None and purse.spent >= budget.limit:
         return 2
     return 1 if budget.soft is not None and purse.spent >= budget.soft else 0
+
+
+def _warned(purse: _Purse, *, hard: bool) -> Warned:
+    return Warned(charge=purse.charge, spent=purse.spent, hard=hard, resets_at=_resets(purse))
 
 
 def _resets(purse: _Purse) -> int | None:

@@ -65,9 +65,10 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
             _take(call, admission, hard, amount, limits)
             break
         except OverBudget as over:
+            _alert(call, over)
             clamps += 1
             if caller.policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
-                raise exhausted(over) from over
+                raise _refused(over) from over
             amount = await _clamp(call, admission, over)
     _tell(call, admission)
 
@@ -93,7 +94,8 @@ async def hold(call: Call, deployment: Deployment) -> Reservation | None:
     try:
         return call.gateway.budgets.reserve((charge,), amount, call.started_at)
     except OverBudget as over:
-        raise exhausted(over) from over
+        _alert(call, over)
+        raise _refused(over) from over
 
 
 async def know(call: Call, charges: Sequence[Charge]) -> None:
@@ -174,12 +176,12 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     limit = min((tokens for tokens in fitting if tokens is not None), default=0)
     document = admission.document
     if None in fitting or limit < LEAST_ANSWER or document is None:
-        raise exhausted(over) from over
+        raise _refused(over) from over
     deployment = call.resolution.candidates[0][0]
     arguments = call.target.operation, deployment.price_model or deployment.model_id, call.body, document, limit
     clamped = await asyncio.to_thread(clamp, *arguments) if len(call.body) > OFF_LOOP else clamp(*arguments)
     if clamped is None:
-        raise exhausted(over) from over
+        raise _refused(over) from over
     call.body, note = clamped
     call.body_hash = ""
     if note is not None:
@@ -204,7 +206,7 @@ def _tell(call: Call, admission: Admission) -> None:
         admission.told += admission.taken.headers(time.monotonic())
 
 
-def exhausted(over: OverBudget) -> BudgetExhausted:
+def _refused(over: OverBudget) -> BudgetExhausted:
     """Return what a caller is told of a budget that has not enough left."""
     limit = over.charge.budget.limit or 0
     resets = "It never resets." if over.resets_at is None else f"It resets at {_utc(over.resets_at)}."
@@ -214,6 +216,12 @@ def exhausted(over: OverBudget) -> BudgetExhausted:
         f"this call can cost at most {_usd(over.wanted)} USD. {resets}",
         at=over.charge.account,
     )
+
+
+def _alert(call: Call, over: OverBudget) -> None:
+    """Tell those who look after budgets, the first time in a window."""
+    if over.warned is not None:
+        call.gateway.alerts.tell(over.warned, call.caller)
 
 
 def _throttled(call: Call, over: OverLimit) -> Throttled:

@@ -24,6 +24,7 @@ import attrs
 from yarl import URL
 
 from bedrock_gateway._version import VERSION
+from bedrock_gateway.access.authentication import Callers
 from bedrock_gateway.app import serving
 from bedrock_gateway.chain.call_log import CallLog
 from bedrock_gateway.chain.gateway import Gateway
@@ -146,7 +147,7 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)
-            print(_greeting(config, sockets, database, simulate=simulate), flush=True)
+            print(_greeting(config, sockets, database, gateway.callers, simulate=simulate), flush=True)
             await signals.first.wait()
             signals.when_again(functools.partial(_hurry, gateway))
             if gateway.calls:
@@ -261,7 +262,9 @@ async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
             raise StartError(f"The endpoint of deployment {name!r} ({deployment.endpoint}) is this gateway itself.")
 
 
-def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, simulate: bool) -> str:
+def _greeting(
+    config: Config, sockets: list[socket.socket], database: Path, callers: Callers, *, simulate: bool
+) -> str:
     """Return what is printed once calls are taken."""
     first = sockets[0]
     if first.family == socket.AF_UNIX:
@@ -272,8 +275,10 @@ def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, s
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         url = curl = f"http://{shown}:{port}"
     mode = "open: any key is accepted, from this machine only"
-    if config.general.master_key:
-        mode = "locked: callers need the master key"
+    if not callers.open:
+        ways = ["the master key"] if callers.master is not None else []
+        ways += ["a virtual key"] if callers.directory.key_count else []
+        mode = f"locked: callers need {' or '.join(ways)}"
     lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})", f"ledger {database}"]
     lines += [f"warning: {warning}" for warning in config.warnings]
     if simulate:
@@ -284,7 +289,7 @@ def _greeting(config: Config, sockets: list[socket.socket], database: Path, *, s
             "url": url,
             "curl": curl,
             "model": quote(names[0] if names else SIMULATED_MODEL, safe=":"),
-            "key": f"${_KEY}" if key else "any-key",
+            "key": f"${_KEY}" if key else "any-key" if callers.open else "a-virtual-key",
             "python": shlex.quote(sys.executable),
             "command": _command(),
             "database": shlex.quote(str(database)),

@@ -228,3 +228,17 @@ def test_figures_are_those_of_the_moment() -> None:
     assert [(day, 30, 20), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2 - 1))
     assert [(day, 0, 0), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2))
     assert (day, 50) == budgets.left([day])
+
+
+def test_the_first_refusal_is_told() -> None:
+    """A budget that has no room for a call is told once a window, also where nothing reached its limit."""
+    one = charge(100, duration="1d")
+    budgets = known(one, spent=60)
+    told = []
+    for at in (NOON, NOON, NOON + DAY):
+        with pytest.raises(OverBudget) as caught:
+            budgets.reserve([one], 101, at)
+        told.append(caught.value.warned)
+    assert [] == budgets.book(["key:a"], NOON + DAY, 100)
+
+    assert [(60, True), None, (0, True)] == [warned and (warned.spent, warned.hard) for warned in told]
