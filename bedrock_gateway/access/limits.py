@@ -63,7 +63,7 @@ class Limit:
 
 
 class OverLimit(Exception):
-    """A limit is reached and nothing was taken. Of several limits, the one that has to be waited for the longest.
+    """A limit is reached and nothing was taken. Of several, the one that has to be waited for the longest is told.
 
     Attributes:
         name, kind, limit: which limit.
@@ -106,7 +106,7 @@ class _State:
         self.oldest: _Stretch | None = None
         self.newest: _Stretch | None = None
         self.expires = inf  # before this moment no stretch stops to count
-        self.until = -inf  # from this moment on the newest stretch takes nothing more
+        self.until = 0.0  # from this moment on the newest stretch takes nothing more
         self.look = inf  # when to look whether anything is left
 
     def expire(self, now: float) -> None:
@@ -120,9 +120,7 @@ class _State:
         self.oldest = stretch
         if stretch is None:
             self.newest = None
-            self.expires, self.until = inf, -inf
-        else:
-            self.expires = stretch.expires
+        self.expires = inf if stretch is None else stretch.expires
 
     def stretch(self, now: float) -> _Stretch:
         """Return the stretch that takes what is taken now, a new one where there is none."""
@@ -140,7 +138,7 @@ class _State:
         return stretch
 
     def over(self, kind: Kind, limit: int, wanted: int, now: float, other: OverLimit | None) -> OverLimit:
-        """Return what is to be said where so much does not fit; what else was found, where that takes longer."""
+        """Return what is to be said where so much does not fit; what else was found, where it takes as long."""
         taken = self.requests if kind == "requests" else self.tokens if kind == "tokens" else self.parallel
         wait = 1
         if not limit:
@@ -151,7 +149,7 @@ class _State:
                 room -= stretch.requests if kind == "requests" else stretch.tokens
                 expires, stretch = stretch.expires, stretch.following
             wait = _whole_seconds(now, expires)
-        if other is not None and other.retry_after >= wait:
+        if other is not None and limit and other.retry_after >= wait:
             return other
         return OverLimit(self.name, kind, limit=limit, remaining=max(0, limit - taken), retry_after=wait)
 
@@ -355,7 +353,6 @@ class Limiter:
         state = self._states.get(name)
         if state is None:
             state = self._remember(name, now)
-        state.expire(now)
         stretch = state.stretch(now)
         stretch.expires = now + WINDOW
         stretch.tokens += tokens
