@@ -74,6 +74,7 @@ async def open_state(
     simulator: str | None = None,
     root_secret: Callable[[Path], bytes | None] = _no_secret,
     limits: Limits | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[State]:
     """Open everything a running gateway needs, and close it in the opposite order.
 
@@ -83,12 +84,13 @@ async def open_state(
         simulator: base URL of the simulator, which then is all of AWS; the ledger is a simulated one.
         root_secret: gives the root secret of a database (a resolved path), or None where there is none.
         limits: of one connection; the largest body is the config's.
+        clock: the wall clock; the system's by default.
 
     Raises:
         StartError: the ledger or the root secret cannot be used.
     """
     general = config.general
-    clock = Clock()
+    clock = Clock() if clock is None else clock
     mark = instance_mark(VERSION, instance)
     endpoints = Endpoints.load() if simulator is None else Endpoints.at(simulator)
     async with contextlib.AsyncExitStack() as stack:

@@ -54,16 +54,18 @@ class Clock:
     """The only reader of clocks on the way of a call; the SigV4 date is formatted once a second.
 
     Attributes:
+        read: the system's clock, nanoseconds since the epoch.
         latest: UTC ms of the newest admission so far, those of earlier runs included.
     """
 
+    read: Callable[[], int] = time.time_ns
     latest: int = 0
     _second: int = -1
     _amz_date: str = ""
 
     def now_ms(self) -> int:
         """Return UTC milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
+        return self.read() // 1_000_000
 
     def admitted_ms(self) -> int:
         """Return the time of an admission: UTC ms, never before an earlier one.
@@ -71,7 +73,7 @@ class Clock:
         A clock that is set back must not put a call into a window of a budget that is over. Set back by more than a
         day it is believed: then it was wrong before, and calls would have stood still in time.
         """
-        now = time.time_ns() // 1_000_000
+        now = self.now_ms()
         if now < self.latest and self.latest - now < DAY_MS:
             return self.latest
         self.latest = now
@@ -79,7 +81,7 @@ class Clock:
 
     def amz_date(self) -> str:
         """Return now as SigV4 writes it, ``YYYYMMDDTHHMMSSZ``."""
-        second = int(time.time())
+        second = self.read() // 1_000_000_000
         if second != self._second:
             self._second, self._amz_date = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         return self._amz_date
