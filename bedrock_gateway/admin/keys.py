@@ -24,7 +24,7 @@ from bedrock_gateway.admin.granting import check_change, check_grant, check_owne
 from bedrock_gateway.admin.key_rows import key_row
 from bedrock_gateway.errors import AccessDenied, InvalidField
 from bedrock_gateway.store.administration import Writing, change, remove
-from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, need_key, rotate_key
+from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, expiry, need_key, rotate_key
 
 __all__ = ["GENERATE", "generate", "new_key_row", "routes"]
 
@@ -63,14 +63,9 @@ def new_key_row(
         Digest.of(secret),
         {field: value for field, value in given.items() if field != "key"},
         writing,
-        expires_at=_expires_at(given, writing),
+        **expiry(given, writing),
     )
     return {"key": secret, **key_row(key, View.of(connection, admin))}
-
-
-def _expires_at(given: Mapping[str, Any], writing: Writing) -> int | None:
-    duration = given.get("duration")
-    return None if duration is None else after(duration, writing.now_ms)
 
 
 async def update(request: web.Request) -> dict[str, Any]:
@@ -85,9 +80,8 @@ def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given:
     check_owner(caller, key.subject)
     check_change(caller, given)
     writing = admin.writing(caller)
-    columns = {"expires_at": _expires_at(given, writing)} if "duration" in given else {}
     changes = {field: value for field, value in given.items() if field != "key"}
-    subject = change(connection, key.subject, changes, writing, **columns)
+    subject = change(connection, key.subject, changes, writing, **expiry(given, writing))
     row = key_row(VirtualKey(subject=subject, digest=key.digest), View.of(connection, admin))
     return {**row, "key": row["token"]}
 
@@ -122,9 +116,8 @@ def _regenerate(connection: sqlite3.Connection, admin: Admin, caller: Caller, gi
     duration = given.pop("grace_period", None)
     check_change(caller, given)
     writing = admin.writing(caller)
-    columns = {"expires_at": _expires_at(given, writing)} if "duration" in given else {}
     until = None if duration is None else after(duration, writing.now_ms)
-    key = rotate_key(connection, key, Digest.of(secret), given, writing, until=until, **columns)
+    key = rotate_key(connection, key, Digest.of(secret), given, writing, until=until, **expiry(given, writing))
     return {"key": secret, **key_row(key, View.of(connection, admin))}
 
 

@@ -30,7 +30,7 @@ from bedrock_gateway.cli.key_table import print_key, print_keys
 from bedrock_gateway.cli.terminal import Terminal
 from bedrock_gateway.errors import InvalidField, Refusal, StartError
 from bedrock_gateway.store.administration import Writing, change, remove
-from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, find_key, rotate_key, with_digest
+from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, expiry, find_key, rotate_key, with_digest
 from bedrock_gateway.store.listing import KeyFilter, list_keys
 from bedrock_gateway.store.root_secret import read_root_secret
 from bedrock_gateway.store.subjects import find, transaction
@@ -65,7 +65,7 @@ def create(args: argparse.Namespace) -> int:
     with _writing(args) as (connection, writing):
         first = connection.execute("SELECT 1 FROM subjects WHERE kind = 'key' LIMIT 1").fetchone() is None
         id_ = new_id("key", os.urandom(ID_BYTES))
-        key = create_key(connection, id_, Digest.of(secret), given, writing, expires_at=_expires_at(given, writing))
+        key = create_key(connection, id_, Digest.of(secret), given, writing, **expiry(given, writing))
         row = key_row(key, _view(connection, writing))
     _print_secret(args, secret, row, f"{_called(key)} was made")
     if first:
@@ -80,11 +80,6 @@ def _print_secret(args: argparse.Namespace, secret: str, row: Mapping[str, Any],
         print(secret)
     sys.stdout.flush()
     _say(f"{what}. It is shown this once: the gateway keeps its SHA-256 only.")
-
-
-def _expires_at(given: Mapping[str, Any], writing: Writing) -> int | None:
-    duration = given.get("duration")
-    return None if duration is None else after(duration, writing.now_ms)
 
 
 def list_all(args: argparse.Namespace) -> int:
@@ -133,8 +128,7 @@ def update(args: argparse.Namespace) -> int:
         raise StartError("nothing to change: give an option, bedrock-gateway key update --help lists them")
     with _writing(args) as (connection, writing):
         key = _named(connection, args.key)
-        columns = {"expires_at": _expires_at(given, writing)} if "duration" in given else {}
-        subject = change(connection, key.subject, given, writing, **columns)
+        subject = change(connection, key.subject, given, writing, **expiry(given, writing))
         row = key_row(VirtualKey(subject=subject, digest=key.digest), _view(connection, writing))
     if args.json:
         print(json.dumps(row, indent=2))

