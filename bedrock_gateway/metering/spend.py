@@ -16,7 +16,7 @@ from bedrock_gateway.metering.tally import Reading
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Outcome", "Settlement", "State", "settle", "spend"]
+__all__ = ["Outcome", "Settlement", "State", "priced", "settle", "spend"]
 
 MILLION = 1_000_000
 HALF = MILLION // 2
@@ -146,33 +146,48 @@ def settle(
                 notes.append("recording-untold")
     if usage is None:
         return _settled(State.UNMETERED, None, None, *notes)
-    if price is None:
-        return _settled(State.UNPRICED, None, usage, *notes, *(["estimated-usage"] if estimated else []))
-    by_class = usage.images and price.images
-    amount = _sum(
-        usage,
-        price,
-        (reading.service_tier if reading else None) or "default",
-        (reading.latency_mode if reading else None) or "standard",
-        read_request(request_body).image_class if by_class else "default",
-    )
-    notes += amount.notes
-    if amount.missing:
-        notes += [f"no-rate:{name}" for name in amount.missing]
-    if amount.missing and not amount.priced:
-        return _settled(State.UNPRICED, None, usage, *notes)
-    if estimated or not amount.own or (reading is not None and reading.fault is not None):
-        state = State.ESTIMATED
-    elif amount.missing:
-        state = State.INCOMPLETE
-    else:
-        state = State.METERED
+    tier = (reading.service_tier if reading else None) or "default"
+    latency = (reading.latency_mode if reading else None) or "standard"
+    image_class = read_request(request_body).image_class if usage.images else "default"
+    # What a price hangs on and no column holds: whoever prices the row again reads it here.
+    if tier != "default":
+        notes.append(f"tier:{tier}")
+    if latency != "standard":
+        notes.append(f"latency:{latency}")
+    if image_class != "default":
+        notes.append(f"images:{image_class}")
+    estimated = estimated or (reading is not None and reading.fault is not None)
     if _guardrail_untold(reading, usage, guarded):
         notes.append("guardrail-unpriced")
         untold = True
-    if untold and state is State.METERED:
+    state, amount, remarks = priced(
+        usage, price, tier=tier, latency=latency, image_class=image_class, estimated=estimated, untold=untold
+    )
+    return _settled(state, amount, usage, *notes, *remarks)
+
+
+def priced(
+    usage: Usage, price: Price | None, *, tier: str, latency: str, image_class: str, estimated: bool, untold: bool
+) -> tuple[State, int | None, tuple[str, ...]]:
+    """Return state and spend (nano-USD) of a usage, and remarks on how it was priced.
+
+    Args:
+        estimated: whether quantities are not AWS's own.
+        untold: whether AWS bills something that is not in the usage.
+    """
+    if price is None:
+        return State.UNPRICED, None, ("estimated-usage",) if estimated else ()
+    amount = _sum(usage, price, tier, latency, image_class)
+    remarks = (*amount.notes, *(f"no-rate:{name}" for name in amount.missing))
+    if amount.missing and not amount.priced:
+        return State.UNPRICED, None, (*remarks, "estimated-usage") if estimated else remarks
+    if estimated or not amount.own:
+        state = State.ESTIMATED
+    elif amount.missing or untold:
         state = State.INCOMPLETE
-    return _settled(state, amount.rounded(), usage, *notes)
+    else:
+        state = State.METERED
+    return state, amount.rounded(), remarks
 
 
 def _settled(

@@ -210,14 +210,14 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
         {"reading": reading(service_tier="priority")},
         "estimated",
         FULL,
-        ("no-rates-of:priority/standard",),
+        ("tier:priority", "no-rates-of:priority/standard"),
     ),
     (
         "a latency mode nobody priced",
         {"reading": reading(latency_mode="optimized")},
         "estimated",
         FULL,
-        ("no-rates-of:default/optimized",),
+        ("latency:optimized", "no-rates-of:default/optimized"),
     ),
     ("reserved capacity", {"reading": reading(service_tier="reserved")}, "flat", 0, ("tier:reserved",)),
     (
@@ -254,7 +254,7 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
         },
         "metered",
         2 * 60_000_000,
-        (),
+        ("images:1024-premium",),
     ),
     (
         "images cut",
@@ -267,7 +267,7 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
         },
         "estimated",
         3 * 40_000_000,
-        (),
+        ("images:1024-standard",),
     ),
     (
         "a recording whose seconds nobody tells",
