@@ -42,7 +42,7 @@ def parse(kind: str, body: Mapping[str, Any], *, also: Mapping[str, Parser] = _N
             if value not in (None, 0):
                 raise InvalidField(field, "cannot be set: spend is what was booked")
         elif field not in table.idle:
-            raise InvalidField(shown(field).strip('"'), f"is not known{_nearest(field, (*table.kept, *also))}")
+            raise InvalidField(shown(field).strip('"') or '""', f"is not known{_nearest(field, (*table.kept, *also))}")
     metadata = given.get("metadata")
     if metadata:
         given["metadata"] = _lift(kind, metadata, given)
