@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-__all__ = ["exact", "iso", "rounded"]
+__all__ = ["aligned", "exact", "iso", "rounded"]
 
 _NANO = 1_000_000_000
 
@@ -24,6 +25,15 @@ def rounded(nano: int) -> str:
         return "0.0000"
     text = exact(nano).rstrip("0")
     return text.ljust(6, "0")
+
+
+def aligned(amounts: Sequence[str], total: str = "") -> tuple[list[str], str]:
+    """Bring the decimal points of amounts under each other."""
+    places = max((len(text.partition(".")[2]) for text in (*amounts, total) if "." in text), default=0)
+    padded = [
+        text + " " * (places - len(text.partition(".")[2])) if "." in text else text for text in (*amounts, total)
+    ]
+    return padded[:-1], padded[-1]
 
 
 def iso(at_ms: int | None) -> str | None:

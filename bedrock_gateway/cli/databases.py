@@ -16,15 +16,28 @@ from bedrock_gateway.store.location import resolve_database
 __all__ = ["add_database", "database_of", "editing"]
 
 
-def add_database(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a database."""
-    parser.add_argument("--database", metavar="URL", help="sqlite:////path or a path; wins over --config")
+def add_database(parser: argparse.ArgumentParser, *, below: bool = False) -> None:
+    """Add the options that name a database.
+
+    Args:
+        below: to a command below one that has them too: what was said there stands.
+    """
+    unsaid = argparse.SUPPRESS if below else None
+    parser.add_argument(
+        "--database", metavar="URL", default=unsaid, help="sqlite:////path or a path; wins over --config"
+    )
     parser.add_argument(
         "--config",
         metavar="FILE",
+        default=unsaid,
         help="the gateway's config.yaml: the database it names (default: DATABASE_URL, else the default file)",
     )
-    parser.add_argument("--simulate", action="store_true", help="the database of simulated runs")
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        default=argparse.SUPPRESS if below else False,
+        help="the database of simulated runs",
+    )
 
 
 def database_of(args: argparse.Namespace) -> Path:

@@ -18,13 +18,14 @@ from typing import Any
 
 import attrs
 
+from bedrock_gateway.cli import spend_reprice, spend_settle
 from bedrock_gateway.cli.amounts import exact, iso
-from bedrock_gateway.cli.configured import read_database_url
+from bedrock_gateway.cli.databases import add_database, database_of
 from bedrock_gateway.cli.spend_table import print_report
 from bedrock_gateway.cli.terminal import Terminal, encodable
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.call_lines import CallLine, Wanted, calls
-from bedrock_gateway.store.location import default_database, resolve_database
+from bedrock_gateway.store.location import default_database
 from bedrock_gateway.store.parties import find_caller, find_owner
 from bedrock_gateway.store.periods import Period, parse_time
 from bedrock_gateway.store.reading import open_ledger
@@ -57,13 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON, exact to the nano-dollar")
     form.add_argument("--csv", action="store_true", help="CSV, exact to the nano-dollar")
-    parser.add_argument("--database", metavar="URL", help="sqlite:////path or a path; wins over --config")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="the gateway's config.yaml: reads the database it names (default: DATABASE_URL, else the default file)",
-    )
-    parser.add_argument("--simulate", action="store_true", help="the ledger of simulated runs")
+    add_database(parser)
+    actions = parser.add_subparsers(title="corrections", dest="action", metavar="ACTION")
+    spend_settle.add_parser(actions)
+    spend_reprice.add_parser(actions)
     parser.set_defaults(run=run)
 
 
@@ -83,11 +81,8 @@ def run(args: argparse.Namespace) -> int:
     """
     now_ms = time.time_ns() // 1_000_000
     period = Period(since=_time(args.since, "--since", now_ms), until=_time(args.until, "--until", now_ms))
-    named = args.database
-    if not named and args.config is not None:
-        named = read_database_url(args.config, os.environ)
-    path = resolve_database(named, os.environ, Path.home(), simulated=args.simulate)
-    if not named and not args.simulate and not path.exists():
+    path = database_of(args)
+    if path == default_database(os.environ, Path.home()) and not path.exists():
         other = default_database(os.environ, Path.home(), simulated=True)
         if other.exists():
             raise StartError(f"{path}: no ledger here yet; spend --simulate shows that of simulated runs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bedrock_gateway.cli.amounts import iso, rounded
+from bedrock_gateway.cli.amounts import aligned, iso, rounded
 from bedrock_gateway.cli.terminal import BOLD, CYAN, GAP, Column, Terminal
 from bedrock_gateway.store.call_lines import CallLine
 from bedrock_gateway.store.names import AMBIENT
@@ -87,7 +87,7 @@ def _print_sums(terminal: Terminal, lines: list[SpendLine], by: str, most: int |
         names = [*names[:most], f"({len(rest):,} more)"]
         rows.append(sum_of(rest))
     spends = [sums.spend_all if of_all else sums.spend for sums in rows]
-    amounts, total = _aligned(
+    amounts, total = aligned(
         [_at_least(spend, sums) for spend, sums in zip(spends, rows, strict=True)],
         _at_least(whole.spend_all if of_all else whole.spend, whole),
     )
@@ -106,6 +106,8 @@ def _print_sums(terminal: Terminal, lines: list[SpendLine], by: str, most: int |
     # What nothing can be said of needs no column.
     empty = {"region": not any(regions), "images": not whole.images}
     columns = [column for column in columns if not empty.get(column.heading)]
+    if most is not None and len(lines) > most:
+        spends[-1] = 0  # a bar for many together would leave nothing of those beside it
     terminal.table(columns, _bars(terminal, columns, spends))
     _print_notes(terminal, whole, by)
 
@@ -165,7 +167,7 @@ def _print_calls(terminal: Terminal, lines: list[CallLine]) -> None:
     times = [str(iso(line.started_at))[:19].replace("T", " ") for line in lines]
     if len({time[:4] for time in times}) == 1:
         times = [time[5:] for time in times]
-    amounts, _ = _aligned(["unknown" if line.spend is None else rounded(line.spend) for line in lines])
+    amounts, _ = aligned(["unknown" if line.spend is None else rounded(line.spend) for line in lines])
     terminal.table(
         [
             Column(heading="time (UTC)", cells=times, left=True),
@@ -220,12 +222,3 @@ def _at_least(nano: int, sums: Sums) -> str:
     if not any(sums.states.get(str(state)) for state in UNKNOWN):
         return rounded(nano)
     return f"{rounded(nano)}+" if nano else "unknown"
-
-
-def _aligned(amounts: list[str], total: str = "") -> tuple[list[str], str]:
-    """Bring the decimal points of amounts under each other."""
-    places = max((len(text.partition(".")[2]) for text in (*amounts, total) if "." in text), default=0)
-    padded = [
-        text + " " * (places - len(text.partition(".")[2])) if "." in text else text for text in (*amounts, total)
-    ]
-    return padded[:-1], padded[-1]

@@ -94,6 +94,8 @@ class Terminal:
 
     def word(self, text: str) -> str:
         """Return text that cannot steer the terminal and can be printed on it: names are what callers sent."""
+        if "…" in text and not self.can("…"):
+            text = text.replace("…", "...")
         return encodable(
             "".join(character if character.isprintable() else "?" for character in text), self.out.encoding
         )

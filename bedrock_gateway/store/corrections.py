@@ -22,7 +22,7 @@ from bedrock_gateway.store.rows import call_outcome
 from bedrock_gateway.store.schema import QUARTER_MS
 from bedrock_gateway.store.subjects import touch
 
-__all__ = ["ACCOUNT", "Booked", "Correction", "booked", "booked_since", "correct"]
+__all__ = ["ACCOUNT", "Booked", "Correction", "booked", "calls_in", "correct"]
 
 ACCOUNT = "account"
 """Kind in ``changes`` of an account whose spend was corrected; its id is the account's name."""
@@ -87,35 +87,28 @@ class Correction:
 def booked(connection: sqlite3.Connection, call: str) -> list[Booked]:
     """Return the attempts of a call, in order."""
     rows = connection.execute(f"{_BOOKED} WHERE attempts.call = ? ORDER BY number, part, attempts.id", (call,))
-    return _attempts(connection, rows.fetchall())
+    return [_attempt(connection, row) for row in rows.fetchall()]
 
 
-def booked_since(
+def calls_in(
     connection: sqlite3.Connection, since_ms: int, states: Sequence[State], *, after: str = "", limit: int
-) -> list[Booked]:
-    """Return attempts in some states of calls admitted at a time or later, by call, for ``limit`` calls at most.
+) -> list[str]:
+    """Return ids of calls admitted at a time or later that have an attempt in one of some states; in order, some of
+    them.
 
     Args:
-        after: only of calls with later ids, to go on from.
+        after: only later ids, to go on from.
+        limit: most ids.
     """
     marks = ", ".join("?" for _ in states)
     # An id is made shortly before its call starts.
     first = max(after, lowest_id(since_ms - QUARTER_MS))
-    where = f"attempts.call > ? AND attempts.state IN ({marks}) AND calls.started_at >= ?"
-    values = (first, *map(str, states), since_ms)
-    calls = connection.execute(
-        f"SELECT DISTINCT attempts.call FROM attempts JOIN calls ON calls.id = attempts.call WHERE {where} "
-        f"ORDER BY attempts.call LIMIT {limit}",
-        values,
-    ).fetchall()
-    if not calls:
-        return []
-    rows = connection.execute(f"{_BOOKED} WHERE {where} AND attempts.call <= ?", (*values, calls[-1][0]))
-    return _attempts(connection, rows.fetchall())
-
-
-def _attempts(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> list[Booked]:
-    return [_attempt(connection, row) for row in rows]
+    rows = connection.execute(
+        "SELECT DISTINCT call FROM attempts JOIN calls ON calls.id = call "
+        f"WHERE call > ? AND attempts.state IN ({marks}) AND calls.started_at >= ? ORDER BY call LIMIT {limit}",
+        (first, *map(str, states), since_ms),
+    )
+    return [call for (call,) in rows]
 
 
 def _attempt(connection: sqlite3.Connection, row: Sequence[Any]) -> Booked:

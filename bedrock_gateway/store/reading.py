@@ -14,15 +14,14 @@ from urllib.parse import quote
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.schema import APPLICATION_ID, MIGRATIONS
 
-__all__ = ["open_ledger"]
+__all__ = ["need_ledger", "open_ledger"]
 
 
-@contextmanager
-def open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the ledger for reading, in one consistent view, and close it after.
+def need_ledger(path: Path) -> Path:
+    """Return a path where a ledger can be: nothing is made where none is.
 
     Raises:
-        StartError: there is none, or it cannot be read.
+        StartError: there is no file.
     """
     if path.is_dir():
         raise StartError(f"{path}: is a directory, not a ledger")
@@ -32,6 +31,17 @@ def open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
         raise StartError(f"{path}: no ledger here yet, so nothing was booked in it") from None
     except OSError as error:
         raise StartError(f"{path}: the ledger cannot be reached: {error.strerror}") from error
+    return path
+
+
+@contextmanager
+def open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the ledger for reading, in one consistent view, and close it after.
+
+    Raises:
+        StartError: there is none, or it cannot be read.
+    """
+    need_ledger(path)
     try:
         connection = _connect(path)
     except sqlite3.Error as error:
