@@ -21,7 +21,6 @@ from bedrock_gateway.access.values import (
     budget_windows,
     choice,
     count,
-    identifier,
     json_object,
     list_of,
     mapping_of,
@@ -107,9 +106,9 @@ _KEY: dict[str, Parser] = {
     **_LIMITS,
     **_MODEL_LIMITS,
     "key_alias": name,
-    "user_id": identifier,
+    "user_id": name,
     "team_id": team_identifier,
-    "budget_id": identifier,
+    "budget_id": name,
     "models": _NAMES,
     "aliases": mapping_of(name),
     "budget_limits": budget_windows,
@@ -129,11 +128,11 @@ _KEY: dict[str, Parser] = {
 _USER: dict[str, Parser] = {
     **_BUDGET,
     **_LIMITS,
-    "user_id": identifier,
+    "user_id": name,
     "user_email": name,
     "user_alias": name,
     "user_role": choice(*ROLES),
-    "budget_id": identifier,
+    "budget_id": name,
     "budget_limits": budget_windows,
     "models": _NAMES,
     "metadata": json_object,
@@ -147,7 +146,7 @@ _TEAM: dict[str, Parser] = {
     **_MODEL_LIMITS,
     "team_id": team_identifier,
     "team_alias": name,
-    "budget_id": identifier,
+    "budget_id": name,
     "budget_limits": budget_windows,
     "models": _NAMES,
     "model_aliases": mapping_of(name),
@@ -172,20 +171,20 @@ _MEMBER: dict[str, Parser] = {
 _END_USER: dict[str, Parser] = {
     **_BUDGET,
     **_LIMITS,
-    "user_id": identifier,
+    "user_id": name,
     "alias": name,
-    "budget_id": identifier,
+    "budget_id": name,
     "models": _NAMES,
     "metadata": json_object,
     "blocked": boolean,
 }
 
-_TAG: dict[str, Parser] = {**_BUDGET, **_LIMITS, "name": tag, "description": text, "budget_id": identifier}
+_TAG: dict[str, Parser] = {**_BUDGET, **_LIMITS, "name": tag, "description": text, "budget_id": name}
 
 _TEMPLATE: dict[str, Parser] = {
     **_BUDGET,
     **_LIMITS,
-    "budget_id": identifier,
+    "budget_id": name,
     "model_max_budget": model_budgets,
 }
 

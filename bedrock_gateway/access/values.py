@@ -26,7 +26,6 @@ __all__ = [
     "choice",
     "count",
     "grace",
-    "identifier",
     "json_object",
     "lifetime",
     "list_of",
@@ -97,7 +96,9 @@ def text(field: str, value: Any) -> str:
 
 
 def name(field: str, value: Any) -> str:
-    """Take a name people give: one line, 1 to 256 characters, no blank at either end."""
+    """Take a name or id people give: one line, 1 to 256 characters, no blank at either end, and never what could be a
+    key.
+    """
     if not isinstance(value, str):
         raise _wrong(field, "a text", value)
     if len(value) > LONGEST_NAME:
@@ -106,21 +107,15 @@ def name(field: str, value: Any) -> str:
         raise InvalidField(field, "is empty" if not value.strip() else "begins or ends with a blank")
     if not value.isprintable():
         raise InvalidField(field, "has control characters")
+    if value.startswith("sk-"):
+        # Names stand in rows, logs and reports: a key that was put in a wrong place must not end there.
+        raise InvalidField(field, "begins with sk-, as keys do: names and ids are no secrets")
     return value
-
-
-def identifier(field: str, value: Any) -> str:
-    """Take an id a client gives: as a name, and never what could be a key."""
-    kept = name(field, value)
-    if kept.startswith("sk-"):
-        # Ids stand in rows, logs and reports: a key that was put in the wrong place must not end there.
-        raise InvalidField(field, "begins with sk-, as keys do: an id is no secret")
-    return kept
 
 
 def team_identifier(field: str, value: Any) -> str:
     """Take a team's id; it has no slash, which parts team and user in the name of a member's account."""
-    kept = identifier(field, value)
+    kept = name(field, value)
     if "/" in kept:
         raise InvalidField(field, "has a slash, which a team's id cannot have")
     return kept

@@ -19,7 +19,7 @@ from uuid import uuid4
 import attrs
 from aiohttp import web
 
-from bedrock_gateway.access.values import identifier
+from bedrock_gateway.access.values import name
 from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.config.added import InvalidModel, ModelRules
 from bedrock_gateway.config.settings import Config
@@ -211,7 +211,7 @@ class AddedModels:
             Conflict: its id is one of the config's.
         """
         _, warnings = await asyncio.to_thread(self._read, document)
-        id_ = identifier("model_info.id", document["model_info"]["id"])
+        id_ = name("model_info.id", document["model_info"]["id"])
         if id_ in self._rules.ids:
             raise Conflict("model_info.id", f"model_info.id: {id_!r} is the id of a deployment of the config file")
         return warnings

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.fields import parse
-from bedrock_gateway.access.values import identifier, list_of
+from bedrock_gateway.access.values import list_of, name
 from bedrock_gateway.access.virtual_keys import ID_BYTES, new_id
 from bedrock_gateway.admin.answers import (
     Listed,
@@ -76,7 +76,7 @@ def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given:
 async def delete(request: web.Request) -> dict[str, Any]:
     """Take a budget away that nothing names."""
     admin, caller = request.app[ADMIN], administrator(request)
-    id_ = required(await small_body_of(request, {"id": identifier}), "id", "the budget's id")
+    id_ = required(await small_body_of(request, {"id": name}), "id", "the budget's id")
     return await admin.registry.write(_delete, admin, caller, id_)
 
 
@@ -89,7 +89,7 @@ def _delete(connection: sqlite3.Connection, admin: Admin, caller: Caller, id_: s
 async def info(request: web.Request) -> list[dict[str, Any]]:
     """Return the budgets that are named."""
     admin, _ = request.app[ADMIN], reader(request)
-    ids = required(await small_body_of(request, {"budgets": list_of(identifier)}), "budgets", "a list of ids")
+    ids = required(await small_body_of(request, {"budgets": list_of(name)}), "budgets", "a list of ids")
     return await admin.registry.read(_info, ids)
 
 
@@ -112,7 +112,7 @@ def _list(connection: sqlite3.Connection, page: Page) -> Listed:
 async def settings(request: web.Request) -> list[dict[str, Any]]:
     """Return what can be set of a budget, each with its value."""
     admin, _ = request.app[ADMIN], reader(request)
-    id_ = required(query_of(request, {"budget_id": identifier}), "budget_id")
+    id_ = required(query_of(request, {"budget_id": name}), "budget_id")
     (row,) = await admin.registry.read(_info, [id_])
     return [
         {

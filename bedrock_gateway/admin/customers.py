@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.fields import parse
-from bedrock_gateway.access.values import Parser, identifier, list_of
+from bedrock_gateway.access.values import Parser, list_of, name
 from bedrock_gateway.admin.answers import (
     Listed,
     Page,
@@ -35,7 +35,7 @@ from bedrock_gateway.store.subjects import get
 
 __all__ = ["routes"]
 
-_IDS: Mapping[str, Parser] = {"user_ids": list_of(identifier)}
+_IDS: Mapping[str, Parser] = {"user_ids": list_of(name)}
 
 
 async def new(request: web.Request) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _block(
 async def info(request: web.Request) -> dict[str, Any]:
     """Return what was set for an end user."""
     admin, _ = request.app[ADMIN], reader(request)
-    id_ = required(query_of(request, {"end_user_id": identifier}), "end_user_id")
+    id_ = required(query_of(request, {"end_user_id": name}), "end_user_id")
     return await admin.registry.read(_info, admin, id_)
 
 

@@ -10,7 +10,7 @@ import attrs
 from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
-from bedrock_gateway.access.values import Parser, choice, identifier, list_of, name, team_identifier, text
+from bedrock_gateway.access.values import Parser, choice, list_of, name, team_identifier, text
 from bedrock_gateway.admin.answers import Page, answered, count_of, flag_of, page_of, query_of, small_body_of
 from bedrock_gateway.admin.authority import ADMIN, Admin, authority, may_read_all, may_read_own, told
 from bedrock_gateway.admin.figures import View
@@ -27,7 +27,7 @@ _MOST_KEYS = 1000
 _LIST: Mapping[str, Parser] = {
     "page": count_of,
     "size": count_of,
-    "user_id": identifier,
+    "user_id": name,
     "team_id": team_identifier,
     "key_alias": name,
     "key_hash": text,

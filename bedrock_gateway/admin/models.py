@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.authentication import MASTER
 from bedrock_gateway.access.callers import Caller
-from bedrock_gateway.access.values import identifier, shown, text
+from bedrock_gateway.access.values import name, shown, text
 from bedrock_gateway.admin.added_models import ADDED_MODELS, AddedModels
 from bedrock_gateway.admin.answers import answered, body_of, count_of, page_of, query_of
 from bedrock_gateway.admin.authority import authority, may_read_all, told
@@ -45,7 +45,7 @@ async def update(request: web.Request) -> dict[str, Any]:
     id_ = said.get("id") if isinstance(said, Mapping) else None
     if id_ is None:
         raise InvalidField("model_info.id", "is needed: the id of the model to change")
-    return await _change(request, identifier("model_info.id", id_), body, caller)
+    return await _change(request, name("model_info.id", id_), body, caller)
 
 
 async def patch(request: web.Request) -> dict[str, Any]:
@@ -157,7 +157,7 @@ async def _only_id(request: web.Request) -> str:
             raise InvalidField(shown(field).strip('"'), "is not known; did you mean id?")
     if body.get("id") is None:
         raise InvalidField("id", "is needed: the id of a model")
-    return identifier("id", body["id"])
+    return name("id", body["id"])
 
 
 def routes() -> list[web.RouteDef]:

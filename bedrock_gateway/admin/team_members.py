@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.fields import parse
-from bedrock_gateway.access.values import Parser, choice, identifier, name, shown, team_identifier
+from bedrock_gateway.access.values import Parser, choice, name, shown, team_identifier
 from bedrock_gateway.access.virtual_keys import ID_BYTES, new_id
 from bedrock_gateway.admin.answers import answered, body_of, required, small_body_of
 from bedrock_gateway.admin.authority import ADMIN, Admin, administrator
@@ -36,8 +36,8 @@ from bedrock_gateway.store.subjects import find, get, get_many
 
 __all__ = ["add_members", "members_given", "routes"]
 
-_MEMBER: Mapping[str, Parser] = {"role": choice("admin", "user"), "user_id": identifier, "user_email": name}
-_WHO: Mapping[str, Parser] = {"team_id": team_identifier, "user_id": identifier, "user_email": name}
+_MEMBER: Mapping[str, Parser] = {"role": choice("admin", "user"), "user_id": name, "user_email": name}
+_WHO: Mapping[str, Parser] = {"team_id": team_identifier, "user_id": name, "user_email": name}
 _MOST_MEMBERS = 1000
 _MOST_KEYS = 100_000
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.fields import parse
-from bedrock_gateway.access.values import Parser, identifier, list_of, name, team_identifier
+from bedrock_gateway.access.values import Parser, list_of, name, team_identifier
 from bedrock_gateway.access.virtual_keys import ID_BYTES, new_id
 from bedrock_gateway.admin.answers import (
     Listed,
@@ -43,7 +43,7 @@ _NEW: Mapping[str, Parser] = {"members_with_roles": members_given}
 _LIST: Mapping[str, Parser] = {
     "page": count_of,
     "page_size": count_of,
-    "user_id": identifier,
+    "user_id": name,
     "team_id": team_identifier,
     "team_alias": name,
 }

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.fields import ROLES, parse
-from bedrock_gateway.access.values import Parser, boolean, choice, identifier, lifetime, list_of, name, text
+from bedrock_gateway.access.values import Parser, boolean, choice, lifetime, list_of, name, text
 from bedrock_gateway.access.virtual_keys import ID_BYTES, new_id
 from bedrock_gateway.admin.answers import Page, answered, body_of, count_of, page_of, query_of, required, small_body_of
 from bedrock_gateway.admin.authority import ADMIN, Admin, administrator, authority, may_read_all, reader, told
@@ -31,7 +31,7 @@ from bedrock_gateway.store.subjects import get_many
 
 __all__ = ["routes"]
 
-_TEAMS: Mapping[str, Parser] = {"teams": list_of(identifier)}
+_TEAMS: Mapping[str, Parser] = {"teams": list_of(name)}
 #: What a new user takes beside its fields: of the key that is made with it, and whether one is.
 _NEW: Mapping[str, Parser] = {**_TEAMS, "auto_create_key": boolean, "key_alias": name, "duration": lifetime}
 _OF_KEY = ("key_alias", "duration")
@@ -89,7 +89,7 @@ def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given:
 async def delete(request: web.Request) -> int:
     """Take users away with their keys, all that are named or none; return how many."""
     admin, caller = request.app[ADMIN], administrator(request)
-    given = await small_body_of(request, {"user_ids": list_of(identifier)})
+    given = await small_body_of(request, {"user_ids": list_of(name)})
     ids = required(given, "user_ids", "a list of ids")
     await admin.registry.write(_delete, admin, caller, ids)
     return len(ids)
@@ -103,7 +103,7 @@ def _delete(connection: sqlite3.Connection, admin: Admin, caller: Caller, ids: S
 async def info(request: web.Request) -> dict[str, Any]:
     """Return a user with its keys and teams: the one that is named, else the caller's own."""
     admin, caller = request.app[ADMIN], authority(request)
-    id_ = query_of(request, {"user_id": identifier}).get("user_id") or caller.user
+    id_ = query_of(request, {"user_id": name}).get("user_id") or caller.user
     required({"user_id": id_ or None}, "user_id", f"key {caller.name} belongs to no user")
     if not may_read_all(caller) and (caller.role is None or id_ != caller.user):
         raise AccessDenied(f"Users are read by administrators, and by themselves with a role; {told(caller)}.")

@@ -135,7 +135,7 @@ def test_values_have_one_form(body: dict[str, Any], expected: dict[str, Any]) ->
             {"model_max_budget": {"m": {"rpm": 2}}},
             "model_max_budget.m.rpm: is not known here; a budget has max_budget and budget_duration",
         ),
-        ({"user_id": "sk-0123456789"}, "user_id: begins with sk-, as keys do: an id is no secret"),
+        ({"user_id": "sk-0123456789"}, "user_id: begins with sk-, as keys do: names and ids are no secrets"),
         ({"team_id": "a/b"}, "team_id: has a slash, which a team's id cannot have"),
         ({"spend": 1}, "spend: cannot be set: spend is what was booked"),
         (
