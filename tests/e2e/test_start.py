@@ -300,7 +300,11 @@ def test_endpoint_that_is_the_gateway_itself(tmp_path: Path, host: str) -> None:
     assert [] == list(tmp_path.rglob("ledger*"))
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "spend", "simulate"])
+#: In the order they are explained.
+COMMANDS = ["serve", "check", "key", "spend", "import", "simulate"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(tmp_path: Path, command: str) -> None:
     """Every command explains itself, and every option of it has a text."""
     ended = run(tmp_path, command, "--help", environ={"COLUMNS": "200"})
@@ -317,7 +321,7 @@ def test_help_of_all_and_version(tmp_path: Path) -> None:
     told, version = run(tmp_path, "--help"), run(tmp_path, "--version")
     commands = re.findall(r"^    ([a-z]+) +\S", told.stdout, re.MULTILINE)
 
-    assert ["serve", "check", "spend", "simulate"] == commands
+    assert COMMANDS == commands
     assert re.fullmatch(r"bedrock-gateway \d+\.\d+\.\d+\n", version.stdout)
     assert [0, 0] == [told.returncode, version.returncode]
 
@@ -339,6 +343,7 @@ def test_files_are_private(tmp_path: Path) -> None:
             "ledger.db.openings-0",
             "ledger.db.openings-1",
             "ledger.db.closings",
+            "ledger.db.secret",
         } == set(modes)
         assert {0o600} == set(modes.values())
         assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
