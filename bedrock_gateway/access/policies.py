@@ -28,9 +28,7 @@ __all__ = [
     "Member",
     "budgets_of",
     "caller_of",
-    "charges_of",
     "end_user_of",
-    "key_title",
     "member_budget",
     "model_budgets_of",
 ]

@@ -1,16 +1,16 @@
 """Who may do what in the admin API.
 
-====================== ==============================================================================================
-who                    may
-====================== ==============================================================================================
-master key,            everything
+======================== ============================================================================================
+who                      may
+======================== ============================================================================================
+master key,              everything
 ``proxy_admin``
-``proxy_admin_viewer`` read everything
-``internal_user``      read itself, its keys and its teams; make keys for itself, rotate, block and delete its own
-``internal_user_viewer``  read itself, its keys and its teams
-any other key          read itself
-``local`` (open mode)  nothing
-====================== ==============================================================================================
+``proxy_admin_viewer``   read everything
+``internal_user``        read itself, its keys and its teams; make keys for itself, rotate, block and delete its own
+``internal_user_viewer`` read itself, its keys and its teams
+any other key            read itself
+``local`` (open mode)    nothing
+======================== ============================================================================================
 
 A key has the role of its user, as far as the kind of key goes (``access.policies``).
 """

@@ -48,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "litellm",
         help="keys of a LiteLLM installation",
         description="Take over keys of a LiteLLM installation, with limits, budgets and what was spent of them; the "
-        "keys themselves are not needed. All or nothing; a second run changes nothing.",
+        "keys themselves are not needed. All or nothing; a second run changes nothing. A gateway that runs follows "
+        "within a second; while more than some thousand keys are written it takes no calls.",
         epilog="Users, teams and budgets stay: make teams first (POST /team/new with LiteLLM's team_id).",
     )
     litellm.add_argument(

@@ -54,6 +54,18 @@ def _writing(args: argparse.Namespace) -> Iterator[tuple[sqlite3.Connection, Wri
             raise start_error(refusal) from None
 
 
+@contextlib.contextmanager
+def _reading(args: argparse.Namespace) -> Iterator[View]:
+    """Open the database to look at one state of it, in nobody's way however long that takes."""
+    now_ms = time.time_ns() // 1_000_000
+    with editing(args, now_ms) as connection:
+        connection.execute("BEGIN")
+        try:
+            yield View(connection, Defaults(), now_ms)
+        finally:
+            connection.execute("ROLLBACK")
+
+
 def create(args: argparse.Namespace) -> int:
     """Make a key and print it.
 
@@ -88,10 +100,10 @@ def list_all(args: argparse.Namespace) -> int:
     Raises:
         StartError: the database cannot be used.
     """
-    with _writing(args) as (connection, writing):
-        wanted = KeyFilter(user=args.user, team=args.team, search=args.search, state=args.status, now_ms=writing.now_ms)
-        keys, _ = list_keys(connection, wanted, limit=_ALL)
-        rows = key_rows(keys, _view(connection, writing))
+    with _reading(args) as view:
+        wanted = KeyFilter(user=args.user, team=args.team, search=args.search, state=args.status, now_ms=view.now_ms)
+        keys, _ = list_keys(view.connection, wanted, limit=_ALL)
+        rows = key_rows(keys, view)
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -106,8 +118,8 @@ def show(args: argparse.Namespace) -> int:
     Raises:
         StartError: there is no such key.
     """
-    with _writing(args) as (connection, writing):
-        key, view = _named(connection, args.key), _view(connection, writing)
+    with _reading(args) as view:
+        key = _named(view.connection, args.key)
         row = {**key_row(key, view), **key_usage(key, view)}
     if args.json:
         print(json.dumps(row, indent=2))
@@ -209,14 +221,14 @@ def credentials(args: argparse.Namespace) -> int:
         duration = None if args.duration is None else lifetime("--duration", args.duration)
     except InvalidField as error:
         raise StartError(error.message) from None
-    with _writing(args) as (connection, writing):
-        key = _named(connection, args.key)
-    state = key_state(key.subject, writing.now_ms)
+    with _reading(args) as view:
+        key = _named(view.connection, args.key)
+    state = key_state(key.subject, view.now_ms)
     if state != "active":
         raise StartError(f"{_called(key)} is {state}: credentials for it would be, too")
     root = read_root_secret(os.environ, database_of(args).resolve(), create=True)
     assert root is not None
-    expires_at = None if duration is None else after(duration, writing.now_ms)
+    expires_at = None if duration is None else after(duration, view.now_ms)
     issued = issue(root, key.subject.id, key.subject.document.get("epoch", 0), expires_at_ms=expires_at)
     if args.json:
         told = {"Version": 1, "AccessKeyId": issued.access_key_id, "SecretAccessKey": issued.secret_access_key}

@@ -15,7 +15,7 @@ import pytest
 from bedrock_gateway.access.directory import Directory
 from bedrock_gateway.access.issued_credentials import issue
 from bedrock_gateway.access.keys import digest
-from bedrock_gateway.cli import key
+from bedrock_gateway.cli import key, main
 from bedrock_gateway.errors import StartError, Unauthenticated
 from bedrock_gateway.store.lock import DatabaseLock
 from bedrock_gateway.store.registry import Registry
@@ -294,3 +294,14 @@ def test_credentials_stand_for_the_key(keys: Keys) -> None:
     keys.run("block", "ci")
     with pytest.raises(StartError, match="is blocked: credentials for it would be, too"):
         keys.run("credentials", "ci")
+
+
+def test_the_command_itself(keys: Keys, capsys: pytest.CaptureFixture[str]) -> None:
+    """``bedrock-gateway key`` ends with 2 and one line for what is wrong, and with 0 for what is right."""
+    database = ("--database", str(keys.database))
+
+    assert 2 == main(["key", "create", "--max-budget=-1", *database])
+    assert ("", "bedrock-gateway: --max-budget: must be 0 or more USD, not -1\n") == capsys.readouterr()
+    assert not keys.database.exists()
+    assert 0 == main(["key", "create", "--json", *database])
+    assert json.loads(capsys.readouterr().out)["key"].startswith("sk-")
