@@ -26,7 +26,6 @@ from bedrock_gateway.chain.reserving import hold
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
 from bedrock_gateway.errors import (
-    BudgetExhausted,
     CredentialsError,
     MaybeBilled,
     Refusal,
@@ -68,13 +67,14 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             return await handler(request)
         except AttemptFailed as failed:
             verdict = failed.verdict
-            if reservation is not None and not attempt.opened:
-                reservation.release()
             _log_failure(call, attempt, failed)
             internal_errors += verdict.retry is Retry.NEXT_ONCE
             goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
             # What never left the gateway is not one of the attempts that are counted.
             goes_on = goes_on and not call.left and not (attempt.last and attempt.opened)
+            if reservation is not None and (goes_on or not attempt.opened):
+                # Nothing is charged for what is tried again: what was held is free for the attempt that follows.
+                reservation.release()
             if verdict is EXPIRED:
                 _forget_credentials(call, attempt)
                 if goes_on and not renewed:
@@ -90,14 +90,15 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 return await _give_up(request, call, attempt, failed)
             # A candidate list may name the one that comes free first although it is not free: never the same one twice
             # in a row.
-            following, reservation = await _next_of(call, (other for other in candidates if other is not deployment))
+            others_left = (other for other in candidates if other is not deployment)
+            following, reservation = await _next_of(call, attempt, failed, others_left)
             wait = 0.0
             if following is None and verdict.same_again:
                 backoff = call.snapshot.backoff * 2 ** (attempt.number - 1)
                 asked = backoff if failed.retry_after is None else failed.retry_after
                 wait = max(asked, call.snapshot.least_wait)
                 if wait <= call.snapshot.max_wait:
-                    following, reservation = await _next_of(call, (deployment,))
+                    following, reservation = await _next_of(call, attempt, failed, (deployment,))
             if following is None:
                 return await _give_up(request, call, attempt, failed)
             _book_failure(call, attempt, failed, final=False)
@@ -106,7 +107,12 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 # asked.
                 wait += gateway.random.random() * wait / 4
                 call.waiting += wait
-                await asyncio.sleep(wait)
+                try:
+                    await asyncio.sleep(wait)
+                except asyncio.CancelledError:
+                    if reservation is not None:
+                        reservation.release()
+                    raise
             deployment = following
 
 
@@ -114,29 +120,40 @@ async def _first_of(call: Call, candidates: Iterable[Deployment]) -> tuple[Deplo
     """Return the first deployment whose own budget has room for the call, with what is held there.
 
     Raises:
-        BudgetExhausted: none has; said of the last one.
+        BudgetExhausted, AccessDenied, InvalidRequest, Unavailable: none has, or in none it can be told; said of the
+            last one.
     """
-    refused: BudgetExhausted | None = None
+    refused: Refusal | None = None
     for deployment in candidates:
         if deployment.budget is None:
             return deployment, None
         try:
             return deployment, await hold(call, deployment)
-        except BudgetExhausted as refusal:
+        except Refusal as refusal:
             refused = refusal
     assert refused is not None, "a resolution has deployments"
     raise refused
 
 
 async def _next_of(
-    call: Call, candidates: Iterable[Deployment]
+    call: Call, attempt: Attempt, failed: AttemptFailed, candidates: Iterable[Deployment]
 ) -> tuple[Deployment, Reservation | None] | tuple[None, None]:
-    """Return what may be tried next, as ``_first_of``; nothing where there is none."""
+    """Return what may be tried after a failed attempt, as ``_first_of``; nothing where there is none, or the caller
+    left meanwhile.
+    """
     for deployment in candidates:
         try:
-            return deployment, await hold(call, deployment)
-        except BudgetExhausted:
+            reservation = await hold(call, deployment)
+        except Refusal:
             continue
+        except asyncio.CancelledError:
+            # The call ends here; AWS has refused the attempt all the same.
+            _book_failure(call, attempt, failed, final=False)
+            raise
+        if not call.left:
+            return deployment, reservation
+        if reservation is not None:
+            reservation.release()
     return None, None
 
 
