@@ -146,6 +146,9 @@ class Registry:
                 if self._trouble is None:
                     LOG.error("keys, users and teams stay as they are, %s cannot be read: %s", self._path, error)
                 self._trouble = str(error)
+            except Exception:
+                # Whatever one change brings to light, those after it have to be followed.
+                LOG.exception("a change of keys, users or teams could not be taken over")
             else:
                 if self._trouble is not None:
                     LOG.warning("keys, users and teams are read again from %s", self._path)

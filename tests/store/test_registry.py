@@ -190,6 +190,26 @@ async def test_a_broken_database_leaves_the_directory_as_it_is(
     assert f"keys, users and teams are read again from {database}" == again
 
 
+async def test_a_listener_that_fails_stops_nothing(
+    database: Path, elsewhere: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of whoever listens is logged, and the directory goes on following."""
+    monkeypatch.setattr(module, "POLL_S", 0.001)
+
+    def fail(kind: str, id_: str) -> None:
+        raise KeyError(id_)
+
+    async with await Registry.open(database, directory=Directory()) as registry:
+        registry.on_change.append(fail)
+        for number in (1, 2):
+            add_key(elsewhere, number)
+            async with asyncio.timeout(10):
+                while not knows(registry, number):
+                    await asyncio.sleep(0)
+
+    assert {"a change of keys, users or teams could not be taken over"} == set(caplog.messages)
+
+
 async def test_it_lets_go(database: Path) -> None:
     """Closed twice is closed; what is asked afterwards is refused."""
     registry = await Registry.open(database, directory=Directory())
