@@ -7,23 +7,26 @@ for byte, counts usage from the event stream without buffering it, and books the
 **The way of a call**, one file a step in ``chain/``::
 
     downstream ─▶ dialect ─▶ authenticate ─▶ resolve ─▶ admit ─▶ fail over ─▶ sign ─▶ forward ─▶ upstream
-    listener      errors in    who is it,      operation,  body,     for each     SigV4   send, relay,
-                  the caller's what may it?    model →     on        deployment           meter
-                  shape; settle                deployments record?   in order
+    listener      errors in    who is it?      operation,  budgets,  for each     SigV4   send, relay,
+                  the caller's key, or its     model →     limits:   deployment           meter
+                  shape; settle signature      deployments reserve   in order
+                                               that it may
 
 **The rooms**, and who may import whom (a room imports only from rooms to its right; a test holds it)::
 
-    cli → app → downstream, chain, admin → upstream, store → metering, routing, access, dialects, config → wire → errors
+    cli → app → state → admin → chain → downstream → upstream, store → config → routing → metering, access, dialects
+        → wire → errors
 
 ========== ==================================================================================================
 downstream the listener: sockets, sniffing, limits, parse errors; what leaves towards a caller
 chain      the way of a call
-admin      the gateway's own routes: health
+state      everything that exists while the gateway runs, opened in order
+admin      the gateway's own routes: keys, users, teams, models, spend, health, metrics
 upstream   AWS's side: session, credentials, addresses, service models
-store      the ledger in SQLite: the only SQL
+store      SQLite: the ledger, what is administered, reports: the only SQL
 metering   pure: usage out of headers, bodies and messages; prices
 routing    pure: deployments, model groups, order, cooling, what follows a failure
-access     pure: callers, their keys and policies
+access     pure: callers and what they may: keys, signatures, rights, budgets, limits
 dialects   pure: how a caller speaks: errors, edits of bodies, relays
 config     pure: YAML text and environment → frozen settings
 wire       pure: what AWS specifies: operations, targets, headers, event stream, SigV4
@@ -34,7 +37,8 @@ Pure rooms never await and read no clock, environment, disk or chance: these are
 
 **The words**: a *virtual key* is a secret the gateway issued, *credentials* are AWS's. A *caller* is who calls, with
 its policy. A *model group* is the public name a client asks for, a *deployment* one concrete target: model id or ARN,
-region, credentials, endpoint. An *operation* is one of AWS's API. A *call* is one request of a caller; an *attempt* one
+region, credentials, endpoint. A *budget* is money allowed in a *window* of time, a *charge* a budget that a call counts
+against, an *account* whose money it is; a *reservation* holds the most a call can cost. An *operation* is one of AWS's API. A *call* is one request of a caller; an *attempt* one
 request sent upstream for it. *Usage* is what was consumed, a *price* a rate, *spend* the money booked. A *message* is
 one of an event stream. *Downstream* is the caller's side, *upstream* AWS's.
 """
