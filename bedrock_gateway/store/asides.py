@@ -79,7 +79,8 @@ class Asides:
             question = self._questions.pop(0)
             try:
                 rows = await connection.execute_fetchall(_SPENDS, (question.account, question.since))
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:
+                # ValueError: an account whose name is no Unicode. The writer has to go on.
                 _fail(question, str(error))
             else:
                 if not question.answer.done():

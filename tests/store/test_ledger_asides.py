@@ -68,6 +68,16 @@ async def test_what_is_under_way_is_no_spend(tmp_path: Path) -> None:
         assert [(QUARTER, 77)] == await ledger.ask_spends("key:local", 0)
 
 
+async def test_an_account_that_cannot_be_asked_for(tmp_path: Path) -> None:
+    """A question about a name that is no Unicode fails, and the ledger goes on."""
+    async with await open_ledger(tmp_path / "ledger.db") as ledger:
+        with pytest.raises(StoreError, match="surrogates"):
+            await ledger.ask_spends("deployment:\ud800", 0)
+        await book(ledger, 7)
+
+        assert [(QUARTER, 7)] == await ledger.ask_spends("gateway", 0)
+
+
 async def test_no_answer_in_trouble(tmp_path: Path) -> None:
     """While the database takes nothing a question fails at once, also one asked before the trouble began."""
     path = tmp_path / "ledger.db"
