@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import attrs
 
 from bedrock_gateway.access.callers import Caller
-from bedrock_gateway.access.policies import Defaults, EndUser, Entry, Member, caller_of, end_user_of
+from bedrock_gateway.access.policies import Defaults, EndUser, Entry, Member, budgets_of, caller_of, end_user_of
 from bedrock_gateway.errors import Unauthenticated
 
 __all__ = [
@@ -258,6 +258,14 @@ class Directory:
             found = end_user_of(entry, templates=self._templates(entry), defaults=self._defaults)
             _keep(self._end_users, id_, found)
         return found
+
+    def has_budget(self, tag: str) -> bool:
+        """Tell whether a tag has a budget, its own or a template's."""
+        entry = self._entry("tag", tag)
+        if entry is None:
+            return False
+        own, concurrent = budgets_of(entry, self._templates(entry), self._defaults)
+        return own is not None or bool(concurrent)
 
     def _build(self, key_id: str, key: _Key) -> _Ready:
         document = json.loads(key.document)

@@ -7,6 +7,8 @@ without end: each key has so many, after them everything is ``other``.
 
 from __future__ import annotations
 
+from itertools import islice
+
 import attrs
 
 __all__ = ["OTHER", "Labels"]
@@ -24,9 +26,9 @@ class Labels:
 
     def tags(self, caller: str, told: str) -> tuple[str, ...]:
         """Return the tags of a list with commas, each once, at most ``MOST_TAGS``."""
-        names = (name.strip() for name in told.split(","))
-        found = dict.fromkeys(self._label(caller, "tag", name) for name in names if name)
-        return tuple(found)[:MOST_TAGS]
+        names = dict.fromkeys(name for part in told.split(",") if (name := part.strip()))
+        # Those beyond are not to use up the labels of the calls to come.
+        return tuple(dict.fromkeys(self._label(caller, "tag", name) for name in islice(names, MOST_TAGS)))
 
     def end_user(self, caller: str, told: str) -> str:
         """Return the end user a caller named; "" where it named none."""

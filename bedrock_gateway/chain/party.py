@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from bedrock_gateway.access.directory import EndUser
+from bedrock_gateway.access.labels import OTHER
 from bedrock_gateway.access.rights import in_lists
 from bedrock_gateway.access.values import LONGEST_NAME
 from bedrock_gateway.chain.bodies import OFF_LOOP
@@ -36,7 +37,13 @@ async def identify_party(call: Call) -> EndUser | None:
     tags = caller.tags
     labels = call.gateway.labels
     if (more := headers.get(_TAGS)) is not None:
-        tags = tuple(dict.fromkeys((*tags, *labels.tags(caller.id, more))))
+        directory = call.gateway.callers.directory
+        # A budget binds the keys and teams its tag was set on: nobody else is to spend it by naming the tag.
+        claimed = (
+            OTHER if name not in caller.tags and directory.has_budget(name) else name
+            for name in labels.tags(caller.id, more)
+        )
+        tags = tuple(dict.fromkeys((*tags, *claimed)))
     if not (told or tags or caller.user or caller.team):
         return None
     known: EndUser | None = None
