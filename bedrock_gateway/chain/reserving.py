@@ -56,11 +56,12 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
     hard = () if target.operation.free else tuple(charge for charge in charges if charge.budget.limit is not None)
     if hard or any(limit.tokens is not None for _, limit in limits):
         await measure(call, admission)
-    if charges:
-        await know(call, charges)
     amount = _amount(call, admission, hard) if hard else 0
     clamps = 0
     while True:
+        if charges:
+            # Also after a clamp: what was known may have been forgotten meanwhile.
+            await know(call, charges)
         try:
             _take(call, admission, hard, amount, limits)
             break
@@ -140,7 +141,13 @@ def _bounds(call: Call, admission: Admission) -> Iterable[Bound]:
     for tier in call.resolution.candidates:
         for deployment in tier:
             price = call.snapshot.price_of(deployment, call.target.operation)
-            key = id(price), deployment.flat, deployment.guardrail is not None, deployment.price_model
+            key = (
+                id(price),
+                deployment.flat,
+                deployment.guardrail is not None,
+                deployment.price_model,
+                deployment.model_id,
+            )
             if key not in seen:
                 seen[key] = bound_on(call, admission, deployment, price)
     return seen.values()

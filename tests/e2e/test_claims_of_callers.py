@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import sqlite3
 from pathlib import Path
 
-from administering import LOCKED, administer, call, new_key
+from administering import BODY, LOCKED, administer, call, new_key
 from running import running
 
 
@@ -37,3 +40,48 @@ async def test_tags_beyond_those_of_one_call_use_up_nothing(tmp_path: Path) -> N
         tags = [json.loads(row["tags"]) for row in here.rows("SELECT tags FROM calls ORDER BY id")]
 
     assert [[str(number) for number in range(10)], ["mine"]] == tags
+
+
+async def test_a_guardrail_asked_for_with_escapes_is_reserved_for(tmp_path: Path) -> None:
+    """A budget reserves for a guardrail however the name of its member is written, and the row says that it counts."""
+    async with running(tmp_path, LOCKED) as here:
+        key = await new_key(here, max_budget=5)
+        for name in ("guardrailConfig", "guardrail\\u0043onfig"):
+            guardrail = f',"{name}":{{"guardrailIdentifier":"abc123abc123","guardrailVersion":"1"}}}}'
+            await call(here, key, body=(json.dumps(BODY)[:-1] + guardrail).encode())
+        await here.settled()
+        plain, escaped = here.rows("SELECT spend_at_most, state FROM attempts ORDER BY id")
+
+    assert plain["state"] == escaped["state"] == "incomplete"
+    assert 0 <= escaped["spend_at_most"] - plain["spend_at_most"] < 100_000
+
+
+async def test_what_changes_while_a_call_is_clamped_counts(tmp_path: Path) -> None:
+    """A spend that is corrected while a large body is made smaller is read again before anything is held."""
+    text = [{"text": "many words " * 30_000}]
+    body = {"messages": [{"role": "user", "content": text}], "inferenceConfig": {"maxTokens": 1000}}
+    async with running(tmp_path, LOCKED) as here:
+        assert 200 == (await call(here, await new_key(here, max_budget=1000), body=body))[0]
+        (most,) = here.rows("SELECT spend_at_most AS most FROM attempts")
+        usd = (most["most"] - 1_000_000) / 1e9
+        made = await administer(here, "/key/generate", {"max_budget": usd, "on_budget": "clamp"})
+        account = f"key:{made['key_id']}"
+        handler = logging.Handler()
+
+        def correct(record: logging.LogRecord) -> None:
+            """Spend all of it, as a correction on the command line does, before the body is changed."""
+            with contextlib.closing(sqlite3.connect(here.database)) as connection, connection:
+                connection.execute(
+                    "INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (account, 10**9, 10**12)
+                )
+            here.gateway.changed("account", account)
+
+        handler.emit = correct  # type: ignore[method-assign]
+        told = logging.getLogger("bedrock_gateway.alerts")
+        told.addHandler(handler)
+        try:
+            status, answer, _ = await call(here, made["key"], body=body)
+        finally:
+            told.removeHandler(handler)
+
+    assert (400, True) == (status, "1000 of" in answer["message"]), answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from administering import call
+from administering import LOCKED, call, new_key
 from running import Running, running
 
 #: One deployment with a budget, after whose throttling a while is waited.
@@ -78,3 +78,16 @@ async def test_a_deployment_nothing_can_be_held_in_is_passed_over(tmp_path: Path
         status, body, _ = await call(here, "any")
 
         assert 200 == status, body
+
+
+async def test_a_managed_prompt_in_a_group_has_no_bound(tmp_path: Path) -> None:
+    """A group one of whose deployments is a prompt, of which no request has the text, is refused a hard budget."""
+    prompt = """  - model_name: single
+    litellm_params: {model: "bedrock/arn:aws:bedrock:us-east-1:111122223333:prompt/ABC", aws_region_name: us-east-1,
+      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
+    model_info: {base_model: "%(claude)s"}
+"""
+    async with running(tmp_path, LOCKED.replace("general_settings", prompt + "general_settings")) as here:
+        status, body, _ = await call(here, await new_key(here, max_budget=5))
+
+    assert (403, True) == (status, "prompt management" in body["message"]), body
