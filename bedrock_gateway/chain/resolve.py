@@ -67,16 +67,20 @@ def model_in_body(call: Call, path: tuple[str, ...]) -> str:
     """Return the model id that a JSON body names at ``path``.
 
     Raises:
-        InvalidRequest: the body is no JSON object, or names none.
+        InvalidRequest: the body is no JSON object, or names none, or more than one.
     """
     try:
-        value: Any = json.loads(bytes(call.body))
+        # Objects as tuples of their members: a name that is there twice is seen.
+        value: Any = json.loads(bytes(call.body), object_pairs_hook=tuple)
     except ValueError as error:
         raise InvalidRequest(f"The body is not JSON ({error}); the model it names has to be read.") from error
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply; the model it names has to be read.") from error
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        found = [child for name, child in value if name == key] if isinstance(value, tuple) else []
+        if len(found) > 1:
+            raise InvalidRequest(f"The body has {key!r} twice. Nobody can tell which one AWS obeys: send it once.")
+        value = found[0] if found else None
     if not isinstance(value, str) or not value:
         raise InvalidRequest(f"The body names no model: {'.'.join(path)} must be a model id.")
     return value

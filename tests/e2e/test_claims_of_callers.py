@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from pathlib import Path
 
+import aiohttp
 from administering import BODY, LOCKED, administer, call, new_key
 from running import running
 
@@ -85,3 +86,18 @@ async def test_what_changes_while_a_call_is_clamped_counts(tmp_path: Path) -> No
             told.removeHandler(handler)
 
     assert (400, True) == (status, "1000 of" in answer["message"]), answer
+
+
+async def test_a_body_that_names_two_models_is_refused(tmp_path: Path) -> None:
+    """Which of two models a body names AWS obeys nobody can tell, so neither is checked and nothing is sent."""
+    allowed = json.dumps({"modelId": "amazon.nova-reel-v1:0", "modelInput": {"a": [{"modelId": "x"}]}})
+    async with running(tmp_path, LOCKED, all_of_aws=True) as here:
+        key = await new_key(here, models=["amazon.*"], allowed_operations=["StartAsyncInvoke"])
+        answers = []
+        for body in (allowed, '{"modelId": "anthropic.claude-3-haiku-20240307-v1:0", ' + allowed[1:]):
+            async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
+                async with session.post(f"{here.url}/bedrock/async-invoke", data=body.encode()) as answer:
+                    answers.append((answer.status, answer.headers.get("x-amzn-errortype"), await answer.text()))
+
+    assert "modelId' twice" not in answers[0][2]
+    assert (400, "ValidationException", True) == (*answers[1][:2], "'modelId' twice" in answers[1][2])
