@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, TypeAlias
 
+import attrs
+
 from bedrock_gateway.store.periods import DAY_QUARTERS
 from bedrock_gateway.store.rollup_rows import EVERYTHING, Only, rollup_rows
 from bedrock_gateway.store.sums import COLUMNS, SUM_COLUMNS, Sums, grouped
@@ -43,9 +45,16 @@ def total(connection: sqlite3.Connection, quarters: Quarters, only: Only = EVERY
     Raises:
         Unanswerable: rollups have no such combination.
     """
+    rows = rollup_rows(connection, quarters, only)
     sums = Sums()
-    for row in rollup_rows(connection, quarters, only).select(connection, SUM_COLUMNS, group="state"):
-        sums.add(row)
+    # Nearly all are metered: what SQLite need not sort it sums up much faster.
+    whole = rows.select(connection, f"'metered', {SUM_COLUMNS.partition(', ')[2]}").fetchone()
+    if whole[1] is None:
+        return sums
+    sums.add(whole)
+    others = attrs.evolve(rows, condition=f"{rows.condition} AND state <> 'metered'")
+    for state, calls, attempts in others.select(connection, "state, sum(calls), sum(attempts)", group="state"):
+        sums.move("metered", state, calls, attempts)
     return sums
 
 

@@ -223,7 +223,7 @@ CREATE TABLE key_digests (
     tail    TEXT NOT NULL,     -- its last 4 characters
     until   INTEGER            -- UTC ms; of a key that was rotated: when it ends; null for the current one
 ) WITHOUT ROWID;
-CREATE INDEX key_digests_by_key ON key_digests (key);
+CREATE INDEX key_digests_by_key ON key_digests (key, until);
 
 CREATE TABLE members (
     team      TEXT NOT NULL,  -- subjects.id of a team

@@ -11,7 +11,7 @@ import attrs
 
 from bedrock_gateway.access.keys import digest
 
-__all__ = ["KeyName", "find_caller", "find_owner", "key_names", "subject_names"]
+__all__ = ["KeyName", "find_alias", "find_caller", "find_owner", "key_digests", "key_names", "subject_names"]
 
 _KEYS = """
 SELECT id, name, user, team, tail, hex(digest) FROM subjects
@@ -40,6 +40,11 @@ class KeyName:
     digest: str
 
     @property
+    def api_key(self) -> str:
+        """What LiteLLM calls it: its digest; the id of one without a secret."""
+        return self.digest or self.id
+
+    @property
     def shown(self) -> str:
         """What people call it."""
         return self.alias or (f"sk-…{self.tail}" if self.tail else self.id)
@@ -55,6 +60,17 @@ def key_names(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, K
         )
         for row in connection.execute(_KEYS, (json.dumps(list(ids)),))
     }
+
+
+def key_digests(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of virtual keys' current secrets, hexadecimal, by id; of what is no key, or was deleted,
+    nothing.
+    """
+    rows = connection.execute(
+        "SELECT key, digest FROM key_digests WHERE key IN (SELECT value FROM json_each(?)) AND until IS NULL",
+        (json.dumps(list(ids)),),
+    )
+    return {key: digest.hex() for key, digest in rows}
 
 
 def subject_names(connection: sqlite3.Connection, kind: str, ids: Iterable[str]) -> dict[str, str]:
@@ -96,4 +112,10 @@ def find_owner(connection: sqlite3.Connection, kind: str, text: str) -> str | No
         f"UNION ALL SELECT {kind} FROM (SELECT {kind} FROM rollups WHERE {kind} = ?2 AND {kind} <> '' LIMIT 1)",
         (kind, text),
     ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def find_alias(connection: sqlite3.Connection, alias: str) -> str | None:
+    """Return the id of the key of an alias, or None."""
+    row = connection.execute("SELECT id FROM subjects WHERE kind = 'key' AND name = ?", (alias,)).fetchone()
     return None if row is None else str(row[0])

@@ -20,7 +20,7 @@ LABELS = ("tag", "end_user")
 #: So many rows are faster found one by one through an index than among all of their time.
 _MOST_BY_INDEX = 200_000
 
-_MOST_VALUES = 500
+_MOST_VALUES = 1000
 
 
 class Unanswerable(ValueError):

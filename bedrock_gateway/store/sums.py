@@ -83,6 +83,34 @@ class Sums:
         elif state == _OPEN:
             self.under_way += calls
 
+    def move(self, state: str, other: str, calls: int, attempts: int) -> None:
+        """Say that some of what was added as of one state is of another."""
+        for name, count in ((state, -attempts), (other, attempts)):
+            self.states[name] = self.states.get(name, 0) + count
+            if not self.states[name]:
+                del self.states[name]
+        if other in _FAILED:
+            self.failed += calls
+        elif other == _OPEN:
+            self.under_way += calls
+
+    def include(self, other: Sums) -> None:
+        """Add other sums."""
+        self.calls += other.calls
+        self.failed += other.failed
+        self.under_way += other.under_way
+        self.attempts += other.attempts
+        self.input += other.input
+        self.output += other.output
+        self.cache_read += other.cache_read
+        self.cache_write += other.cache_write
+        self.images += other.images
+        self.spend += other.spend
+        self.spend_all += other.spend_all
+        self.at_most += other.at_most
+        for state, count in other.states.items():
+            self.states[state] = self.states.get(state, 0) + count
+
     @property
     def prompt(self) -> int:
         """Tokens of input, cached ones included."""
@@ -106,15 +134,9 @@ def grouped(rows: Iterable[tuple[Any, ...]], names: int) -> dict[tuple[Any, ...]
     return found
 
 
-def sum_of(parts: Sequence[Sums]) -> Sums:
+def sum_of(parts: Iterable[Sums]) -> Sums:
     """Return the sums of sums."""
-    if len(parts) == 1:
-        return parts[0]
     whole = Sums()
     for part in parts:
-        for state, count in part.states.items():
-            whole.states[state] = whole.states.get(state, 0) + count
-    for field in attrs.fields(Sums):
-        if field.name != "states":
-            setattr(whole, field.name, sum(getattr(part, field.name) for part in parts))
+        whole.include(part)
     return whole
