@@ -137,6 +137,10 @@ class _State:
         self.until = now + STRETCH
         return stretch
 
+    def reset(self, now: float) -> str:
+        """Return when everything taken so far has stopped to count, as OpenAI writes it (``12s``)."""
+        return "0s" if self.newest is None else f"{_whole_seconds(now, self.newest.expires)}s"
+
     def over(self, kind: Kind, limit: int, wanted: int, now: float, other: OverLimit | None) -> OverLimit:
         """Return what is to be said where so much does not fit; what else was found, where it takes as long."""
         taken = self.requests if kind == "requests" else self.tokens if kind == "tokens" else self.parallel
@@ -223,24 +227,31 @@ class Taken:
         The reset is when all of it is free again if nothing else is taken, at the latest.
         """
         now = self._limiter.at(now)
-        requests: tuple[int, int, _State] | None = None
-        tokens: tuple[int, int, _State] | None = None
-        for name, limit in self._wanted:
-            state = self._limiter.state(name, now)
+        requests: _State | None = None
+        tokens: _State | None = None
+        most_requests = most_tokens = requests_left = tokens_left = 0
+        for (_, limit), (state, _, _) in zip(self._wanted, self._held, strict=True):
+            if state.expires <= now:
+                state.expire(now)
             most = limit.requests
-            if most is not None and (requests is None or most - state.requests < requests[0]):
-                requests = most - state.requests, most, state
+            if most is not None and (requests is None or most - state.requests < requests_left):
+                requests, most_requests, requests_left = state, most, most - state.requests
             most = limit.tokens
-            if most is not None and (tokens is None or most - state.tokens < tokens[0]):
-                tokens = most - state.tokens, most, state
+            if most is not None and (tokens is None or most - state.tokens < tokens_left):
+                tokens, most_tokens, tokens_left = state, most, most - state.tokens
         found = []
-        for kind, tightest in (("requests", requests), ("tokens", tokens)):
-            if tightest is not None:
-                left, most, state = tightest
-                reset = 0 if state.newest is None else _whole_seconds(now, state.newest.expires)
-                found.append((f"x-ratelimit-limit-{kind}", str(most)))
-                found.append((f"x-ratelimit-remaining-{kind}", str(max(0, left))))
-                found.append((f"x-ratelimit-reset-{kind}", f"{reset}s"))
+        if requests is not None:
+            found += [
+                ("x-ratelimit-limit-requests", str(most_requests)),
+                ("x-ratelimit-remaining-requests", str(requests_left) if requests_left > 0 else "0"),
+                ("x-ratelimit-reset-requests", requests.reset(now)),
+            ]
+        if tokens is not None:
+            found += [
+                ("x-ratelimit-limit-tokens", str(most_tokens)),
+                ("x-ratelimit-remaining-tokens", str(tokens_left) if tokens_left > 0 else "0"),
+                ("x-ratelimit-reset-tokens", tokens.reset(now)),
+            ]
         return found
 
     def litellm_headers(self, now: float) -> list[tuple[str, str]]:

@@ -21,8 +21,15 @@ import attrs
 from bedrock_gateway.dialects.output_limits import ADDITIONAL, family
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Contents", "contents"]
+__all__ = ["Contents", "contents", "only_text"]
 
+#: Members of a Converse request beside its text that hand nothing in.
+_PLAIN = frozenset(
+    [
+        *("messages", "system", "inferenceConfig", "requestMetadata", "guardrailConfig", "performanceConfig"),
+        *("serviceTier", "outputConfig", "additionalModelResponseFieldPaths"),
+    ]
+)
 #: Members of a Converse content block that are text, or JSON that is read as text.
 _TEXT_BLOCKS = frozenset(
     [
@@ -107,6 +114,20 @@ def contents(operation: Operation, model_id: str, body: dict[str, Any]) -> Conte
     elif operation.kind is Kind.INVOKE:
         _invoke(family(model_id), body, found)
     return found
+
+
+def only_text(body: dict[str, Any]) -> bool:
+    """Tell whether a Converse request for certain hands in text and nothing else: then there is nothing to find."""
+    if not body.keys() <= _PLAIN:
+        return False
+    try:
+        for blocks in (body.get("system", ()), *[message["content"] for message in body["messages"]]):
+            for block in blocks:
+                if len(block) != 1 or "text" not in block:
+                    return False
+    except (KeyError, TypeError):
+        return False
+    return True
 
 
 def _invoke(name: str, body: dict[str, Any], found: Contents) -> None:

@@ -11,6 +11,7 @@ parameters and response fields for foundation models", one page a family.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from bedrock_gateway.wire.operations import Kind, Operation
 
@@ -102,6 +103,7 @@ def places(operation: Operation, model_id: str) -> tuple[Path, ...]:
     return _MAX_TOKENS.get(family(model_id), ()) if operation.kind is Kind.INVOKE else ()
 
 
+@lru_cache(maxsize=1024)
 def family(model_id: str) -> str:
     """Return the model family a model id names (``anthropic``, ``amazon.nova``), or "" for one that is not known.
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from bedrock_gateway.dialects.contents import contents
+from bedrock_gateway.dialects.contents import contents, only_text
 from bedrock_gateway.dialects.output_limits import answers, max_tokens_each
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
@@ -92,6 +92,10 @@ def extent(operation: Operation, model_id: str, body: dict[str, Any], *, body_by
         body: as ``read_body`` gives it.
         body_bytes: length it had.
     """
+    if operation.kind is Kind.CONVERSE and only_text(body) and ":prompt/" not in model_id:
+        # Nearly every call: there is nothing to look for.
+        most = max_tokens_each(operation, model_id, body)
+        return Extent(body_bytes=body_bytes, text_bytes=body_bytes, max_output=most)
     found = contents(operation, model_id, body)
     return Extent(
         body_bytes=body_bytes,
@@ -136,6 +140,15 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
     return document
 
 
+def _decode(text: str) -> object:
+    """Read JSON. Nearly always an object and nothing around it: then white space is not looked for."""
+    if text.startswith("{"):
+        found, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return found
+    return _decoder.decode(text)
+
+
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) != len(members):
@@ -157,7 +170,7 @@ def _constant(name: str) -> NoReturn:
 
 
 # Not strict: whether a raw line break may stand in a string is AWS's to say.
-_decode = json.JSONDecoder(strict=False, parse_constant=_constant, object_pairs_hook=_object).decode
+_decoder = json.JSONDecoder(strict=False, parse_constant=_constant, object_pairs_hook=_object)
 _decode_any = json.JSONDecoder(strict=False, parse_constant=_constant).decode
 _decode_marked = json.JSONDecoder(strict=False, parse_constant=_constant, object_pairs_hook=_marked).decode
 

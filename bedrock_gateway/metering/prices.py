@@ -89,6 +89,8 @@ class Price:
         max_input_tokens: the context window of a model that chats, or None; max_output_tokens: the longest answer, or
             None; max_image_tokens: the most tokens one picture counts, or None.
         source: where the figures come from; date: when they were read (ISO).
+        dearest: the dearest input-side and the dearest output rate over every tier, latency and band a call can be
+            charged by.
         dearest_image: nano-USD per million of the dearest image class; guardrail_units: the same, one unit of each
             policy of a guardrail together.
         unbounded: whether units are charged that no length of a request bounds.
@@ -107,7 +109,7 @@ class Price:
     _meter_rates: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
     _image_rates: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
     _resolved: dict[tuple[str, str], tuple[Resolved, ...]] = attrs.field(init=False, eq=False, repr=False)
-    _dearest: tuple[int | None, int | None] = attrs.field(init=False, eq=False, repr=False)
+    dearest: tuple[int | None, int | None] = attrs.field(init=False, eq=False, repr=False)
     dearest_image: int = attrs.field(init=False, eq=False, repr=False)
     guardrail_units: int = attrs.field(init=False, eq=False, repr=False)
     unbounded: bool = attrs.field(init=False, eq=False, repr=False)
@@ -118,7 +120,7 @@ class Price:
         object.__setattr__(self, "_image_rates", dict(self.images))
         conditions = {("default", "standard")} | {(s.tier, s.latency) for s in self.sets}
         object.__setattr__(self, "_resolved", {key: resolve(self.sets, *key) for key in conditions})
-        object.__setattr__(self, "_dearest", _dearest(self._resolved))
+        object.__setattr__(self, "dearest", _dearest(self._resolved))
         object.__setattr__(self, "dearest_image", max((rate for _, rate in self.images), default=0))
         units = sum(rate for meter, rate in self.meters if meter.startswith("guardrail."))
         object.__setattr__(self, "guardrail_units", units)
@@ -250,13 +252,6 @@ class Price:
         """Give nano-USD per million images of a class; the default class stands in for one without a figure."""
         rate = self._image_rates.get(image_class)
         return self._image_rates.get("default") if rate is None else rate
-
-    @property
-    def dearest(self) -> tuple[int | None, int | None]:
-        """The dearest input-side and the dearest output rate over every tier, latency and band a call can be
-        charged by.
-        """
-        return self._dearest
 
 
 def _dearest(resolved: Mapping[tuple[str, str], tuple[Resolved, ...]]) -> tuple[int | None, int | None]:
