@@ -83,6 +83,10 @@ def entries_by_day(
     rows = rollup_rows(connection, quarters, only, by_label=by_label)
     for row in rows.select(connection, f"quarter, {by}, {COLUMNS}", order="quarter"):
         if row[0] != quarter:
+            # Only here, between two quarter-hours, may an answer end; a day that can wait for the next page does.
+            if len(entries) > room and len(days) > 1:
+                del days[day]
+                return days, day * DAY_QUARTERS
             quarter = row[0]
             if quarter // DAY_QUARTERS != day:
                 room -= len(entries)
@@ -91,11 +95,7 @@ def entries_by_day(
                 day = quarter // DAY_QUARTERS
                 entries = days[day] = {}
             elif len(entries) > room:
-                # Only here, between two quarter-hours, may a day be cut; one that can wait for the next page does.
-                if len(days) == 1:
-                    return days, quarter
-                del days[day]
-                return days, day * DAY_QUARTERS
+                return days, quarter
         _add(entries, row, names)
     if len(days) > 1 and len(entries) > room:
         del days[day]
