@@ -16,7 +16,7 @@ from bedrock_gateway.admin.authority import ADMIN, Admin, authority, may_read_al
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.granting import owns
 from bedrock_gateway.admin.key_rows import key_row, key_rows, key_usage
-from bedrock_gateway.errors import AccessDenied
+from bedrock_gateway.errors import AccessDenied, NotFound
 from bedrock_gateway.store.keys import VirtualKey, find_key, need_key, read_digests
 from bedrock_gateway.store.listing import KEY_ORDERS, KEY_STATES, KeyFilter, list_aliases, list_keys
 from bedrock_gateway.store.members import teams_of
@@ -67,17 +67,22 @@ def _info(
     view = View.of(connection, admin)
     found = []
     for field, text_ in named.items():
-        key = need_key(connection, text_, field)
-        _check_reader(caller, key)
+        key = _readable(connection, caller, text_, field)
         row = key_row(key, view)
         token = row.pop("token")
         found.append({"key": token, "info": {**row, **key_usage(key, view)}})
     return found
 
 
-def _check_reader(caller: Caller, key: VirtualKey) -> None:
-    if may_read_all(caller) or key.subject.id == caller.id or (may_read_own(caller) and owns(caller, key.subject)):
-        return
+def _readable(connection: sqlite3.Connection, caller: Caller, named: str, field: str) -> VirtualKey:
+    """Return the key that a caller names, to read it. Who may not read every key is not told which there are."""
+    try:
+        key = need_key(connection, named, field)
+        if may_read_all(caller) or key.subject.id == caller.id or (may_read_own(caller) and owns(caller, key.subject)):
+            return key
+    except NotFound:
+        if may_read_all(caller):
+            raise
     raise AccessDenied(
         f"Keys are read with the master key, or a key of a proxy_admin or proxy_admin_viewer; others read themselves "
         f"and their user's; {told(caller)}."

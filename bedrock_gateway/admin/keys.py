@@ -20,11 +20,11 @@ from bedrock_gateway.access.windows import after
 from bedrock_gateway.admin.answers import answered, body_of, required, small_body_of
 from bedrock_gateway.admin.authority import ADMIN, Admin, authority, told
 from bedrock_gateway.admin.figures import View
-from bedrock_gateway.admin.granting import check_change, check_grant, check_owner
+from bedrock_gateway.admin.granting import changeable_key, check_change, check_grant, check_rotation
 from bedrock_gateway.admin.key_rows import key_row
 from bedrock_gateway.errors import AccessDenied, InvalidField
 from bedrock_gateway.store.administration import Writing, change, remove
-from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, expiry, need_key, rotate_key
+from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, expiry, rotate_key
 
 __all__ = ["GENERATE", "generate", "new_key_row", "routes"]
 
@@ -44,7 +44,7 @@ async def generate(request: web.Request) -> dict[str, Any]:
 
 
 def _generate(connection: sqlite3.Connection, admin: Admin, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    check_grant(connection, caller, given)
+    check_grant(connection, caller, given, raw_models=admin.registry.directory.defaults.raw_models)
     return new_key_row(connection, admin, admin.writing(caller), given)
 
 
@@ -76,8 +76,7 @@ async def update(request: web.Request) -> dict[str, Any]:
 
 
 def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    key = _named(connection, given)
-    check_owner(caller, key.subject)
+    key = _named(connection, caller, given)
     check_change(caller, given)
     writing = admin.writing(caller)
     changes = {field: value for field, value in given.items() if field != "key"}
@@ -86,13 +85,13 @@ def _update(connection: sqlite3.Connection, admin: Admin, caller: Caller, given:
     return {**row, "key": row["token"]}
 
 
-def _named(connection: sqlite3.Connection, given: dict[str, Any]) -> VirtualKey:
+def _named(connection: sqlite3.Connection, caller: Caller, given: dict[str, Any]) -> VirtualKey:
     """Return the key a body names: by ``key``, or where that is missing by its alias, which then is no change."""
     if given.get("key") is not None:
-        return need_key(connection, given["key"], "key")
+        return changeable_key(connection, caller, given["key"], "key")
     if given.get("key_alias") is None:
         raise InvalidField("key", "is missing: the key, its SHA-256 (token), its key_id, or key_alias instead")
-    return need_key(connection, "", "key_alias", alias=given.pop("key_alias"))
+    return changeable_key(connection, caller, "", "key_alias", alias=given.pop("key_alias"))
 
 
 async def regenerate(request: web.Request) -> dict[str, Any]:
@@ -110,8 +109,8 @@ async def regenerate(request: web.Request) -> dict[str, Any]:
 
 
 def _regenerate(connection: sqlite3.Connection, admin: Admin, caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
-    key = need_key(connection, given.pop("key"), "key")
-    check_owner(caller, key.subject)
+    key = changeable_key(connection, caller, given.pop("key"), "key")
+    check_rotation(connection, caller, key.subject)
     secret = given.pop("new_key", None) or new_key(admin.random_bytes(KEY_BYTES))
     duration = given.pop("grace_period", None)
     check_change(caller, given)
@@ -136,11 +135,12 @@ def _delete(
     connection: sqlite3.Connection, admin: Admin, caller: Caller, keys: Sequence[str], aliases: Sequence[str]
 ) -> None:
     found = [
-        *(need_key(connection, key, f"keys[{index}]") for index, key in enumerate(keys)),
-        *(need_key(connection, "", f"key_aliases[{index}]", alias=alias) for index, alias in enumerate(aliases)),
+        *(changeable_key(connection, caller, key, f"keys[{index}]") for index, key in enumerate(keys)),
+        *(
+            changeable_key(connection, caller, "", f"key_aliases[{index}]", alias=alias)
+            for index, alias in enumerate(aliases)
+        ),
     ]
-    for key in found:
-        check_owner(caller, key.subject)
     for key in found:
         remove(connection, key.subject, admin.writing(caller))
 
@@ -164,8 +164,7 @@ async def _set_blocked(request: web.Request, *, blocked: bool) -> dict[str, Any]
 def _block(
     connection: sqlite3.Connection, admin: Admin, caller: Caller, named: str, *, blocked: bool
 ) -> dict[str, Any]:
-    key = need_key(connection, named, "key")
-    check_owner(caller, key.subject)
+    key = changeable_key(connection, caller, named, "key")
     if not blocked and caller.role is not Role.ADMIN:
         raise AccessDenied(f"Keys are unblocked with the master key, or a key of a proxy_admin; {told(caller)}.")
     writing = admin.writing(caller)

@@ -13,6 +13,7 @@ import pytest_asyncio
 from administered import NOW, Api, administered, refusal
 
 from bedrock_gateway.access.callers import Role
+from bedrock_gateway.access.directory import Defaults
 from bedrock_gateway.errors import Unauthenticated
 
 DAY = 86_400_000
@@ -482,6 +483,84 @@ async def test_an_internal_user_gives_no_more_than_it_has(api: Api) -> None:
     other = await api.post("/key/generate")
     for path in ("/key/block", "/key/regenerate", "/key/update"):
         assert 403 == (await api.refused(path, {"key": other["key"]}, key=user))[0]
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{"max_budget": 0}, {"rpm_limit": 0}, {"allowed_operations": []}, {"allowed_operations": ["CountTokens"]}],
+    ids=lambda bound: "-".join(f"{field}={value}" for field, value in bound.items()),
+)
+async def test_a_key_that_may_little_makes_none_that_may_more(api: Api, bound: dict[str, Any]) -> None:
+    """A limit of 0 binds, and so does a list of operations: such a key neither makes others nor gets their secrets."""
+    user = await _user(api, "internal_user")
+    key = (await api.post("/key/generate", {"user_id": "internal_user", **bound}))["key"]
+
+    made = await api.refused("/key/generate", {}, key=key)
+    rotated = await api.refused("/key/regenerate", {"key": user}, key=key)
+
+    assert (403, 403) == (made[0], rotated[0])
+    assert next(iter(bound)) in made[2]
+    assert next(iter(bound)) in rotated[2]
+    # Itself it rotates: what binds it stays.
+    assert bound.items() <= (await api.post("/key/regenerate", key=key)).items()
+
+
+async def test_a_key_of_a_team_rotates_none_outside_it(api: Api) -> None:
+    """The team's budgets and models would not hold for what another key's secret can do."""
+    user = await _user(api, "internal_user")
+    await api.post("/team/new", {"team_id": "t1", "members_with_roles": [{"role": "user", "user_id": "internal_user"}]})
+    of_team = (await api.post("/key/generate", {"team_id": "t1"}, key=user))["key"]
+
+    status, _, message = await api.refused("/key/regenerate", {"key": user}, key=of_team)
+
+    assert (403, True) == (status, "belongs to team 't1'" in message)
+    await api.post("/key/regenerate", {"key": of_team}, key=user)
+
+
+async def test_an_internal_user_opens_no_raw_models(api: Api) -> None:
+    """Patterns and ids in a key's models open what no deployment names, so only administrators write them."""
+    user = await _user(api, "internal_user")
+    api.registry.directory.defaults = Defaults(raw_models=False)
+
+    for named in ("*", "claude-*", "amazon.nova-pro-v1:0", "bedrock/us.amazon.nova-pro-v1:0"):
+        status, _, message = await api.refused("/key/generate", {"models": ["claude", named]}, key=user)
+        assert (403, True) == (status, message.startswith("models: "))
+    await api.post("/key/generate", {"models": ["claude", "gpt-4.1", "all-team-models"]}, key=user)
+    await api.post("/key/generate", {"models": ["*"]})
+    api.registry.directory.defaults = Defaults(raw_models=True)
+    await api.post("/key/generate", {"models": ["amazon.nova-*"]}, key=user)
+
+
+async def test_an_internal_user_spends_no_budget_of_a_tag(api: Api) -> None:
+    """A tag with a budget is given by administrators; any other word may be a tag."""
+    user = await _user(api, "internal_user")
+    await api.post("/tag/new", {"name": "prod", "max_budget": 5})
+
+    for body in ({"tags": ["prod"]}, {"metadata": {"tags": ["prod"]}}):
+        status, _, message = await api.refused("/key/generate", body, key=user)
+        assert (403, True) == (status, message.startswith("tags: "))
+    await api.post("/key/generate", {"tags": ["mine"]}, key=user)
+
+
+async def test_nobody_is_told_of_keys_that_are_not_its_own(api: Api) -> None:
+    """Whether an id, a hash or an alias is taken is answered to those only who may read or change any key."""
+    user, nobody = await _user(api, "internal_user"), (await api.post("/key/generate"))["key"]
+    other = await api.post("/key/generate", {"key_alias": "theirs"})
+
+    for key in (user, nobody):
+        told = [await api.refused("/key/update", {"key_alias": alias}, key=key) for alias in ("theirs", "nobodys")]
+        told += [
+            await api.refused(path, {field: [named] if field == "keys" else named}, key=key)
+            for path, field in (("/key/block", "key"), ("/key/delete", "keys"), ("/key/regenerate", "key"))
+            for named in (other["key_id"], "key-000000000000")
+        ]
+        assert 1 == len(set(told))
+        read = [
+            refusal(*await api.call("GET", "/key/info", key=key, params={"key": named}))
+            for named in (other["token"], "0" * 64)
+        ]
+        assert 403 == read[0][0]
+        assert read[0] == read[1]
 
 
 async def test_kinds_of_keys(api: Api) -> None:
