@@ -2,11 +2,13 @@
 
 Both are kept on one core; the load generator and the upstream share another. The gateway runs as its users run it: a
 config file, a master key, signing, metering, the SQLite ledger and the log, once on uvloop and once on asyncio's loop.
-Every figure is printed beside its bar and beside its spread over the rounds. Usage::
+Its callers have a virtual key with budgets and limits, of a user and a team with budgets and limits of their own. Then
+it runs on the ledger of a large house. Every figure is printed beside its bar and beside its spread over the rounds.
+Usage::
 
     bench.py [--quick] [--json FILE] [--plot FILE.svg] [--servers bare,asyncio,uvloop]
 
-``--quick`` (half a minute) shows that everything runs; its figures are too short to judge by. The exit status is 1 when
+``--quick`` (a minute) shows that everything runs; its figures are too short to judge by. The exit status is 1 when
 a call failed or, in a full run, when a bar was missed.
 """
 
@@ -20,6 +22,7 @@ import time
 from pathlib import Path
 
 import bench_wire
+import large
 from figures import figures, panels
 from machine import cores, on_core
 from measuring import ASYNCIO, BARE, FULL, NAMES, QUICK, UVLOOP, Bench
@@ -35,7 +38,7 @@ def processor() -> str:
 def main() -> int:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="half a minute: shows that everything runs")
+    parser.add_argument("--quick", action="store_true", help="a minute: shows that everything runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure and every round")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the bare proxy beside the gateway")
     parser.add_argument(
@@ -57,12 +60,15 @@ def main() -> int:
         try:
             bench.start()
             bench.run()
+            found = large.measure(bench, Path(folder)) if UVLOOP in chosen else None
         except RuntimeError as error:
             print(error, file=sys.stderr)
             return 1
         finally:
             bench.stop()
     made = figures(bench, bench_wire.measure())
+    if found is not None:
+        made += large.figures_of(bench, found)
     print(table(made))
     print(f"\n{time.perf_counter() - began:.0f} s")
     if options.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from measuring import ASYNCIO, BARE, NAMES, OPEN_STREAMS, UVLOOP, Bench
+from measuring import ASYNCIO, BARE, MASTER, NAMES, OPEN_STREAMS, UVLOOP, VIRTUAL, Bench
 from report import Bars, Figure
 
 __all__ = ["figures", "panels"]
@@ -79,6 +79,8 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
                 digits=1,
             ),
         ]
+    if "admission" in bench.results:
+        made += admission_figures(bench, "admission", NAMES[UVLOOP])
     made += [
         Figure.worst(
             "bare proxy: 20 MB body, longest stall", bench.results["uploads"][BARE][0]["longest"], unit=" ms", digits=1
@@ -98,6 +100,22 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
         *wire_figures(wire),
     ]
     return made
+
+
+def admission_figures(bench: Bench, title: str, of: str) -> list[Figure]:
+    """Return what a virtual key adds to a call that the master key does not."""
+    master, virtual = bench.cpu_per(title, MASTER, "calls"), bench.cpu_per(title, VIRTUAL, "calls")
+    return [
+        Figure.paired(
+            f"{of}: admission, CPU a call added by a virtual key with budgets and limits",
+            virtual,
+            master,
+            unit=" µs",
+            digits=1,
+            most=20,
+        ),
+        Figure.ratio(f"{of}: admission, CPU a call ÷ the master key's", virtual, master),
+    ]
 
 
 def wire_figures(wire: Mapping[str, float]) -> list[Figure]:

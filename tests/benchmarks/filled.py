@@ -1,7 +1,8 @@
 """A ledger as it is after a busy month of a large house: many keys, users and teams, many more calls.
 
 Every table is consistent with every other, as the gateway would have left them: rollups, label rollups and accounts are
-the sums of the rows. A few keys make most of the calls, most make few, some none. The same seed gives the same ledger.
+the sums of the rows. Some thousand keys make most of the calls, the others few or none; nothing is over its budget. The
+same seed gives the same ledger.
 Usage::
 
     filled.py PATH [--keys 100000] [--calls 1000000] [--seed 1]
@@ -26,7 +27,9 @@ __all__ = ["fill", "key_id", "key_text", "team_id", "user_id"]
 
 DAY_MS = 86_400_000
 DAYS = 30
-KEYS_OF_USER, USERS_OF_TEAM = 3, 20
+KEYS_OF_USER, TEAMS = 3, 100
+#: Keys that make most of the calls, the share they make, and how far apart their numbers are.
+BUSY_KEYS, BUSY_SHARE, APART = 4_000, 0.9, 7_919
 END_USERS, TAGS = 5_000, 50
 BATCH = 20_000
 
@@ -109,12 +112,11 @@ def fill(
 def _owners(number: int) -> tuple[str, str]:
     """Return user and team of a key; every fifth has no user, every third no team."""
     user = number // KEYS_OF_USER
-    return ("" if number % 5 == 4 else user_id(user)), ("" if number % 3 == 2 else team_id(user // USERS_OF_TEAM))
+    return ("" if number % 5 == 4 else user_id(user)), ("" if number % 3 == 2 else team_id(user % TEAMS))
 
 
 def _fill_subjects(connection: sqlite3.Connection, keys: int, seed: int, end: int) -> None:
     users = -(-keys // KEYS_OF_USER)
-    teams = -(-users // USERS_OF_TEAM)
     begin = end - (DAYS + 30) * DAY_MS
 
     def row(kind: str, id_: str, name: str | None, user: str, team: str, number: int, document: object) -> Any:
@@ -123,13 +125,16 @@ def _fill_subjects(connection: sqlite3.Connection, keys: int, seed: int, end: in
         return kind, id_, name, user or None, team or None, None, 0, text, at, "master", at, "master"
 
     def subjects() -> Iterator[Any]:
-        for number in range(teams):
-            yield row("team", team_id(number), f"Team {number}", "", "", number, {"max_budget": 10_000.0})
+        for number in range(TEAMS):
+            document: dict[str, Any] = {"max_budget": 50_000.0, "budget_duration": "30d", "tpm_limit": 50_000_000}
+            yield row("team", team_id(number), f"Team {number}", "", "", number, document)
         for number in range(users):
-            yield row("user", user_id(number), None, "", "", number, {"user_email": f"u{number}@example.com"})
+            document = {"user_email": f"u{number}@example.com", "max_budget": 20_000.0, "budget_duration": "30d"}
+            yield row("user", user_id(number), None, "", "", number, document)
         for number in range(keys):
             alias = None if number % 4 == 3 else f"service {number}"
-            document = {"models": ["claude", "nova"], "max_budget": 100.0, "budget_duration": "30d", "rpm_limit": 600}
+            document = {"models": ["claude", "nova"], "max_budget": 10_000.0, "budget_duration": "30d"}
+            document |= {"soft_budget": 9_000.0, "rpm_limit": 6_000, "tpm_limit": 10_000_000}
             yield row("key", key_id(number), alias, *_owners(number), number, document)
 
     connection.executemany(f"INSERT INTO subjects VALUES ({','.join('?' * 12)})", subjects())
@@ -140,10 +145,7 @@ def _fill_subjects(connection: sqlite3.Connection, keys: int, seed: int, end: in
     )
     connection.executemany(
         "INSERT INTO members VALUES (?, ?, ?, '{}')",
-        (
-            (team_id(number // USERS_OF_TEAM), user_id(number), "user" if number % USERS_OF_TEAM else "admin")
-            for number in range(users)
-        ),
+        ((team_id(number % TEAMS), user_id(number), "user" if number >= TEAMS else "admin") for number in range(users)),
     )
 
 
@@ -161,11 +163,18 @@ def _fill_calls(connection: sqlite3.Connection, keys: int, calls: int, chance: r
         rows, attempts = [], []
         for number in range(first, min(first + BATCH, calls)):
             at = end - DAYS * DAY_MS + number * DAYS * DAY_MS // calls
-            row, tried = _call(at, int(keys * chance.random() ** 3), chance)
+            row, tried = _call(at, _caller(keys, chance), chance)
             rows.append(row)
             attempts += tried
         connection.executemany(insert_call, rows)
         connection.executemany(insert_attempt, attempts)
+
+
+def _caller(keys: int, chance: random.Random) -> int:
+    """Return the number of the key that makes a call: one of the busy ones, of which some are far busier, or any."""
+    if chance.random() < BUSY_SHARE:
+        return int(min(BUSY_KEYS, keys) * chance.random() ** 2) * APART % keys
+    return int(keys * chance.random())
 
 
 def _call(at: int, key: int, chance: random.Random) -> tuple[Any, list[Any]]:
@@ -181,7 +190,7 @@ def _call(at: int, key: int, chance: random.Random) -> tuple[Any, list[Any]]:
     charged = state != "refused"
     booked = None if state in ("unpriced", "interrupted") else spend
     ended = at + 300 + int(20_000 * draw())
-    attempts = []
+    attempts: list[Any] = []
     if draw() < FAILED_OVER:
         attempts.append(
             (

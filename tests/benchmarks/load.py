@@ -4,6 +4,7 @@ Every answer is checked: its status and each byte of its body (a stream by lengt
 sends; a connection that is lost is an error and is not opened again. Each run prints one JSON object. Usage::
 
     load.py calls PORT --connections 32 --seconds 3    one Converse after the other on each connection
+    load.py calls PORT --keys FILE                     the same, each with the next of many virtual keys
     load.py streams PORT --streams 200 --seconds 4     one ConverseStream after the other, until the time is up
     load.py probe PORT --uploads 3                     a small GET every millisecond, alone and beside uploads
 
@@ -14,11 +15,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
 import time
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import upstream
 import uvloop
@@ -42,7 +46,7 @@ class Caller(Answers):
         self._body = b""
         self._sent = time.perf_counter()
         assert self.transport is not None
-        self.transport.write(self._run.request)
+        self.transport.write(next(self._run.requests))
 
     def body(self, data: bytes) -> None:
         self._body += data
@@ -66,17 +70,25 @@ class Caller(Answers):
 
 
 class CallRun(Run):
-    def __init__(self, request: bytes, connections: int, until: float) -> None:
+    def __init__(self, requests: Sequence[bytes], connections: int, until: float) -> None:
         super().__init__(connections)
-        self.request = request
+        self.requests = itertools.cycle(requests)
         self.until = until
         self.latencies: list[float] = []
 
 
-async def run_calls(target: Target, *, connections: int, seconds: float, warmup: float = 0.3) -> dict[str, object]:
-    """Send Converse calls on all connections for ``seconds``, after a warm-up that is not counted."""
+async def run_calls(
+    target: Target, *, connections: int, seconds: float, warmup: float = 0.3, keys: Sequence[str] = ()
+) -> dict[str, object]:
+    """Send Converse calls on all connections for ``seconds``, after a warm-up that is not counted.
+
+    Args:
+        keys: virtual keys taken in turn, instead of the target's own.
+    """
+    targets = [Target(target.port, key=key) for key in keys] or [target]
+    requests = [target.converse(converse_body()) for target in targets]
     began = time.perf_counter() + warmup
-    run = CallRun(target.converse(converse_body()), connections, began + seconds)
+    run = CallRun(requests, connections, began + seconds)
     for _ in range(connections):
         await target.connect(Caller(run))
     await asyncio.sleep(max(0.0, began - time.perf_counter()))
@@ -189,6 +201,7 @@ def main() -> None:
     parser.add_argument(
         "--key", default=os.environ.get("LOAD_KEY", ""), help="virtual key or master key; default $LOAD_KEY"
     )
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="virtual keys, one a line, to be taken in turn")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--streams", type=int, default=200)
@@ -201,7 +214,8 @@ def main() -> None:
     upstream.raise_descriptor_limit()
     target = Target(options.port, key=options.key)
     if options.what == "calls":
-        work = run_calls(target, connections=options.connections, seconds=options.seconds)
+        keys = options.keys.read_text().split() if options.keys else ()
+        work = run_calls(target, connections=options.connections, seconds=options.seconds, keys=keys)
     elif options.what == "streams":
         work = run_streams(
             target,

@@ -13,8 +13,12 @@ from typing import Any
 
 import attrs
 from machine import Server, cores, free_port, on_core
+from virtual_key import make_key
 
-__all__ = ["ASYNCIO", "BARE", "FULL", "NAMES", "OPEN_STREAMS", "QUICK", "UVLOOP", "Bench", "Plan"]
+__all__ = [
+    "ASYNCIO", "BARE", "FULL", "MASTER", "MASTER_KEY", "NAMES", "OPEN_STREAMS", "QUICK", "UVLOOP", "VIRTUAL", "Bench",
+    "Plan",
+]  # fmt: skip
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -42,6 +46,8 @@ class Plan:
 
     rounds: int
     call_seconds: float
+    admission_rounds: int
+    admission_seconds: float
     lone_seconds: float
     stream_rounds: int
     stream_seconds: float
@@ -50,11 +56,17 @@ class Plan:
     open_ramp: float
     uploads: int
     starts: int
+    keys: int
+    filled_calls: int
+    large_starts: int
+    pages: int
 
 
 FULL = Plan(
     rounds=5,
     call_seconds=3.0,
+    admission_rounds=12,
+    admission_seconds=1.0,
     lone_seconds=1.5,
     stream_rounds=3,
     stream_seconds=4.0,
@@ -63,10 +75,16 @@ FULL = Plan(
     open_ramp=2.0,
     uploads=5,
     starts=5,
+    keys=100_000,
+    filled_calls=1_000_000,
+    large_starts=3,
+    pages=7,
 )
 QUICK = Plan(
     rounds=2,
     call_seconds=0.7,
+    admission_rounds=2,
+    admission_seconds=0.4,
     lone_seconds=0.4,
     stream_rounds=1,
     stream_seconds=0.5,
@@ -75,14 +93,24 @@ QUICK = Plan(
     open_ramp=1.2,
     uploads=2,
     starts=1,
+    keys=2_000,
+    filled_calls=20_000,
+    large_starts=1,
+    pages=2,
 )
 STREAMS, OPEN_STREAMS = 200, 1000
 INTERVAL_MS, OPEN_INTERVAL_MS = 20, 500
 UPLOAD_BYTES = 20_000_000
 
+#: What callers of a gateway send in the rounds of ``admission``.
+MASTER, VIRTUAL = "master key", "virtual key"
+
 
 class Bench:
-    """The servers of one run and everything measured of them: ``results[what][server]`` is a list of rounds."""
+    """The servers of one run and everything measured of them: ``results[what][server]`` is a list of rounds.
+
+    Callers of the gateway have a virtual key with budgets and limits, but where it is said otherwise.
+    """
 
     def __init__(self, plan: Plan, chosen: Sequence[str], folder: Path) -> None:
         self.plan = plan
@@ -117,6 +145,10 @@ class Bench:
         return self._server(name, HERE / "bare_proxy.py", folder, target, core=self._core)
 
     def _gateway(self, name: str, folder: Path) -> Server:
+        return self.gateway(name, folder, loop=name)
+
+    def gateway(self, name: str, folder: Path, *, loop: str) -> Server:
+        """Return a gateway on an event loop, with the database NAME.db of a folder; it is not started."""
         port, config = free_port(), folder / "config.yaml"
         config.write_text(CONFIG.format(upstream=self.upstream.port, master_key=MASTER_KEY))
         database = f"sqlite:///{folder / name}.db"
@@ -127,7 +159,7 @@ class Bench:
             port=port,
             core=self._core,
             log=folder / f"{name}.log",
-            environment=self._environment | {"BEDROCK_GATEWAY_LOOP": name},
+            environment=self._environment | {"BEDROCK_GATEWAY_LOOP": loop},
             folder=PROJECT,
             ready="/health/readiness",
             key=MASTER_KEY,
@@ -146,6 +178,8 @@ class Bench:
                     self.starts[name].append(took)
             time.sleep(0.5)  # what goes on after readiness belongs to idling
             self.idle_rss[name] = server.rss()
+            if name != BARE:
+                server.key = make_key(server.port, MASTER_KEY)
 
     def stop(self) -> None:
         """Stop everything. A gateway that does not end with status 0 is a problem."""
@@ -156,16 +190,26 @@ class Bench:
         self.upstream.stop()
 
     def load(
-        self, server: Server, what: str, *, watch: Callable[[], None] | None = None, **options: float
+        self,
+        server: Server,
+        what: str,
+        *,
+        watch: Callable[[], None] | None = None,
+        key: str | None = None,
+        **options: float | Path,
     ) -> dict[str, Any]:
-        """Run the load generator against a server. ``cpu`` is the CPU the server used meanwhile, in seconds."""
+        """Run the load generator against a server. ``cpu`` is the CPU the server used meanwhile, in seconds.
+
+        Args:
+            key: what the callers send; None for the server's own.
+        """
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         before = server.cpu()
         process = subprocess.Popen(
             [sys.executable, str(HERE / "load.py"), what, str(server.port), *flags],
             stdout=subprocess.PIPE,
             text=True,
-            env=self._environment | {"LOAD_KEY": server.key},
+            env=self._environment | {"LOAD_KEY": server.key if key is None else key},
             preexec_fn=lambda: on_core(self._other),
         )
         while watch is not None and process.poll() is None:
@@ -189,14 +233,20 @@ class Bench:
         results = self.results[title] = {name: [] for name in self.servers}
         for number in range(rounds):
             for name, server in self.servers.items():
-                print(
-                    f"\r\033[K{title}: {NAMES[name]}, round {number + 1} of {rounds}",
-                    end="",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                self.say(f"{title}: {NAMES[name]}, round {number + 1} of {rounds}")
                 results[name].append(measure(server))
-        print("\r\033[K", end="", file=sys.stderr)
+        self.say("")
+
+    def admission(self, title: str, server: Server) -> None:
+        """Measure the same load with the master key and with the virtual key, which begin in turn."""
+        results = self.results[title] = {MASTER: [], VIRTUAL: []}
+        keys = {MASTER: MASTER_KEY, VIRTUAL: server.key}
+        for number in range(self.plan.admission_rounds):
+            self.say(f"{title}, round {number + 1} of {self.plan.admission_rounds}")
+            for name in list(keys)[:: 1 if number % 2 else -1]:
+                seconds = self.plan.admission_seconds
+                results[name].append(self.load(server, "calls", key=keys[name], connections=32, seconds=seconds))
+        self.say("")
 
     def run(self) -> None:
         """Measure everything."""
@@ -212,6 +262,8 @@ class Bench:
         self.in_turn(
             "calls", plan.rounds, lambda server: self.load(server, "calls", connections=32, seconds=plan.call_seconds)
         )
+        if UVLOOP in self.servers:
+            self.admission("admission", self.servers[UVLOOP])
         self.in_turn(
             "lone", plan.rounds, lambda server: self.load(server, "calls", connections=1, seconds=plan.lone_seconds)
         )
@@ -246,6 +298,10 @@ class Bench:
             ramp=plan.open_ramp,
         )
         return result | {"rss": max(seen)}
+
+    def say(self, what: str) -> None:
+        """Say what is under way, in place of what was said before."""
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
     def rounds(self, title: str, server: str, field: str) -> list[float]:
         """Return one field of all rounds."""

@@ -57,6 +57,11 @@ class Figure:
         rounds = [a - b for a, b in zip(over, under, strict=True)]
         return cls(name=name, value=statistics.median(over) - statistics.median(under), rounds=rounds, **more)  # type: ignore[arg-type]
 
+    @classmethod
+    def paired(cls, name: str, over: Sequence[float], under: Sequence[float], **more: object) -> Figure:
+        """Make the median of the differences within each round: what changes from round to round is in neither."""
+        return cls.median(name, [a - b for a, b in zip(over, under, strict=True)], **more)
+
     @property
     def ok(self) -> bool | None:
         """Whether the bar is met; None without one. NaN meets none."""
