@@ -23,7 +23,7 @@ from bedrock_gateway.store.corrections import Booked, Correction, booked, correc
 from bedrock_gateway.store.editing import open_to_edit
 from bedrock_gateway.store.reading import need_ledger
 from bedrock_gateway.store.subjects import transaction
-from bedrock_gateway.store.sums import INEXACT
+from bedrock_gateway.store.sums import INEXACT, UNKNOWN
 
 __all__ = ["add_parser"]
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(attempts: list[Booked], call: str, number: int | None) -> Booked:
-    """Return the attempt that is meant: the one of a number, else the only one that can be settled."""
+    """Return the attempt that is meant: the one of a number, else the only one whose spend is unknown, or not exact."""
     if not attempts:
         raise StartError(f"{call}: no attempt of such a call was booked; spend --by call lists calls")
     meant = [of for of in attempts if number in (None, of.number)]
@@ -116,7 +116,7 @@ def _chosen(attempts: list[Booked], call: str, number: int | None) -> Booked:
         raise StartError(f"{call}: has no attempt {number}, only {', '.join(str(of.number) for of in attempts)}")
     if any(of.under_way for of in meant):
         raise StartError(f"{call}: is still under way; it can be settled once it has ended")
-    open_ = [of for of in meant if of.state in INEXACT]
+    open_ = [of for of in meant if of.state in UNKNOWN] or [of for of in meant if of.state in INEXACT]
     if not open_:
         states = ", ".join(sorted({of.state for of in meant}))
         raise StartError(f"{call}: there is nothing to settle, it is {states}")

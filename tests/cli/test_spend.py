@@ -20,8 +20,8 @@ from bedrock_gateway.errors import StartError
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.store.ids import new_id
 from bedrock_gateway.store.ledger import Ledger
-from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
 from bedrock_gateway.store.periods import parse_time
+from bedrock_gateway.store.records import CallRecord, Closing, Opening, State
 
 NOW = 1_795_000_000_000  # 2026-11-18 11:06:40 UTC
 DAY = 86_400_000
