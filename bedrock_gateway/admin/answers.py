@@ -6,9 +6,11 @@ where ``code`` is the status as text. A fault of a key is 401 there, other than 
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -17,12 +19,14 @@ import attrs
 from aiohttp import web
 
 from bedrock_gateway.access.values import Parser, positive, shown
+from bedrock_gateway.admin.authority import ADMIN
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.errors import (
     InternalFault,
     InvalidField,
     InvalidRequest,
     Refusal,
+    RequestTimeout,
     RequestTooLarge,
     Unauthenticated,
 )
@@ -53,7 +57,9 @@ _TYPES = {
     401: "auth_error",
     403: "permission_denied_error",
     404: "not_found_error",
+    408: "invalid_request_error",
     409: "conflict_error",
+    413: "invalid_request_error",
 }
 _EXPIRED = "ExpiredTokenException"
 
@@ -94,10 +100,10 @@ def answered(handler: Answer) -> Callable[[web.Request], Awaitable[web.StreamRes
     return answer
 
 
-def _json(status: int, told: Any, headers: Sequence[tuple[str, str]] = ()) -> WholeAnswer:
+def _json(status: int, told: Any, headers: Sequence[tuple[str, str]] = (), *, close: bool = False) -> WholeAnswer:
     # Answers may hold a new key, and what is told of budgets is true only now.
     usual = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
-    return WholeAnswer(status, (*usual, *headers), json.dumps(told).encode())
+    return WholeAnswer(status, (*usual, *headers), json.dumps(told).encode(), close=close)
 
 
 def _refusal(refusal: Refusal) -> WholeAnswer:
@@ -112,7 +118,7 @@ def _refusal(refusal: Refusal) -> WholeAnswer:
     headers = [("Retry-After", str(refusal.retry_after))] if refusal.retry_after is not None else []
     if not refusal.repeatable:
         headers.append(("x-should-retry", "false"))
-    return _json(status, {"error": told}, headers)
+    return _json(status, {"error": told}, headers, close=isinstance(refusal, RequestTimeout))
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
@@ -121,10 +127,17 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     Raises:
         InvalidRequest: it is something else, or has a field twice.
         RequestTooLarge: it is too large.
+        RequestTimeout: it did not come in time.
     """
     if (request.content_length or 0) > LARGEST_BODY:
         raise RequestTooLarge(f"A body may have {LARGEST_BODY} bytes here.")
-    content = await request.read()
+    seconds = request.app[ADMIN].body_seconds
+    try:
+        # Who asks was looked up before: a body that came whenever it liked would carry a right past its end.
+        async with asyncio.timeout(seconds):
+            content = await request.read()
+    except TimeoutError:
+        raise RequestTimeout(f"The body did not come within {seconds:g} s; the connection closes.") from None
     if len(content) > LARGEST_BODY:
         raise RequestTooLarge(f"A body may have {LARGEST_BODY} bytes here.")
     if not content.strip():
@@ -174,8 +187,7 @@ def _nearest(field: str, names: Iterable[str]) -> str:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     told = dict(pairs)
     if len(told) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise InvalidField(shown(twice).strip('"'), "is said twice")
     return told
 

@@ -40,12 +40,14 @@ class Admin:
         find: returns whose key came with these headers, at a time (UTC ms); raises ``Unauthenticated``.
         now_ms: the wall clock, UTC ms.
         random_bytes: returns so many bytes nobody can guess.
+        body_seconds: how long the body of a request may take.
     """
 
     registry: Registry
     find: Callable[[Mapping[str, str], int], Caller]
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
+    body_seconds: float = 30.0
 
     def writing(self, caller: Caller) -> Writing:
         """Return what is noted of something that this caller writes now."""

@@ -97,7 +97,9 @@ def refusal(status: int, told: Any) -> tuple[int, str | None, str]:
 
 
 @contextlib.asynccontextmanager
-async def administered(folder: Path, *, master_key: str | None = MASTER) -> AsyncIterator[Api]:
+async def administered(
+    folder: Path, *, master_key: str | None = MASTER, body_seconds: float = 30.0
+) -> AsyncIterator[Api]:
     """Serve the admin API of an empty database."""
     database = folder / "ledger.db"
     connection = connect(database)
@@ -112,7 +114,11 @@ async def administered(folder: Path, *, master_key: str | None = MASTER) -> Asyn
         app = web.Application()
         api = Api(session, "", registry, database)
         app[ADMIN] = Admin(
-            registry=registry, find=callers.find, now_ms=lambda: api.now, random_bytes=lambda n: api.random_bytes(n)
+            registry=registry,
+            find=callers.find,
+            now_ms=lambda: api.now,
+            random_bytes=lambda n: api.random_bytes(n),
+            body_seconds=body_seconds,
         )
         app.add_routes(administered_routes.routes())
         runner = web.AppRunner(app, access_log=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator
@@ -205,6 +206,31 @@ async def test_a_huge_body_is_refused(api: Api) -> None:
     status, told = await api.call("POST", "/key/generate", data=io.BytesIO(b" " * (1024 * 1024 + 1)))
 
     assert 413 == refusal(status, told)[0]
+
+
+async def test_a_body_of_many_names_is_read_in_no_time(api: Api) -> None:
+    """The name that stands twice among a hundred thousand is found at once: nobody else waits for it."""
+    names = [f"k{index}" for index in range(90_000)]
+    body = "{" + ",".join(f'"{name}":0' for name in (*names, names[-1])) + "}"
+
+    async with asyncio.timeout(10):
+        status, told = await api.call("POST", "/key/generate", data=body.encode())
+
+    assert (400, "k89999") == refusal(status, told)[:2]
+
+
+async def test_a_body_comes_in_time(tmp_path: Path) -> None:
+    """A body that does not end is 408, and nothing of it is written later."""
+    async with administered(tmp_path, body_seconds=0.05) as api:
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield b'{"key_alias": "late"'
+            await asyncio.Event().wait()
+
+        status, told = await api.call("POST", "/key/generate", data=endless())
+
+        assert (408, None) == refusal(status, told)[:2]
+        assert [] == api.everything()["subjects"]
 
 
 async def test_update_changes_what_is_given(api: Api) -> None:
