@@ -17,7 +17,7 @@ from bedrock_gateway.access.authentication import Callers
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.directory import Directory
 from bedrock_gateway.access.keys import digest
-from bedrock_gateway.admin import administered_routes
+from bedrock_gateway.admin import activity, administered_routes, spend, spend_reports
 from bedrock_gateway.admin.authority import ADMIN, Admin
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.store.schema import connect, migrate
@@ -120,7 +120,8 @@ async def administered(
             random_bytes=lambda n: api.random_bytes(n),
             body_seconds=body_seconds,
         )
-        app.add_routes(administered_routes.routes())
+        for part in (administered_routes, spend, spend_reports, activity):
+            app.add_routes(part.routes())
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
