@@ -249,7 +249,9 @@ def lifetime(field: str, value: Any) -> str | None:
 
 
 def grace(field: str, value: Any) -> str | None:
-    """Take how long an old key lives beside the new one; nothing and 0 are not at all."""
+    """Take how long an old key lives beside the new one; nothing and 0 are not at all, and for ever there is not."""
+    if value == "-1":
+        raise InvalidField(field, "must be a duration such as 24h: an old key does not live on for ever")
     return None if value in ("", "0", "0s") else lifetime(field, value)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from bedrock_gateway.access.directory import Defaults
 from bedrock_gateway.access.issued_credentials import issue
-from bedrock_gateway.access.values import Parser, grace, lifetime
+from bedrock_gateway.access.values import Parser, grace, lifetime, text
 from bedrock_gateway.access.virtual_keys import ID_BYTES, KEY_BYTES, new_id, new_key
 from bedrock_gateway.access.windows import after
 from bedrock_gateway.admin.figures import View
@@ -100,8 +100,12 @@ def list_all(args: argparse.Namespace) -> int:
     Raises:
         StartError: the database cannot be used.
     """
+    user, team, search = (
+        None if told is None else _text(name, told)
+        for name, told in (("--user", args.user), ("--team", args.team), ("--search", args.search))
+    )
     with _reading(args) as view:
-        wanted = KeyFilter(user=args.user, team=args.team, search=args.search, state=args.status, now_ms=view.now_ms)
+        wanted = KeyFilter(user=user, team=team, search=search, state=args.status, now_ms=view.now_ms)
         keys, _ = list_keys(view.connection, wanted, limit=_ALL)
         rows = key_rows(keys, view)
     if args.json:
@@ -186,8 +190,11 @@ def delete(args: argparse.Namespace) -> int:
         keys = {key.subject.id: key for key in (_named(connection, named) for named in args.keys)}
         for key in keys.values():
             remove(connection, key.subject, writing)
+        last = connection.execute("SELECT 1 FROM subjects WHERE kind = 'key' LIMIT 1").fetchone() is None
     for key in keys.values():
         _say(f"{_called(key)} was deleted.")
+    if last:
+        _say("No key is left: without a master key the gateway is open again, to any key from this machine.")
     return 0
 
 
@@ -244,13 +251,30 @@ def credentials(args: argparse.Namespace) -> int:
 
 
 def _named(connection: sqlite3.Connection, told: str) -> VirtualKey:
-    """Return the key that somebody names, by its alias too."""
-    by_alias = find(connection, "key", told)
-    key = with_digest(connection, by_alias) if by_alias is not None else find_key(connection, told)
+    """Return the key that somebody names, by its alias too: what is the id or the hash of one key stays that, whatever
+    another is called.
+    """
+    told = _text("KEY", told)
+    key = find_key(connection, told)
     if key is None:
+        by_alias = find(connection, "key", told)
+        if by_alias is not None:
+            return with_digest(connection, by_alias)
         shown = f"sk-...{told[-4:]}" if told.startswith("sk-") else repr(told[:80])
         raise StartError(f"there is no key {shown}; bedrock-gateway key list shows those there are")
     return key
+
+
+def _text(name: str, told: str) -> str:
+    """Return a text of the command line, which may hold bytes that are none.
+
+    Raises:
+        StartError: it does.
+    """
+    try:
+        return text(name, told)
+    except InvalidField as error:
+        raise StartError(error.message) from None
 
 
 def _called(key: VirtualKey) -> str:

@@ -103,12 +103,15 @@ def fields_of(args: argparse.Namespace, also: Mapping[str, Parser]) -> dict[str,
             raise StartError(f"--set {pair}: write FIELD=JSON, for example model_max_budget='{{\"claude\": 5}}'")
         try:
             body[field] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise StartError(
                 f"--set {field}: the value is no JSON; a text stands in quotes, {field}='\"text\"'"
             ) from None
     if args.metadata:
-        body["metadata"] = {**body.get("metadata", {}), **dict(_pair(pair) for pair in args.metadata)}
+        more = body.get("metadata") or {}
+        if not isinstance(more, dict):
+            raise StartError("--set metadata: must be an object, that --metadata adds to")
+        body["metadata"] = {**more, **dict(_pair(pair) for pair in args.metadata)}
     for word in getattr(args, "unset", None) or ():
         body[_field_named(word)] = None
     try:
@@ -119,11 +122,15 @@ def fields_of(args: argparse.Namespace, also: Mapping[str, Parser]) -> dict[str,
 
 def _value(option: _Option, told: Any) -> Any:
     if option.kind == "list":
-        return [word.strip() for text in told for word in text.split(",") if word.strip()]
+        words = [word.strip() for text in told for word in text.split(",") if word.strip()]
+        if not words:
+            # Most likely a variable that is not set; an empty list would mean all of them.
+            raise StartError(f"{option.name}: names nothing; leave it out, or take it away by --unset")
+        return words
     if option.kind == "number":
         try:
             return json.loads(told, parse_constant=_no_number)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise StartError(f"{option.name}: must be a number, not {told[:40]!r}") from None
     return told
 

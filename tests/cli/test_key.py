@@ -175,6 +175,54 @@ def test_a_key_goes_by_every_name(keys: Keys) -> None:
     assert "there is no key sk-...base; bedrock-gateway key list shows those there are" == str(caught.value)
 
 
+def test_no_alias_stands_in_front_of_another_key(keys: Keys) -> None:
+    """An alias that looks like the id or the hash of another key is not taken for it."""
+    keys.create("--alias", "first")
+    first = keys.show("first")
+    for name in (first["key_id"], first["token"]):
+        keys.create("--alias", name)
+
+    assert ["first", "first"] == [keys.show(name)["key_alias"] for name in (first["key_id"], first["token"])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "\udcff"), "KEY: has control characters"),
+        (("list", "--user", "\udcff"), "--user: has control characters"),
+        (("list", "--team", "\udcff"), "--team: has control characters"),
+        (("list", "--search", "\udcff"), "--search: has control characters"),
+        (("create", "--set", "metadata=5", "--metadata", "a=b"), "--set metadata: must be an object"),
+        (("create", "--set", f"metadata={'[' * 100_000}"), "--set metadata: the value is no JSON"),
+        (("create", "--rpm", "[" * 100_000), "--rpm: must be a number"),
+        (("create", "--models", ""), "--models: names nothing"),
+        (("create", "--allowed-operations", " ,"), "--allowed-operations: names nothing"),
+        (("rotate", "ci", "--grace=-1"), "--grace: must be a duration such as 24h"),
+    ],
+    ids=range(10),
+)
+def test_odd_arguments_are_told(keys: Keys, arguments: tuple[str, ...], message: str) -> None:
+    """What is no text, no JSON or nothing at all is one line that names it, and changes nothing."""
+    keys.create("--alias", "ci")
+    before = keys.everything()
+
+    with pytest.raises(StartError) as caught:
+        keys.run(*arguments)
+
+    assert message == str(caught.value)[: len(message)]
+    assert before == keys.everything()
+
+
+def test_taking_the_last_key_away_is_told(keys: Keys) -> None:
+    """Without any key the gateway is open again, which nobody should learn from its callers."""
+    keys.create("--alias", "one")
+    keys.create("--alias", "two")
+
+    told = [keys.run("delete", name)[1] for name in ("one", "two")]
+
+    assert [False, True] == ["open again" in err for err in told]
+
+
 def test_block_rotate_delete(keys: Keys) -> None:
     """A key is kept out and let in, gets a new secret with and without grace, and goes for good."""
     old = keys.create("--alias", "ci")
