@@ -134,16 +134,23 @@ def _report(outcomes: Sequence[Outcome], *, dry_run: bool) -> None:
     for outcome in outcomes:
         for note in outcome.notes:
             print(f"key {outcome.number}{_named(outcome)}: {note}")
-    verb = "would be" if dry_run else "were"
-    parts = [f"{counts['new']} {_keys(counts['new'])} {verb} imported"]
+    parts = [f"{counts['new']} {_keys(counts['new'])} {_verb(counts['new'], dry_run)} imported"]
     if counts["known"]:
-        parts.append(f"{counts['known']} were there already")
+        parts.append(f"{counts['known']} {_verb(counts['known'], False)} there already")
     if counts["session"]:
-        parts.append(f"{counts['session']} of sessions of LiteLLM's own pages {verb} left out")
+        parts.append(
+            f"{counts['session']} of sessions of LiteLLM's own pages {_verb(counts['session'], dry_run)} left out"
+        )
     if counts["faulty"]:
-        parts.append(f"{counts['faulty']} faulty {verb} left out")
+        parts.append(f"{counts['faulty']} faulty {_verb(counts['faulty'], dry_run)} left out")
     print(f"{', '.join(parts)}.{'' if counts['new'] else ' Nothing was changed.'}")
 
 
 def _keys(count: int) -> str:
     return "key" if count == 1 else "keys"
+
+
+def _verb(count: int, dry_run: bool) -> str:
+    if dry_run:
+        return "would be"
+    return "was" if count == 1 else "were"

@@ -92,7 +92,8 @@ def _name(row: Any) -> str:
 
 def _tail(key_name: Any) -> str:
     """Return the last characters of a key, as far as ``sk-...abcd`` tells them."""
-    return key_name[-4:] if isinstance(key_name, str) and key_name.startswith("sk-...") else ""
+    last = key_name[-4:] if isinstance(key_name, str) and key_name.startswith("sk-...") else ""
+    return last if last.isprintable() else ""
 
 
 def _import(
@@ -169,6 +170,7 @@ def _time(field: str, value: Any) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        # In UTC it may be none that there is: of year 0, or 10000.
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         raise InvalidField(field, f"must be an ISO 8601 time, not {shown(value)}") from None

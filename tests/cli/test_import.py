@@ -193,6 +193,8 @@ def test_a_second_run_changes_nothing(importer: Importer) -> None:
         ({"max_budget": "10"}, 'max_budget: must be a number of USD, not "10"'),
         ({"spend": -1}, "spend: must be 0 or more USD, not -1"),
         ({"expires": "tomorrow"}, 'expires: must be an ISO 8601 time, not "tomorrow"'),
+        ({"expires": "0001-01-01T00:00:00+01:00"}, "expires: must be an ISO 8601 time"),
+        ({"expires": "9999-12-31T23:59:59-01:00"}, "expires: must be an ISO 8601 time"),
         ({"token": "sk-in-the-clear-000"}, "token: must be the SHA-256 of the key in hex"),
         ({"colour": "red"}, "colour: is not known"),
         ({"key_alias": "taken"}, "key_alias: there is a key 'taken' already"),
@@ -216,8 +218,16 @@ def test_one_faulty_row_stops_all(importer: Importer, changes: dict[str, Any], m
     ]
     assert message in lines[0]
     assert (0, 0) == (importer.count(), importer.count("subjects") if importer.database.exists() else 0)
-    assert "1 key was" not in importer.run(rows, "--skip-faulty")
+    assert importer.run(rows, "--skip-faulty").endswith("1 key was imported, 1 faulty was left out.\n")
     assert 1 == importer.count()
+
+
+@pytest.mark.parametrize("last", ["\ud800abc", "\x1b[2J"])
+def test_odd_last_characters_are_left_out(importer: Importer, last: str) -> None:
+    """What is no text, or steers a terminal, is neither kept of a key nor shown."""
+    importer.run([row("sk-odd-0123456789", key_alias="odd", key_name=f"sk-...{last}")])
+
+    assert "sk-..." == importer.show("odd")["key_name"]
 
 
 def test_a_dry_run_writes_nothing(importer: Importer) -> None:
@@ -254,7 +264,7 @@ def test_sessions_of_the_dashboard_are_left_out(importer: Importer) -> None:
     """Keys of LiteLLM's own pages are no handed-out keys."""
     told = importer.run([row("sk-one-0123456789", team_id="litellm-dashboard")])
 
-    assert "0 keys were imported, 1 of sessions of LiteLLM's own pages were left out. Nothing was changed.\n" == told
+    assert "0 keys were imported, 1 of sessions of LiteLLM's own pages was left out. Nothing was changed.\n" == told
 
 
 @pytest.mark.parametrize(
