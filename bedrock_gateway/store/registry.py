@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,8 @@ POLL_S = 0.5
 
 #: Seconds a write waits for a lock: others hold it for milliseconds.
 _BUSY_S = 2.0
+#: Seconds a write waits for those before it: while none gets its lock, those behind are not kept waiting for each.
+_QUEUED_S = 5.0
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -45,10 +48,11 @@ class Registry:
             where so much was that the directory was read anew.
     """
 
-    def __init__(self, path: Path, directory: Directory) -> None:
+    def __init__(self, path: Path, directory: Directory, queued_s: float) -> None:
         self.directory = directory
         self.on_change: list[Callable[[str, str], None]] = []
         self._path = path
+        self._queued_s = queued_s
         self._seen = 0
         self._trouble: str | None = None
         self._writer = _Thread(path, query_only=False)
@@ -56,13 +60,16 @@ class Registry:
         self._polling: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, directory: Directory) -> Registry:
+    async def open(cls, path: Path, *, directory: Directory, queued_s: float = _QUEUED_S) -> Registry:
         """Fill the directory from a database whose schema is up to date, and keep it up to date from now on.
+
+        Args:
+            queued_s: seconds a write waits for those before it.
 
         Raises:
             StartError: the database cannot be read.
         """
-        registry = cls(path, directory)
+        registry = cls(path, directory, queued_s)
         try:
             await registry._writer.open()
             await registry._reader.open()
@@ -103,9 +110,10 @@ class Registry:
             Refusal: the function's own; nothing is written then.
             Unavailable: the database takes no records now.
         """
+        until = time.monotonic() + self._queued_s
         try:
             result, news = await self._writer.run(
-                _write, self._seen, lambda connection: function(connection, *args, **kwargs)
+                _write, until, self._seen, lambda connection: function(connection, *args, **kwargs)
             )
         except sqlite3.Error as error:
             raise Unavailable(
@@ -171,8 +179,10 @@ class Registry:
 
 
 def _write(
-    connection: sqlite3.Connection, seen: int, function: Callable[[sqlite3.Connection], _T]
+    connection: sqlite3.Connection, until: float, seen: int, function: Callable[[sqlite3.Connection], _T]
 ) -> tuple[_T, tuple[list[Change] | Contents, int] | None]:
+    if time.monotonic() > until:
+        raise Unavailable("Nothing was written: too many writes wait for the database.", retry_after=1)
     with transaction(connection):
         result = function(connection)
     try:

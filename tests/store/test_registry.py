@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -163,6 +164,21 @@ async def test_a_locked_database_is_waited_for_and_told(
         elsewhere.execute("ROLLBACK")
         await registry.write(add_key, 2)
         assert knows(registry, 2)
+
+
+async def test_writes_do_not_queue_for_ever(database: Path) -> None:
+    """Where one write takes long, those behind it are told so instead of waiting for each other; it is itself done."""
+    go = threading.Event()
+    async with await Registry.open(database, directory=Directory(), queued_s=0.5) as registry:
+        first = asyncio.create_task(registry.write(lambda connection: go.wait()))
+        waiting = [asyncio.create_task(registry.write(lambda connection: None)) for _ in range(3)]
+        asyncio.get_running_loop().call_later(0.7, go.set)
+
+        told = await asyncio.gather(first, *waiting, return_exceptions=True)
+        again = await registry.write(lambda connection: "written")
+
+    assert [True, Unavailable, Unavailable, Unavailable] == [told[0], *map(type, told[1:])]
+    assert "written" == again
 
 
 async def test_a_broken_database_leaves_the_directory_as_it_is(
