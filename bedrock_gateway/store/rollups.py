@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.store.inserting import inserts, write_rows
 from bedrock_gateway.store.records import Party, State
 from bedrock_gateway.store.schema import QUARTER_MS
 
@@ -32,14 +33,10 @@ _OPEN = str(State.OPEN)
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in _ROLLUP_SUMS)
 
 
-def _add(table: str, keys: int) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * (keys + _SUMS))}) ON CONFLICT DO UPDATE SET {_ADDED}"
-
-
 _KEYS, _LABEL_KEYS = 9, 6
-_ADD_ROLLUP = _add("rollups", _KEYS)
-_ADD_LABEL = _add("label_rollups", _LABEL_KEYS)
-_ADD_ACCOUNT = "INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET spend = spend + excluded.spend"
+_ADD_ROLLUPS = inserts("rollups", _KEYS + _SUMS, f"UPDATE SET {_ADDED}")
+_ADD_LABELS = inserts("label_rollups", _LABEL_KEYS + _SUMS, f"UPDATE SET {_ADDED}")
+_ADD_ACCOUNTS = inserts("accounts", 3, "UPDATE SET spend = spend + excluded.spend")
 _DROP_ROLLUP = (
     "DELETE FROM rollups WHERE quarter = ? AND caller = ? AND user = ? AND team = ? AND model_group = ? AND model = ? "
     "AND deployment = ? AND operation = ? AND state = ? AND calls = 0 AND attempts = 0"
@@ -54,35 +51,18 @@ _DROP_ACCOUNT = "DELETE FROM accounts WHERE account = ? AND quarter = ? AND spen
 class Rollups:
     """Differences the rollups are to take at the end of a transaction."""
 
-    __slots__ = ("_accounts", "_labels", "_sums")
+    __slots__ = ("_added",)
 
     def __init__(self) -> None:
-        self._sums: dict[RollupKey, list[int]] = {}
-        self._labels: dict[tuple[Any, ...], list[int]] = {}
-        self._accounts: dict[tuple[str, int], int] = {}
+        # By rollup key, end user and tags: what is to be added, row by row.
+        self._added: dict[tuple[RollupKey, str, tuple[str, ...]], list[Sequence[int]]] = {}
 
     def add(self, key: RollupKey, party: Party, sums: Sequence[int], sign: int = 1) -> None:
         """Add ``sums`` (in the order of the columns) to ``key`` and to the labels and accounts of ``party``, or take
         them off.
         """
-        _count(self._sums, key, sums, sign)
-        quarter, caller, user, team, group, model, deployment, _, state = key
-        if party.tags:
-            for tag in party.tags:
-                _count(self._labels, (quarter, "tag", tag, caller, model, state), sums, sign)
-        if party.end_user:
-            _count(self._labels, (quarter, "end_user", party.end_user, caller, model, state), sums, sign)
-        spend = sign * (sums[8] + sums[10])
-        # What is under way is held by the running gateway's reservations, not by what was spent.
-        if spend and state != _OPEN:
-            kept = self._accounts
-            for account in accounts_of(
-                caller, user=user, team=team, end_user=party.end_user, tags=party.tags, model_group=group
-            ):
-                kept[account, quarter] = kept.get((account, quarter), 0) + spend
-            if deployment:
-                account = deployment_account(deployment)
-                kept[account, quarter] = kept.get((account, quarter), 0) + spend
+        added = self._added.setdefault((key, party.end_user, party.tags), [])
+        added.append(sums if sign > 0 else [-value for value in sums])
 
     def add_call(self, cursor: sqlite3.Cursor, call_id: str, sign: int) -> None:
         """Add what the rows of one call amount to, or take it off."""
@@ -112,30 +92,45 @@ class Rollups:
 
     def write(self, cursor: sqlite3.Cursor) -> None:
         """Write the differences; rows that count nothing any more go."""
-        _write(cursor, self._sums, _ADD_ROLLUP, _DROP_ROLLUP, _KEYS)
-        if self._labels:
-            _write(cursor, self._labels, _ADD_LABEL, _DROP_LABEL, _LABEL_KEYS)
-        accounts = [(*key, spend) for key, spend in self._accounts.items() if spend]
-        if accounts:
-            cursor.executemany(_ADD_ACCOUNT, accounts)
-            lessened = [row[:2] for row in accounts if row[2] < 0]
+        rollups: dict[RollupKey, Sequence[int]] = {}
+        labels: dict[tuple[Any, ...], Sequence[int]] = {}
+        accounts: dict[tuple[str, int], int] = {}
+        for (key, end_user, tags), added in self._added.items():
+            sums = added[0] if len(added) == 1 else [sum(values) for values in zip(*added, strict=True)]
+            _merge(rollups, key, sums)
+            quarter, caller, user, team, group, model, deployment, _, state = key
+            for tag in tags:
+                _merge(labels, (quarter, "tag", tag, caller, model, state), sums)
+            if end_user:
+                _merge(labels, (quarter, "end_user", end_user, caller, model, state), sums)
+            spend = sums[8] + sums[10]
+            # What is under way is held by the running gateway's reservations, not by what was spent.
+            if spend and state != _OPEN:
+                names = accounts_of(caller, user=user, team=team, end_user=end_user, tags=tags, model_group=group)
+                if deployment:
+                    names.append(deployment_account(deployment))
+                for name in names:
+                    account = name, quarter
+                    accounts[account] = accounts.get(account, 0) + spend
+        _write(cursor, rollups, _ADD_ROLLUPS, _DROP_ROLLUP)
+        if labels:
+            _write(cursor, labels, _ADD_LABELS, _DROP_LABEL)
+        changed = [(*account, spend) for account, spend in accounts.items() if spend]
+        if changed:
+            write_rows(cursor, _ADD_ACCOUNTS, changed)
+            lessened = [row[:2] for row in changed if row[2] < 0]
             if lessened:
                 cursor.executemany(_DROP_ACCOUNT, lessened)
 
 
-def _count(kept: dict[Any, list[int]], key: Any, sums: Sequence[int], sign: int) -> None:
+def _merge(kept: dict[Any, Sequence[int]], key: tuple[Any, ...], sums: Sequence[int]) -> None:
     found = kept.get(key)
-    if found is None:
-        kept[key] = [sign * value for value in sums]
-    else:
-        for index, value in enumerate(sums):
-            found[index] += sign * value
+    kept[key] = sums if found is None else [one + more for one, more in zip(found, sums, strict=True)]
 
 
-def _write(cursor: sqlite3.Cursor, kept: dict[Any, list[int]], add: str, drop: str, keys: int) -> None:
-    changed: list[tuple[Any, ...]] = [(*key, *sums) for key, sums in kept.items() if any(sums)]
-    cursor.executemany(add, changed)
-    lessened = [row[:keys] for row in changed if row[keys] < 0 or row[keys + 1] < 0]
+def _write(cursor: sqlite3.Cursor, kept: Mapping[Any, Sequence[int]], statements: Mapping[int, str], drop: str) -> None:
+    write_rows(cursor, statements, [(*key, *sums) for key, sums in kept.items() if any(sums)])
+    lessened = [key for key, sums in kept.items() if sums[0] < 0 or sums[1] < 0]
     if lessened:
         cursor.executemany(drop, lessened)
 

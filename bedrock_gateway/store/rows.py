@@ -20,6 +20,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from bedrock_gateway.store.inserting import inserts, write_rows
 from bedrock_gateway.store.records import CallRecord, Closing, Opening, Party, State
 from bedrock_gateway.store.rollups import ONE_CALL, RollupKey, Rollups, money, tags_text
 from bedrock_gateway.store.schema import QUARTER_MS
@@ -39,23 +40,10 @@ _STATES = [str(state) for state in State]
 _OPEN = str(State.OPEN)
 _INTERRUPTED = str(State.INTERRUPTED)
 
-_SIZES = (32, 16, 8, 4, 2, 1)
-"""Rows of one statement, so that any number takes few of them: between two statements the loop takes the interpreter
-back from this thread, and each change of hands costs more than a row. 32 attempts stay below 999 parameters."""
-
-
-def _inserts(table: str, columns: int) -> tuple[tuple[int, str], ...]:
-    """Return statements that insert 32, 16, … 1 rows, with their numbers of rows; a row that is there stays."""
-    row = f"({', '.join('?' * columns)})"
-    return tuple(
-        (size, f"INSERT INTO {table} VALUES {', '.join([row] * size)} ON CONFLICT DO NOTHING") for size in _SIZES
-    )
-
-
-_INSERT_ATTEMPTS = _inserts("attempts", 25)
-_INSERT_CALLS = _inserts("calls", 20)
-_INSERT_ATTEMPT = _INSERT_ATTEMPTS[-1][1]
-_INSERT_CALL = _INSERT_CALLS[-1][1]
+_INSERT_ATTEMPTS = inserts("attempts", 25)
+_INSERT_CALLS = inserts("calls", 20)
+_INSERT_ATTEMPT = _INSERT_ATTEMPTS[1]
+_INSERT_CALL = _INSERT_CALLS[1]
 _INSERT_USAGE = (
     "INSERT INTO usage VALUES (?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET quantity = min(quantity + excluded.quantity, 9007199254740992)"
@@ -164,8 +152,9 @@ def _write_straight(cursor: sqlite3.Cursor, run: int, changes: Sequence[Change])
                 (1, 1, *attempt[17:23], *money(attempt[9], attempt[10], attempt[11])),
             )
     try:
-        if not _insert(cursor, _INSERT_ATTEMPTS, attempts) or not _insert(cursor, _INSERT_CALLS, calls):
-            return False
+        for statements, new in ((_INSERT_ATTEMPTS, attempts), (_INSERT_CALLS, calls)):
+            if write_rows(cursor, statements, new) < len(new):
+                return False
         if meters:
             cursor.executemany(_INSERT_USAGE, meters)
         if careful:
@@ -181,17 +170,6 @@ def _key(call: CallRecord, model: str, deployment: str, state: str) -> RollupKey
     party = call.party
     quarter = call.started_at // QUARTER_MS
     return (quarter, call.caller, party.user, party.team, call.model_group, model, deployment, call.operation, state)
-
-
-def _insert(cursor: sqlite3.Cursor, statements: Iterable[tuple[int, str]], rows: Sequence[_Row]) -> bool:
-    """Insert rows in as few statements as there are; False when one of them was there already."""
-    at = inserted = 0
-    for size, statement in statements:
-        while len(rows) - at >= size:
-            cursor.execute(statement, [value for row in rows[at : at + size] for value in row])
-            inserted += cursor.rowcount
-            at += size
-    return inserted == len(rows)
 
 
 def _attempt_row(run: int, opening: Opening, closing: Closing | None) -> tuple[Any, ...]:
