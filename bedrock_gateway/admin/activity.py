@@ -23,7 +23,6 @@ from bedrock_gateway.errors import InvalidField
 from bedrock_gateway.store.activity import Activity, active_days, activity
 from bedrock_gateway.store.parties import KeyName, key_names, subject_names
 from bedrock_gateway.store.periods import day_of
-from bedrock_gateway.store.rollup_rows import Unanswerable
 from bedrock_gateway.store.sums import Sums, sum_of
 
 __all__ = ["routes"]
@@ -85,15 +84,12 @@ def _read(
     shift = given.get("timezone", 0)
     only = seen(connection, caller, given)
     by_label = entity if entity in ("tag", "end_user") else None
-    days: list[Activity] = []
-    try:
-        all_days = active_days(connection, quarters, only, by_label=by_label, shift=shift)
-        for day in all_days[page.offset : page.offset + page.size]:
-            found = activity(connection, day, quarters, only, entity=entity)
-            if found is not None:
-                days.append(found)
-    except Unanswerable as error:
-        raise InvalidField(_FILTERS[entity], f"cannot be asked for so: {error}") from None
+    all_days = active_days(connection, quarters, only, by_label=by_label, shift=shift)
+    some = (
+        activity(connection, day, quarters, only, entity=entity)
+        for day in all_days[page.offset : page.offset + page.size]
+    )
+    days = [day for day in some if day is not None]
     keys = key_names(connection, {key for day in days for key in day.keys})
     names = subject_names(connection, entity, {name for day in days for name in day.entities})
     pages = max(page.pages(len(all_days)), 1)

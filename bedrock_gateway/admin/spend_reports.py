@@ -28,6 +28,7 @@ from bedrock_gateway.admin.spending import (
     seen,
     wanted,
 )
+from bedrock_gateway.chain.gateway import GATEWAY
 from bedrock_gateway.errors import InvalidField
 from bedrock_gateway.store.activity import dearest_callers
 from bedrock_gateway.store.days import MOST_ENTRIES, Entries, entries_by_day, sums_by, total
@@ -234,11 +235,14 @@ def _last(request: web.Request) -> tuple[int, int | None]:
 
 
 async def whole(request: web.Request) -> dict[str, Any]:
-    """Answer what was spent in all."""
+    """Answer what was spent in all, and the budget of the whole gateway."""
     reader(request)
     query_of(request, {})
     sums = await request.app[ADMIN].registry.read(total, (None, None))
-    return {"spend": usd(sums.spend), "max_budget": None, **inexact(sums)}
+    gateway = request.app.get(GATEWAY)
+    budgets = () if gateway is None else gateway.snapshot.budgets
+    limit = next((charge.budget.limit for charge in budgets), None)
+    return {"spend": usd(sums.spend), "max_budget": usd(limit), **inexact(sums)}
 
 
 async def last_keys(request: web.Request) -> list[dict[str, Any]]:

@@ -474,6 +474,7 @@ async def test_a_key_without_a_role_sees_itself(api: Api) -> None:
     for path in (
         *ALL_SEEN, "/spend/keys", "/spend/users",
         "/spend/logs?api_key=key-000000000000", "/spend/logs?api_key=service 0", "/spend/logs?api_key=sk-nobodys",
+        "/spend/logs/v2?key_alias=nobody",
         "/spend/logs?user_id=user-000000", "/spend/logs/v2?team_id=team-00000", "/spend/logs/v2?key_alias=service 0",
         f"/global/spend/report?{DAYS}&internal_user_id=user-000000", f"/team/daily/activity?{DAYS}&team_ids=team-00000",
     ):  # fmt: skip
@@ -561,6 +562,7 @@ async def test_without_a_key(api: Api) -> None:
         ("/spend/logs/v2?max_spend=1e300", "max_spend"),
         ("/spend/logs/v2?status_filter=odd", "status_filter"),
         ("/spend/logs/v2?error_code=500", "error_code"),
+        ("/spend/logs/v2?key_alias=service 0&api_key=service 1", "key_alias"),
         ("/user/daily/activity", "start_date"),
         ("/user/daily/activity?start_date=2026-11-01", "end_date"),
         ("/user/daily/activity?start_date=2026-11-02&end_date=2026-11-01", "end_date"),

@@ -127,3 +127,33 @@ def test_keys_on_a_terminal_of_few_characters(filled_path: Path) -> None:
 
     assert out.isascii()
     assert "sk-..." in out
+
+
+def test_options_that_are_wrong(filled_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit is a number; so many owners that nobody could have meant them are refused."""
+    for limit in ("0", "many", "1.5"):
+        with pytest.raises(SystemExit):
+            _run("--database", str(filled_path), "--limit", limit)
+        assert "must be a whole number, 1 or more" in capsys.readouterr().err
+    tags = [word for number in range(1_001) for word in ("--tag", str(number))]
+    with pytest.raises(StartError, match="at most 1000 of one kind"):
+        _run("--database", str(filled_path), *tags)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DELETE FROM migrations WHERE number > 1", "older version .schema 1.; start the gateway on it once"),
+        ("INSERT INTO migrations VALUES (99, 'later', 0)", "newer version .schema 99.; upgrade"),
+    ],
+)
+def test_ledgers_of_other_versions(filled_path: Path, tmp_path: Path, change: str, words: str) -> None:
+    """A ledger that is older or newer than this version is not read as if it were of this one."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(filled_path.read_bytes())
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    connection.close()
+
+    with pytest.raises(StartError, match=words):
+        _run("--database", str(path))

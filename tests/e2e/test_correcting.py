@@ -38,7 +38,7 @@ async def test_a_settled_call_counts_against_the_budget(tmp_path: Path, capsys: 
     """A call that is settled for more than its key has left closes the key; settled for less it opens it again. The
     report over HTTP says the same.
     """
-    async with running(tmp_path, LOCKED) as here:
+    async with running(tmp_path, LOCKED + "litellm_settings: {max_budget: 50}\n") as here:
         key = await new_key(here, max_budget=1, key_alias="ci")
         _, _, headers = await call(here, key)
         call_id = headers["x-bedrock-gateway-call-id"]
@@ -51,6 +51,7 @@ async def test_a_settled_call_counts_against_the_budget(tmp_path: Path, capsys: 
         (row,) = [row for row in await administer(here, "/global/spend/keys") if row["key_alias"] == "ci"]
         assert row["total_spend"] >= 1.5
         assert {"estimated": 1} == row["states"]
+        assert 50.0 == (await administer(here, "/global/spend"))["max_budget"]
         assert 0 == await asyncio.to_thread(main, [*settle, "0.000000001"])
         await answered(here, key, 200)
         assert capsys.readouterr().out.count("  was  estimated") == 2

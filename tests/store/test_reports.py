@@ -299,3 +299,15 @@ def test_limits_have_an_end() -> None:
     """So many values that SQLite would not take them are refused before."""
     with pytest.raises(Unanswerable, match="at most 1000 of one kind"):
         Only(users=tuple(map(str, range(1_001))))
+
+
+def test_what_is_under_way() -> None:
+    """Calls under way have neither failed nor succeeded; what is moved to another state leaves the one it was in."""
+    sums = Sums()
+    for state in ("metered", "open", "refused"):
+        sums.add((state, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0))
+    sums.move("metered", "open", 1, 1)
+    sums.move("metered", "refused", 1, 1)
+
+    assert (9, 4, 4) == (sums.calls, sums.failed, sums.under_way)
+    assert ({"open": 3, "refused": 3}, {"open": 3}) == (sums.states, sums.inexact)
