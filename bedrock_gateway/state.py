@@ -21,6 +21,7 @@ from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.access.signatures import Verifier
 from bedrock_gateway.admin.added_models import AddedModels
 from bedrock_gateway.chain.asking import Asking
+from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.gateway import Clock, Gateway, Snapshot
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.config.settings import Config
@@ -123,12 +124,13 @@ async def open_state(
         alerts = Alerts(general.webhooks)
         stack.push_async_callback(alerts.aclose)
         budgets = Budgets()
+        calls: set[Call] = set()
         gateway = Gateway(
             instance=instance,
             snapshot=snapshot,
             callers=callers,
             budgets=budgets,
-            asking=Asking(budgets, ledger),
+            asking=Asking(budgets, ledger, calls, clock.admitted_ms),
             limiter=Limiter(),
             labels=Labels(),
             alerts=alerts,
@@ -151,6 +153,7 @@ async def open_state(
             heads=message_heads(),
             log=log,
             clock=clock,
+            calls=calls,
         )
         registry.on_change.append(gateway.changed)
         models = await AddedModels.open(gateway, config=config, root=root)

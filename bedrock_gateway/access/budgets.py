@@ -10,46 +10,14 @@ the question and its answer is kept apart and added, so that nothing is counted 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from bedrock_gateway.access.windows import Window
+from bedrock_gateway.access.purses import Account, Budget, Charge, Purse, Reservation, Term
+from bedrock_gateway.access.windows import QUARTER_MS
 
 __all__ = ["Budget", "Budgets", "Charge", "OverBudget", "Reservation", "Warned"]
-
-#: Milliseconds of the quarter-hours that spend is kept by.
-QUARTER_MS = 900_000
-
-
-@attrs.frozen(kw_only=True)
-class Budget:
-    """Money allowed.
-
-    Attributes:
-        limit: nano-USD no call may pass; None where only ``soft`` is told.
-        soft: nano-USD from which on it is said that much is spent; nothing is refused.
-        window: None for all time.
-    """
-
-    limit: int | None
-    soft: int | None = None
-    window: Window | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Charge:
-    """One budget a call counts against.
-
-    Attributes:
-        account: whose spend counts (``access.accounts``).
-        name: for people (``key "ci" (sk-…abcd)``).
-    """
-
-    account: str
-    name: str
-    budget: Budget
 
 
 class OverBudget(Exception):
@@ -100,85 +68,6 @@ class Warned:
     resets_at: int | None
 
 
-@attrs.define(eq=False)
-class _Purse:
-    """One account in one window: what is spent and what is held.
-
-    Attributes:
-        start, end: of the window; None and None for all time.
-        quarters: of a sliding window, [quarter, spend], oldest first.
-        booked: (quarter, spend) since the ledger was asked; None while no question is open.
-        charge: as last seen, for what is told.
-        told: 0 nothing, 1 the soft limit, 2 the hard one.
-    """
-
-    window: Window | None
-    charge: Charge
-    start: int | None = None
-    end: int | None = None
-    spent: int = 0
-    reserved: int = 0
-    known: bool = False
-    quarters: deque[list[int]] = attrs.field(factory=deque)
-    booked: list[tuple[int, int]] | None = None
-    told: int = 0
-
-    def turn(self, at: int) -> None:
-        """Go on to the window that holds ``at``. A clock that was set back opens no window."""
-        window = self.window
-        if window is None or (self.end is not None and at < self.end):
-            return
-        self.start, self.end = window.bounds(at)
-        if window.sliding:
-            first = self.start // QUARTER_MS
-            while self.quarters and self.quarters[0][0] < first:
-                self.spent -= self.quarters.popleft()[1]
-        else:
-            # What calls of the window before hold or will have spent counts there.
-            self.spent = self.reserved = self.told = 0
-
-    def over(self, at: int) -> bool:
-        """Tell whether the window is over, and nobody has gone on to the next one yet."""
-        return self.end is not None and at >= self.end and self.window is not None and not self.window.sliding
-
-    def add(self, quarter: int, spend: int) -> None:
-        """Count spend of a quarter-hour, if that is in the window."""
-        if self.start is not None and quarter < self.start // QUARTER_MS:
-            return
-        self.spent += spend
-        if self.window is not None and self.window.sliding:
-            if self.quarters and self.quarters[-1][0] == quarter:
-                self.quarters[-1][1] += spend
-            else:
-                # A call admitted a while ago: its quarter is one of the last few.
-                place = len(self.quarters)
-                while place and self.quarters[place - 1][0] > quarter:
-                    place -= 1
-                if place and self.quarters[place - 1][0] == quarter:
-                    self.quarters[place - 1][1] += spend
-                else:
-                    self.quarters.insert(place, [quarter, spend])
-
-
-@attrs.define(eq=False)
-class Reservation:
-    """What one call holds.
-
-    Attributes:
-        amount: nano-USD in each account.
-    """
-
-    amount: int
-    _parts: list[tuple[_Purse, int | None]]
-
-    def release(self) -> None:
-        """Give everything back; doing so twice is harmless."""
-        for purse, start in self._parts:
-            if purse.start == start or (purse.window is not None and purse.window.sliding):
-                purse.reserved -= self.amount
-        self._parts.clear()
-
-
 class Budgets:
     """Every account that has a budget, as far as calls have asked for it.
 
@@ -187,57 +76,95 @@ class Budgets:
     """
 
     def __init__(self) -> None:
-        self._purses: dict[tuple[str, Window | None], _Purse] = {}
-        self._of: dict[str, list[_Purse]] = {}
+        self._accounts: dict[str, Account] = {}
+        self._purses: list[Purse] = []
         self.overruns = 0
 
     @property
     def counting(self) -> bool:
         """Whether any account has a budget."""
-        return bool(self._of)
+        return bool(self._accounts)
 
     # --- what was spent before ------------------------------------------------------------------------------------
 
-    def unknown(self, charges: Iterable[Charge]) -> list[Charge]:
-        """Return the charges whose spend the ledger has to be asked for first."""
-        purses = self._purses
+    def unknown(self, charges: Iterable[Charge], at: int, now: int) -> list[Charge]:
+        """Return the charges whose spend the ledger has to be asked for first.
+
+        Args:
+            at: UTC ms of the call's admission.
+            now: that of a call that was admitted now. Where a window that calls were admitted in has not begun by
+                then, the clock was wrong before.
+        """
         missing = []
         for charge in charges:
-            purse = purses.get((charge.account, charge.budget.window))
-            if purse is None or not purse.known:
+            account = self._accounts.get(charge.account)
+            purse = None if account is None else account.find(charge.budget.window)
+            if purse is not None:
+                purse.turn(at)
+                if purse.ahead(now):
+                    purse.turn_back(now)
+            if purse is None or not purse.known or purse.find(at) is None or self.unguarded(charge):
                 missing.append(charge)
         return missing
+
+    def unguarded(self, charge: Charge) -> bool:
+        """Tell whether calls may be under way that hold nothing in an account, because it had no hard budget so far.
+        Each is to be given to ``adopt`` now: from the next question on all are taken to hold something.
+        """
+        account = self._accounts.get(charge.account)
+        return charge.budget.limit is not None and (account is None or not account.guarded)
+
+    def adopt(self, charge: Charge, amount: int, at: int) -> Reservation:
+        """Hold, for a call that is under way already, what it can cost at most, be there room for it or not."""
+        purse = self._purse(charge, at)
+        reservation = Reservation(amount, at)
+        reservation.enter(self._accounts[purse.charge.account])
+        return reservation
 
     def ask(self, charge: Charge, at: int) -> int:
         """Begin to find out what was spent: return the first quarter-hour that counts. What is booked from this moment
         on must not be part of the answer.
         """
-        purse = self._purse(charge)
-        purse.booked = []
-        window = charge.budget.window
-        return 0 if window is None else window.bounds(max(at, purse.start or at))[0] // QUARTER_MS
+        purse = self._purse(charge, at)
+        if charge.budget.limit is not None:
+            self._accounts[charge.account].guarded = True
+        purse.turn(at)
+        if purse.find(at) is None:
+            purse.before = purse.begin(at)
+        purse.booked.clear()
+        purse.forgotten = False
+        term = purse.find(at)
+        assert term is not None
+        purse.asked = term.start // QUARTER_MS
+        return purse.asked
 
     def answer(self, charge: Charge, at: int, spends: Iterable[tuple[int, int]]) -> None:
         """Take the answer: (quarter, nano-USD) pairs in order of time."""
-        purse = self._purse(charge)
-        booked, purse.booked = purse.booked or [], None
-        purse.turn(max(at, purse.start or at))
-        purse.spent = 0
+        purse = self._purse(charge, at)
+        purse.turn(at)
+        for term in (purse.term, purse.before):
+            if term is not None and (purse.sliding or term.start // QUARTER_MS >= (purse.asked or 0)):
+                term.spent = 0
         purse.quarters.clear()
-        for quarter, spend in (*spends, *booked):
+        for quarter, spend in (*spends, *purse.booked):
             purse.add(quarter, spend)
-        purse.known = True
+        purse.known = not purse.forgotten
+        self.unanswered(charge)
 
     def unanswered(self, charge: Charge) -> None:
         """Note that no answer will come."""
-        self._purse(charge).booked = None
+        purse = self._purse(charge, 0)
+        purse.asked = None
+        purse.booked.clear()
 
     def forget(self, account: str) -> None:
         """Have what an account ("": every one) has spent read again: somebody else wrote to the ledger. What is held
         stays held.
         """
-        for purse in self._of.get(account, ()) if account else self._purses.values():
+        known = self._accounts.get(account)
+        for purse in (() if known is None else known.purses) if account else self._purses:
             purse.known = False
+            purse.forgotten = True
             purse.told = 0
 
     # --- the way of a call ----------------------------------------------------------------------------------------
@@ -252,46 +179,50 @@ class Budgets:
         Raises:
             OverBudget: the one with the least left has not enough.
         """
-        purses: list[tuple[Charge, _Purse]] = []
-        worst: tuple[int, Charge, _Purse] | None = None
+        accounts: list[Account] = []
+        worst: tuple[int, Charge, Purse, Term] | None = None
         for charge in charges:
-            purse = self._purse(charge)
-            purse.turn(at)
+            purse = self._purse(charge, at)
+            account = self._accounts[charge.account]
+            if account not in accounts:
+                accounts.append(account)
+                for one in account.purses:
+                    one.turn(at)
             purse.charge = charge
-            purses.append((charge, purse))
             limit = charge.budget.limit
             if limit is not None:
-                left = limit - purse.spent - purse.reserved
+                term = purse.find(at) or purse.term
+                left = limit - term.spent - term.reserved
                 # With nothing left not even a call without a bound is let through.
                 if left < max(amount, 1) and (worst is None or left < worst[0]):
-                    worst = (left, charge, purse)
+                    worst = (left, charge, purse, term)
         if worst is not None:
-            _, charge, purse = worst
+            _, charge, purse, term = worst
             warned = None if purse.told == 2 else _warned(purse, hard=True)
             purse.told = 2
             raise OverBudget(
                 charge,
-                spent=purse.spent,
-                reserved=purse.reserved,
+                spent=term.spent,
+                reserved=term.reserved,
                 wanted=amount,
-                resets_at=_resets(purse),
+                resets_at=purse.resets_at(term, amount),
                 warned=warned,
             )
-        parts = []
-        for _, purse in purses:
-            purse.reserved += amount
-            parts.append((purse, purse.start))
-        return Reservation(amount, parts)
+        reservation = Reservation(amount, at)
+        for account in accounts:
+            reservation.enter(account)
+        return reservation
 
     def book(self, accounts: Iterable[str], at: int, spend: int) -> list[Warned]:
         """Count what a call admitted at ``at`` has spent in all its accounts; return what is to be told of it."""
-        if not self._of or not spend:
+        if not self._accounts or not spend:
             return []
         quarter = at // QUARTER_MS
         warned = []
-        for account in accounts:
-            for purse in self._of.get(account, ()):
-                if purse.booked is not None:
+        for name in accounts:
+            account = self._accounts.get(name)
+            for purse in () if account is None else account.purses:
+                if purse.asked is not None:
                     purse.booked.append((quarter, spend))
                 if not purse.known:
                     continue
@@ -311,16 +242,14 @@ class Budgets:
         found = []
         for charge in charges:
             soft = charge.budget.soft
-            if soft is not None:
-                purse = self._purses.get((charge.account, charge.budget.window))
-                if purse is not None and purse.spent >= soft:
-                    found.append((charge, purse.spent))
+            if soft is not None and (spent := self.spent(charge)) >= soft:
+                found.append((charge, spent))
         return found
 
     def spent(self, charge: Charge) -> int:
         """Return the nano-USD spent in a charge's window, as far as known."""
-        purse = self._purses.get((charge.account, charge.budget.window))
-        return 0 if purse is None else purse.spent
+        term = self._term(charge)
+        return 0 if term is None else term.spent
 
     def left(self, charges: Iterable[Charge]) -> tuple[Charge, int] | None:
         """Return the hard budget with the least left, and how much: nano-USD neither spent nor reserved."""
@@ -329,8 +258,8 @@ class Budgets:
             limit = charge.budget.limit
             if limit is None:
                 continue
-            purse = self._purses.get((charge.account, charge.budget.window))
-            left = limit if purse is None else limit - purse.spent - purse.reserved
+            term = self._term(charge)
+            left = limit if term is None else limit - term.spent - term.reserved
             if least is None or left < least[1]:
                 least = charge, left
         return least
@@ -339,30 +268,40 @@ class Budgets:
         """Yield (charge, spent, reserved) of every account asked for so far, for metrics at ``at``. There may be very
         many: whoever reads them may do something else in between.
         """
-        for purse in list(self._purses.values()):
-            if purse.known:
-                # A window that is over has nothing yet; turning all of them now would take too long at midnight.
-                yield (purse.charge, 0, 0) if purse.over(at) else (purse.charge, purse.spent, purse.reserved)
+        for purse in list(self._purses):
+            # After a window that is over the next one has nothing yet; turning all of them now would take too long at
+            # midnight.
+            over = purse.over(at)
+            if purse.known and not purse.ahead(at) and not (over and at < purse.booked_until):
+                yield purse.charge, 0 if over else purse.term.spent, 0 if over else purse.term.reserved
 
-    def _purse(self, charge: Charge) -> _Purse:
-        key = charge.account, charge.budget.window
-        purse = self._purses.get(key)
+    def _term(self, charge: Charge) -> Term | None:
+        account = self._accounts.get(charge.account)
+        purse = None if account is None else account.find(charge.budget.window)
+        return None if purse is None else purse.term
+
+    def _purse(self, charge: Charge, at: int) -> Purse:
+        """Return a charge's purse; a new one begins with the window that holds ``at``, and with what is held."""
+        account = self._accounts.get(charge.account)
+        if account is None:
+            account = self._accounts[charge.account] = Account()
+        window = charge.budget.window
+        purse = account.find(window)
         if purse is None:
-            purse = self._purses[key] = _Purse(window=charge.budget.window, charge=charge)
-            self._of.setdefault(charge.account, []).append(purse)
+            purse = Purse(window=window, charge=charge, held=account.held)
+            purse.term = purse.begin(at)
+            account.purses.append(purse)
+            self._purses.append(purse)
         return purse
 
 
-def _reached(purse: _Purse) -> int:
-    budget = purse.charge.budget
-    if budget.limit is not None and purse.spent >= budget.limit:
+def _reached(purse: Purse) -> int:
+    budget, spent = purse.charge.budget, purse.term.spent
+    if budget.limit is not None and spent >= budget.limit:
         return 2
-    return 1 if budget.soft is not None and purse.spent >= budget.soft else 0
+    return 1 if budget.soft is not None and spent >= budget.soft else 0
 
 
-def _warned(purse: _Purse, *, hard: bool) -> Warned:
-    return Warned(charge=purse.charge, spent=purse.spent, hard=hard, resets_at=_resets(purse))
-
-
-def _resets(purse: _Purse) -> int | None:
-    return None if purse.window is None else purse.end
+def _warned(purse: Purse, *, hard: bool) -> Warned:
+    term = purse.term
+    return Warned(charge=purse.charge, spent=term.spent, hard=hard, resets_at=purse.resets_at(term))

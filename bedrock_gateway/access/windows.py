@@ -182,6 +182,13 @@ class Window:
         start = quarter - (quarter - self.anchor // QUARTER_MS * QUARTER_MS) % elapsed
         return start, start + elapsed
 
+    def leaves(self, quarter: int) -> int:
+        """Return when a quarter-hour (its first ms) stops to count in a sliding window: the first ms it does not."""
+        # Months are of 31 days at most.
+        most = self._length.days * _DAY_MS + self._length.months * 31 * _DAY_MS + self._length.quarters * QUARTER_MS
+        later = range(quarter, quarter + most + QUARTER_MS, QUARTER_MS)
+        return quarter + QUARTER_MS * bisect_left(later, True, key=lambda at: self._back(at) > quarter)
+
     def _back(self, quarter: int) -> int:
         """Return where a sliding window begins that ends within this quarter-hour."""
         length = self._length

@@ -15,7 +15,7 @@ from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 
-__all__ = ["book", "call_record", "off_record", "open_attempt", "release", "usd"]
+__all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "open_attempt", "release", "usd"]
 
 _LOG = logging.getLogger("bedrock_gateway.budgets")
 
@@ -133,18 +133,7 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
     budgets = call.gateway.budgets
     if not spend or not budgets.counting:
         return
-    assert call.caller is not None and call.resolution is not None
-    party = call.party
-    accounts = accounts_of(
-        call.caller.id,
-        user=party.user,
-        team=party.team,
-        end_user=party.end_user,
-        tags=party.tags,
-        model_group=call.resolution.model_group,
-    )
-    accounts.append(deployment_account(attempt.deployment.id))
-    for warned in budgets.book(accounts, call.started_at, spend):
+    for warned in budgets.book(accounts_of_attempt(call, attempt), call.started_at, spend):
         call.gateway.alerts.tell(warned, call.caller)
     reservation = None if call.admission is None else call.admission.reservation
     if reservation is not None and 0 < reservation.amount < spend:
@@ -159,10 +148,28 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
         )
 
 
+def accounts_of_attempt(call: Call, attempt: Attempt) -> list[str]:
+    """Return every account an attempt counts in."""
+    assert call.caller is not None and call.resolution is not None
+    party = call.party
+    accounts = accounts_of(
+        call.caller.id,
+        user=party.user,
+        team=party.team,
+        end_user=party.end_user,
+        tags=party.tags,
+        model_group=call.resolution.model_group,
+    )
+    accounts.append(deployment_account(attempt.deployment.id))
+    return accounts
+
+
 def release(call: Call) -> None:
     """Give back what a call holds of budgets and limits; doing so twice is harmless."""
     if call.attempt is not None and call.attempt.reservation is not None:
         call.attempt.reservation.release()
+    for reservation in call.adopted:
+        reservation.release()
     admission = call.admission
     if admission is None:
         return

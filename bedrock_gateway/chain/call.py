@@ -129,6 +129,7 @@ class Call:
         asked: the model that was asked for, a key's alias replaced; "" where the operation has none.
         party: for whom it is made.
         admission: what it holds of budgets and limits; None where there are none for it; filled in by ``admit``.
+        adopted: what it holds of budgets that were given to somebody while it was under way.
         notes: edits of its body, kept with each attempt.
         guarded: whether the caller asked for a guardrail; None until somebody wants to know.
         attempt: the attempt under way; attempts: how many were begun.
@@ -162,6 +163,7 @@ class Call:
     asked: str = ""
     party: Party = NOBODY
     admission: Admission | None = None
+    adopted: tuple[Reservation, ...] = ()
     notes: tuple[str, ...] = ()
     guarded: bool | None = None
     attempt: Attempt | None = None

@@ -93,7 +93,7 @@ async def hold(call: Call, deployment: Deployment) -> Reservation | None:
     price = call.snapshot.price_of(deployment, call.target.operation)
     amount = _spend(call, (charge,), bound_on(call, call.admission, deployment, price))
     try:
-        return call.gateway.budgets.reserve((charge,), amount, call.started_at)
+        return call.gateway.budgets.reserve((charge,), amount, min(call.started_at, call.gateway.clock.admitted_ms()))
     except OverBudget as over:
         _alert(call, over)
         raise _refused(over) from over
@@ -116,6 +116,8 @@ def _take(
 ) -> None:
     """Take everything or nothing. Money first: what is used up for good is not to be tried again in a minute."""
     gateway = call.gateway
+    # It is admitted now: its head may have come in a window that is over since.
+    call.started_at = gateway.clock.admitted_ms()
     if hard:
         admission.reservation = gateway.budgets.reserve(hard, amount, call.started_at)
     if not limits:
@@ -216,7 +218,10 @@ def _tell(call: Call, admission: Admission) -> None:
 def _refused(over: OverBudget) -> BudgetExhausted:
     """Return what a caller is told of a budget that has not enough left."""
     limit = over.charge.budget.limit or 0
-    resets = "It never resets." if over.resets_at is None else f"It resets at {_utc(over.resets_at)}."
+    window, resets = over.charge.budget.window, "It never resets."
+    if over.resets_at is not None:
+        at = _utc(over.resets_at)
+        resets = f"It slides: there is room again from {at} on." if window and window.sliding else f"It resets at {at}."
     held = f", {_usd(over.reserved)} USD held by calls under way" if over.reserved else ""
     return BudgetExhausted(
         f"The budget of {over.charge.name} has not enough left: {_usd(over.spent)} of {_usd(limit)} USD spent{held}; "

@@ -158,12 +158,12 @@ def test_what_is_booked_between_question_and_answer_counts_once() -> None:
     """What the ledger was told after it was asked is added to its answer."""
     one = charge(100)
     budgets = Budgets()
-    assert [one] == budgets.unknown([one])
+    assert [one] == budgets.unknown([one], NOON, NOON)
     assert 0 == budgets.ask(one, NOON)
     budgets.book(["key:a", "gateway"], NOON, 30)
     budgets.answer(one, NOON, [(5, 60)])
 
-    assert [] == budgets.unknown([one])
+    assert [] == budgets.unknown([one], NOON, NOON)
     assert (one, 10) == budgets.left([one])
 
 
@@ -173,7 +173,7 @@ def test_what_somebody_else_wrote_is_asked_for_again() -> None:
     budgets = known(one, spent=50)
     held = budgets.reserve([one], 30, NOON)
     budgets.forget("key:a")
-    assert [one] == budgets.unknown([one])
+    assert [one] == budgets.unknown([one], NOON, NOON)
     budgets.ask(one, NOON)
     budgets.answer(one, NOON, [(NOON // QUARTER, 20)])
     assert (one, 50) == budgets.left([one])
@@ -190,7 +190,7 @@ def test_question_without_an_answer() -> None:
     budgets.ask(one, NOON)
     budgets.book(["key:a"], NOON, 30)
     budgets.unanswered(one)
-    assert [one] == budgets.unknown([one])
+    assert [one] == budgets.unknown([one], NOON, NOON)
     budgets.ask(one, NOON)
     budgets.answer(one, NOON, [(NOON // QUARTER, 30)])
 
@@ -223,7 +223,7 @@ def test_figures_are_those_of_the_moment() -> None:
     day, ever = charge(100, duration="1d"), charge(100, account="team:t")
     budgets = known(day, ever, spent=30)
     budgets.reserve([day, ever], 20, NOON)
-    budgets.unknown([charge(account="user:u")])
+    budgets.unknown([charge(account="user:u")], NOON, NOON)
 
     assert [(day, 30, 20), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2 - 1))
     assert [(day, 0, 0), (ever, 30, 20)] == list(budgets.figures(NOON + DAY // 2))
@@ -242,3 +242,128 @@ def test_the_first_refusal_is_told() -> None:
     assert [] == budgets.book(["key:a"], NOON + DAY, 100)
 
     assert [(60, True), None, (0, True)] == [warned and (warned.spent, warned.hard) for warned in told]
+
+
+def test_a_late_call_is_checked_in_its_own_window() -> None:
+    """An attempt made after midnight for a call admitted before it takes what the day before has left."""
+    one = charge(100, duration="1d")
+    midnight = NOON + DAY // 2
+    budgets = known(one, spent=60)
+    budgets.reserve([one], 90, midnight)
+    late = budgets.reserve([one], 30, midnight - 1)
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([one], 11, midnight - 1)
+    budgets.book(["key:a"], midnight - 1, 25)
+    late.release()
+
+    assert (60, 30, midnight) == (caught.value.spent, caught.value.reserved, caught.value.resets_at)
+    assert (one, 10) == budgets.left([one])
+    with pytest.raises(OverBudget):
+        budgets.reserve([one], 16, midnight - 1)
+    budgets.reserve([one], 15, midnight - 1)
+
+
+def test_a_late_call_of_a_window_nobody_asked_for() -> None:
+    """The ledger is asked for the window of a call that is late, and what is known of later ones stays."""
+    one = charge(100, duration="1d")
+    midnight = NOON + DAY // 2
+    budgets = known(one, at=midnight, spent=5)
+    assert [one] == budgets.unknown([one], NOON, midnight)
+    since = budgets.ask(one, NOON)
+    budgets.book(["key:a"], midnight, 1)
+    budgets.answer(one, NOON, [(NOON // QUARTER, 80), (midnight // QUARTER, 5)])
+
+    assert (NOON - DAY // 2) // QUARTER == since
+    assert [] == budgets.unknown([one], NOON, midnight)
+    assert (one, 94) == budgets.left([one])
+    with pytest.raises(OverBudget):
+        budgets.reserve([one], 21, NOON)
+
+
+def test_what_is_forgotten_while_it_is_asked_for() -> None:
+    """An answer that was read before somebody else wrote is not taken for what is known."""
+    one = charge(100)
+    budgets = Budgets()
+    budgets.ask(one, NOON)
+    budgets.forget("key:a")
+    budgets.answer(one, NOON, [(NOON // QUARTER, 20)])
+
+    assert [one] == budgets.unknown([one], NOON, NOON)
+
+
+def test_a_budget_that_is_moved_to_another_window() -> None:
+    """What calls under way hold counts in the new window too, if they were admitted in it."""
+    day, hour = charge(100, duration="1d"), charge(100, duration="1h")
+    budgets = known(day)
+    before, held = budgets.reserve([day], 20, NOON - 1), budgets.reserve([day], 30, NOON)
+    budgets.ask(hour, NOON)
+    budgets.answer(hour, NOON, [])
+    more = budgets.reserve([hour], 10, NOON)
+
+    assert ((hour, 60), (day, 40)) == (budgets.left([hour]), budgets.left([day]))
+    for reservation in (before, held, more):
+        reservation.release()
+    assert ((hour, 100), (day, 100)) == (budgets.left([hour]), budgets.left([day]))
+
+
+def test_a_first_budget_while_calls_are_under_way() -> None:
+    """Calls that hold nothing, because there was no hard budget, are asked for once, and hold from then on."""
+    soft, hard = charge(None, soft=50), charge(100)
+    budgets = known(soft)
+    assert not budgets.unguarded(soft)
+    assert [hard] == budgets.unknown([hard], NOON, NOON)
+    assert budgets.unguarded(hard)
+    adopted = budgets.adopt(hard, 150, NOON)
+    budgets.ask(hard, NOON)
+    budgets.answer(hard, NOON, [])
+
+    assert not budgets.unguarded(hard)
+    assert [] == budgets.unknown([hard], NOON, NOON)
+    assert (hard, -50) == budgets.left([hard])
+    adopted.release()
+    assert (hard, 100) == budgets.left([hard])
+
+
+def test_a_clock_that_was_ahead() -> None:
+    """Where no window has begun that calls were admitted in, it is begun anew; what was booked in the future counts
+    again when that comes.
+    """
+    one = charge(100, duration="1d")
+    budgets = known(one, at=NOON + 5 * DAY, spent=90)
+    assert [one] == budgets.unknown([one], NOON, NOON)
+    budgets.ask(one, NOON)
+    budgets.answer(one, NOON, [((NOON + 5 * DAY) // QUARTER, 90)])
+    budgets.reserve([one], 100, NOON).release()
+    assert [(one, 0, 0)] == list(budgets.figures(NOON + DAY * 6))
+    assert [] == list(budgets.figures(NOON + DAY * 5))
+    assert [one] == budgets.unknown([one], NOON + 5 * DAY, NOON + 5 * DAY)
+
+    sliding = charge(100, duration="1h", sliding=True)
+    budgets = known(sliding, at=NOON + 5 * DAY, spent=90)
+    held = budgets.reserve([sliding], 10, NOON + 5 * DAY)
+    assert [sliding] == budgets.unknown([sliding], NOON, NOON)
+    budgets.ask(sliding, NOON)
+    budgets.answer(sliding, NOON, [(NOON // QUARTER, 20)])
+    assert (sliding, 70) == budgets.left([sliding])
+    held.release()
+    assert (sliding, 80) == budgets.left([sliding])
+
+
+def test_when_a_sliding_window_has_room_again() -> None:
+    """A refusal names when enough has left the window, or all of it where even that would not do."""
+    one = charge(100, duration="1h", sliding=True)
+    budgets = known(one)
+    for step in range(3):
+        budgets.book(["key:a"], NOON + step * QUARTER, 30)
+    resets = []
+    for amount in (11, 40, 41, 71, 101):
+        with pytest.raises(OverBudget) as caught:
+            budgets.reserve([one], amount, NOON + 2 * QUARTER)
+        resets.append(caught.value.resets_at)
+    full = known(one)
+    full.reserve([one], 100, NOON)
+    with pytest.raises(OverBudget) as caught:
+        full.reserve([one], 1, NOON)
+
+    assert [NOON + (5 + step) * QUARTER for step in (0, 0, 1, 2, 2)] == resets
+    assert NOON + QUARTER == caught.value.resets_at

@@ -6,14 +6,13 @@ Beside the budgets a plain list of calls is kept, and everything is added up fro
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Any
 
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bedrock_gateway.access.budgets import Budget, Budgets, Charge, OverBudget
+from bedrock_gateway.access.budgets import Budget, Budgets, Charge, OverBudget, Reservation
 from bedrock_gateway.access.limits import Limit, Limiter, OverLimit, Taken
 from bedrock_gateway.access.windows import Window, zone
 
@@ -40,7 +39,9 @@ CHARGES = tuple(
         ("gateway", 400, WINDOWS[5]),
     )
 )
-ACCOUNTS = tuple(dict.fromkeys(charge.account for charge in CHARGES))
+#: Given only after a while: calls admitted before hold nothing in it.
+GIVEN = Charge(account="tag:n", name="tag:n", budget=Budget(limit=600, window=WINDOWS[2]))
+DAY = 86_400_000
 LIMITS = (("key a", Limit(parallel=5)), ("team t", Limit(parallel=3)))
 
 
@@ -51,11 +52,16 @@ class Made:
     at: int
     accounts: tuple[str, ...]
     bound: int
-    held: Any
+    held: Reservation | None
     taken: Taken | None
     spend: int | None = None
     cancelled: bool = False
     left: bool = False
+    adopted: list[Reservation] = attrs.field(factory=list)
+
+    def give_back(self) -> None:
+        for reservation in self.adopted if self.held is None else (self.held, *self.adopted):
+            reservation.release()
 
 
 class Money(RuleBasedStateMachine):
@@ -65,7 +71,8 @@ class Money(RuleBasedStateMachine):
     def begin(self) -> None:
         self.clock = self.admission = EVENING
         self.calls: list[Made] = []
-        self.asked: list[tuple[Charge, list[tuple[int, int]]]] = []
+        self.asked: list[tuple[Charge, int, list[tuple[int, int]]]] = []
+        self.charges = CHARGES
         self.start()
 
     def start(self) -> None:
@@ -82,7 +89,12 @@ class Money(RuleBasedStateMachine):
         return sorted(sums.items())
 
     def now(self) -> int:
-        """Return the time of an admission: it does not go back."""
+        """Return the time of an admission: it goes back by days only."""
+        if self.admission - self.clock >= DAY:
+            self.admission = self.clock
+            for call in self.under_way():
+                self.book(call, call.bound)
+            self.budgets.unknown(self.charges, self.clock, self.clock)
         self.admission = max(self.admission, self.clock)
         return self.admission
 
@@ -90,50 +102,66 @@ class Money(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.clock += minutes * 60_000
 
-    @rule(minutes=st.integers(1, 60))
+    @rule(minutes=st.integers(1, 60) | st.sampled_from([2 * 24 * 60, 40 * 24 * 60]))
     def clock_is_set_back(self, minutes: int) -> None:
         self.clock -= minutes * 60_000
 
-    @rule(charge=st.sampled_from(CHARGES))
-    def ledger_is_asked(self, charge: Charge) -> None:
-        if charge in self.budgets.unknown([charge]) and all(charge != asked for asked, _ in self.asked):
-            since = self.budgets.ask(charge, self.now())
-            self.asked.append((charge, self.booked(charge.account, since)))
+    @precondition(lambda self: self.charges is CHARGES)
+    @rule()
+    def budget_is_given(self) -> None:
+        self.charges = (*CHARGES, GIVEN)
+
+    @rule(data=st.data())
+    def ledger_is_asked(self, data: st.DataObject) -> None:
+        charge = data.draw(st.sampled_from(self.charges))
+        at = self.now()
+        if self.budgets.unknown([charge], at, at) and all(charge != asked for asked, *_ in self.asked):
+            self.ask(charge, at)
+
+    def ask(self, charge: Charge, at: int) -> None:
+        if self.budgets.unguarded(charge):
+            for call in self.under_way():
+                if charge.account in call.accounts:
+                    assert charge is GIVEN
+                    call.adopted.append(self.budgets.adopt(charge, call.bound, call.at))
+        since = self.budgets.ask(charge, at)
+        self.asked.append((charge, at, self.booked(charge.account, since)))
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
     def ledger_answers(self, data: st.DataObject) -> None:
-        charge, spends = self.asked.pop(data.draw(st.integers(0, len(self.asked) - 1)))
-        self.budgets.answer(charge, self.now(), spends)
+        self.budgets.answer(*self.asked.pop(data.draw(st.integers(0, len(self.asked) - 1))))
 
-    @rule(data=st.data(), bound=st.integers(1, 150), soft=st.booleans())
-    def call_comes(self, data: st.DataObject, bound: int, soft: bool) -> None:
-        charges = data.draw(st.lists(st.sampled_from(CHARGES), min_size=1, unique=True))
-        if self.budgets.unknown(charges):
-            for charge in self.budgets.unknown(charges):
-                self.ledger_is_asked(charge)
-            while self.asked:
-                asked, spends = self.asked.pop(0)
-                self.budgets.answer(asked, self.now(), spends)
-        at = self.now()
-        accounts = tuple(dict.fromkeys(charge.account for charge in charges))
+    @rule(data=st.data(), bound=st.integers(1, 150), late=st.booleans())
+    def call_comes(self, data: st.DataObject, bound: int, late: bool) -> None:
+        names = sorted({charge.account for charge in (*CHARGES, GIVEN)})
+        accounts = tuple(data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True)))
+        at = now = self.now()
+        if late and self.under_way():
+            # An attempt that follows another one, on a deployment with a budget of its own.
+            at = min(now, self.under_way()[0].at)
+            accounts = tuple(account for account in accounts if account != "gateway") or ("team:t",)
         # What counts in an account counts against all its budgets.
-        charges = [charge for charge in CHARGES if charge.account in accounts]
-        for charge in self.budgets.unknown(charges):
-            since = self.budgets.ask(charge, at)
-            self.budgets.answer(charge, at, self.booked(charge.account, since))
+        charges = [charge for charge in self.charges if charge.account in accounts]
+        while missing := self.budgets.unknown(charges, at, now):
+            for charge in missing:
+                if all(charge != asked for asked, *_ in self.asked):
+                    self.ask(charge, at)
+            while self.asked:
+                self.budgets.answer(*self.asked.pop(0))
         room = [self.left(charge, at) for charge in charges]
         try:
-            held = self.budgets.reserve(charges, bound, at)
+            held = self.budgets.reserve(charges, bound, at) if charges else None
         except OverBudget as over:
             assert min(room) < bound
             assert over.available < bound
             return
-        assert bound <= min(room)
+        assert not room or bound <= min(room)
         try:
             taken = self.limiter.take(LIMITS, 0, self.clock / 1000)
         except OverLimit:
-            held.release()
+            if held is not None:
+                held.release()
             assert self.slots() >= 3
             return
         assert self.slots() < 3
@@ -149,6 +177,9 @@ class Money(RuleBasedStateMachine):
         """Return what a budget has left, added up from the list of calls."""
         window = charge.budget.window
         start, end = (0, 1 << 62) if window is None else window.bounds(at)
+        if window is not None and window.sliding:
+            # While the clock was wrong calls were admitted later than now; they count until they have slid out.
+            end = 1 << 62
         spent = sum(
             (call.bound if call.spend is None else call.spend)
             for call in self.calls
@@ -167,19 +198,22 @@ class Money(RuleBasedStateMachine):
     def call_is_booked(self, data: st.DataObject, share: int) -> None:
         call = self.draw(data)
         if call is not None:
-            call.spend = call.bound * share // 100
-            self.budgets.book(call.accounts, call.at, call.spend)
-            call.held.release()
-            assert call.taken is not None
-            call.taken.release()
+            self.book(call, call.bound * share // 100)
+
+    def book(self, call: Made, spend: int) -> None:
+        call.spend = spend
+        self.budgets.book(call.accounts, call.at, spend)
+        call.give_back()
+        assert call.taken is not None
+        call.taken.release()
 
     @rule(data=st.data())
     def call_is_cancelled(self, data: st.DataObject) -> None:
         call = self.draw(data)
         if call is not None:
             call.cancelled = True
-            call.held.release()
-            call.held.release()
+            call.give_back()
+            call.give_back()
             assert call.taken is not None
             call.taken.cancel(self.clock / 1000)
 
@@ -202,7 +236,7 @@ class Money(RuleBasedStateMachine):
     def spend_is_corrected(self, data: st.DataObject, share: int) -> None:
         """Somebody else writes another, smaller spend into the ledger."""
         booked = [call for call in self.calls if call.spend]
-        if booked and not self.asked:
+        if booked:
             call = data.draw(st.sampled_from(booked))
             assert call.spend is not None
             call.spend = call.spend * share // 100

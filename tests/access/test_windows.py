@@ -482,3 +482,15 @@ def test_zones_need_none_of_the_machine() -> None:
     )
 
     assert ("Europe/Berlin\n", "", 0) == (done.stdout, done.stderr, done.returncode)
+
+
+@pytest.mark.parametrize("duration", ["15m", "1h", "36h", "1d", "5d", "30d", "1mo", "3mo"])
+@given(quarter=st.integers(1_500_000, 2_100_000))
+def test_when_a_quarter_hour_leaves_a_sliding_window(duration: str, quarter: int) -> None:
+    """It counts up to the last millisecond before, and never again."""
+    window = Window(duration=duration, zone=UTC, sliding=True)
+    begin = quarter * QUARTER_MS
+    leaves = window.leaves(begin)
+
+    assert 0 == leaves % QUARTER_MS
+    assert window.bounds(leaves - 1)[0] <= begin < window.bounds(leaves)[0]

@@ -129,11 +129,13 @@ async def calling(
     body: bytes = BODY,
     length: int | None = None,
     buffer: int | None = None,
+    key: str | None = None,
 ) -> RawCaller:
     """Connect and send a request.
 
     Args:
         action: last part of the path, such as ``converse``.
+        key: the virtual key, where the gateway asks for one.
         length: announced instead of the body's own.
         buffer: bytes the caller's kernel takes in while nobody reads; None for the usual many.
     """
@@ -146,7 +148,7 @@ async def calling(
     head = (
         f"POST /bedrock/model/{model}/{action} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n"
-        "Connection: close\r\n\r\n"
+        f"{'' if key is None else f'Authorization: Bearer {key}' + chr(13) + chr(10)}Connection: close\r\n\r\n"
     )
     writer.write(head.encode() + body)
     await writer.drain()

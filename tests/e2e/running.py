@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import boto3
 from botocore.config import Config as BotoConfig
 
 from bedrock_gateway.app import serving
-from bedrock_gateway.chain.gateway import Gateway
+from bedrock_gateway.chain.gateway import Clock, Gateway
 from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
@@ -109,6 +110,7 @@ async def running(
     all_of_aws: bool = False,
     limits: Limits | None = None,
     root: bytes | None = ROOT,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway in front of a simulator.
 
@@ -119,8 +121,10 @@ async def running(
             where the config or the environment names it.
         limits: of one connection, where the usual ones would take too long to reach.
         root: the root secret.
+        clock: the wall clock of the gateway and of the simulator; the system's by default.
     """
-    simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7)
+    seconds = time.time if clock is None else lambda: clock.read() / 1_000_000_000
+    simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7, clock=seconds)
     async with simulator.serve(port=0) as base_url:
         surroundings = {
             "AWS_REGION": "us-east-1",
@@ -143,6 +147,7 @@ async def running(
             simulator=base_url if all_of_aws else None,
             limits=limits,
             root_secret=lambda database: root,
+            clock=clock,
         ) as gateway:
             if change is not None:
                 change(gateway)

@@ -206,9 +206,8 @@ async def test_clamped_answer(tmp_path: Path) -> None:
     assert (400, "ServiceQuotaExceededException") == refused[:2]
 
 
-UNBOUNDED = {
-    "s3Location": {"messages": [{"role": "user", "content": [{"video": {"format": "mp4", "source": {"s3Location": {"uri": "s3://a/b"}}}}]}]},
-}  # fmt: skip
+VIDEO = {"format": "mp4", "source": {"s3Location": {"uri": "s3://a/b"}}}
+UNBOUNDED = {"messages": [{"role": "user", "content": [{"video": VIDEO}]}]}
 
 
 async def test_what_nothing_bounds_is_refused_under_a_hard_budget(tmp_path: Path) -> None:
@@ -217,7 +216,7 @@ async def test_what_nothing_bounds_is_refused_under_a_hard_budget(tmp_path: Path
     """
     async with running(tmp_path, LOCKED) as here:
         answers = [
-            await call(here, await new_key(here, **fields), body=UNBOUNDED["s3Location"])
+            await call(here, await new_key(here, **fields), body=UNBOUNDED)
             for fields in ({"max_budget": 100}, {"max_budget": 100, "allow_unbounded": True}, {"soft_budget": 1}, {})
         ]
 
