@@ -93,13 +93,12 @@ def _read(
     keys = key_names(connection, {key for day in days for key in day.keys})
     names = subject_names(connection, entity, {name for day in days for name in day.entities})
     pages = max(page.pages(len(all_days)), 1)
-    results = [_result(day, shift, keys, names, entity) for day in days]
-    return Document.of({"results": results, "metadata": _metadata([day.sums for day in days], page, pages)})
+    results = Document.listing((_result(day, shift, keys, names) for day in days), at_once=1)
+    metadata = Document.of(_metadata([day.sums for day in days], page, pages))
+    return Document(content=b'{"results": %b, "metadata": %b}' % (results.content, metadata.content))
 
 
-def _result(
-    day: Activity, shift: int, keys: Mapping[str, KeyName], names: Mapping[str, str], entity: str
-) -> dict[str, Any]:
+def _result(day: Activity, shift: int, keys: Mapping[str, KeyName], names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "date": day_of(day.day - shift).isoformat(),
         "metrics": _metrics(day.sums),

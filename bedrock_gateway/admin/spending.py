@@ -227,11 +227,13 @@ class Document:
         return cls(content=json.dumps(value).encode(), headers=headers)
 
     @classmethod
-    def listing(cls, entries: Iterable[Any], headers: Sequence[tuple[str, str]] = ()) -> Self:
+    def listing(
+        cls, entries: Iterable[Any], headers: Sequence[tuple[str, str]] = (), *, at_once: int = _AT_ONCE
+    ) -> Self:
         """Write a list, some entries at a time: a long one as a whole would keep every other thread waiting."""
         parts = []
         rest = iter(entries)
-        while some := list(itertools.islice(rest, _AT_ONCE)):
+        while some := list(itertools.islice(rest, at_once)):
             parts.append(json.dumps(some)[1:-1])
         return cls(content=f"[{', '.join(parts)}]".encode(), headers=headers)
 
