@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import lru_cache
 from typing import Any
 
 from bedrock_gateway.access.directory import EndUser
@@ -19,8 +20,8 @@ from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["identify_party"]
 
-#: Headers that name the end user, LiteLLM's two.
-_END_USER = ("x-litellm-end-user-id", "x-litellm-customer-id")
+#: Headers that name the end user, LiteLLM's two, and tags.
+_END_USER, _CUSTOMER = "x-litellm-end-user-id", "x-litellm-customer-id"
 _TAGS = "x-litellm-tags"
 
 
@@ -33,7 +34,9 @@ async def identify_party(call: Call) -> EndUser | None:
     """
     caller, headers = call.caller, call.headers
     assert caller is not None
-    told = next((value for name in _END_USER if (value := headers.get(name))), "") or await _in_body(call)
+    told = headers.get(_END_USER) or headers.get(_CUSTOMER) or ""
+    if not told and call.target is not None and call.target.operation.kind is Kind.INVOKE:
+        told = await _in_body(call)
     tags = caller.tags
     labels = call.gateway.labels
     if (more := headers.get(_TAGS)) is not None:
@@ -51,10 +54,15 @@ async def identify_party(call: Call) -> EndUser | None:
     if told:
         known = call.gateway.callers.directory.end_user(told.strip()) if len(told) <= LONGEST_NAME else None
         end_user = labels.end_user(caller.id, told) if known is None else known.id
-    call.party = Party(user=caller.user, team=caller.team, end_user=end_user, tags=tags)
+    call.party = _party(caller.user, caller.team, end_user, tags)
     if known is not None:
         _check(call, known)
     return known
+
+
+@lru_cache(maxsize=4096)
+def _party(user: str, team: str, end_user: str, tags: tuple[str, ...]) -> Party:
+    return Party(user=user, team=team, end_user=end_user, tags=tags)
 
 
 def _check(call: Call, end_user: EndUser) -> None:
@@ -69,9 +77,6 @@ def _check(call: Call, end_user: EndUser) -> None:
 
 async def _in_body(call: Call) -> str:
     """Return the end user that an InvokeModel body names: Anthropic's ``metadata.user_id``, OpenAI's ``user``."""
-    assert call.target is not None and call.resolution is not None
-    if call.target.operation.kind is not Kind.INVOKE:
-        return ""
     body = call.body
     anthropic = b'"user_id"' in body and b'"metadata"' in body
     if not anthropic and not _speaks_openai(call):

@@ -57,7 +57,7 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
     elif name is not None and (policy.models or not policy.raw_models):
         raw = resolution.via is Via.RAW
-        models = foundation_models(resolution)
+        models = foundation_models(resolution) if policy.models else ()
         check_model(caller, name, resolution.model_group, models, raw=raw, listed=bool(routing.deployments))
     call.resolution = resolution
     return await handler(request)
