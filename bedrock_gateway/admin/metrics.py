@@ -28,10 +28,12 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """Answer with the figures of this moment; they are read on the loop and written in a thread.
 
     Raises:
-        Unauthenticated: no good key came, and the caller is not on this machine.
+        Unauthenticated: no good key came, and the caller is not on this machine or calls it by a name that may be a web
+            page's, which a browser here was told leads to this machine.
         AccessDenied: its key may not read everything.
     """
-    if passed_on(request) or not from_this_machine(request):
+    names_us = request.app[GATEWAY].entry.hosts.allows(request.headers.get("Host", ""))
+    if passed_on(request) or not (names_us and from_this_machine(request)):
         reader(request)
     exposition = await asyncio.to_thread(importlib.import_module, EXPOSITION)
     body = await asyncio.to_thread(exposition.exposition, await gauges_of(request.app[GATEWAY]))

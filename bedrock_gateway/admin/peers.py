@@ -6,8 +6,9 @@ from aiohttp import web
 
 __all__ = ["from_this_machine", "passed_on"]
 
-#: What a reverse proxy adds.
-_FORWARDED = ("forwarded", "via", "x-forwarded-for")
+#: What reverse proxies add; all that begin with the prefix count too.
+_FORWARDED = frozenset({"cf-connecting-ip", "forwarded", "true-client-ip", "via", "x-client-ip", "x-real-ip"})
+_PREFIX = "x-forwarded-"
 
 
 def from_this_machine(request: web.BaseRequest) -> bool:
@@ -18,4 +19,5 @@ def from_this_machine(request: web.BaseRequest) -> bool:
 
 def passed_on(request: web.BaseRequest) -> bool:
     """Tell whether a reverse proxy passed the request on: the peer is the proxy then, and the caller anywhere."""
-    return any(name in request.headers for name in _FORWARDED)
+    names = {name.lower() for name in request.headers}
+    return not names.isdisjoint(_FORWARDED) or any(name.startswith(_PREFIX) for name in names)

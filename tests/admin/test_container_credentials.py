@@ -153,7 +153,7 @@ async def test_refusals(headers: dict[str, str], word: str) -> None:
         assert word in body["message"] == body["Message"]
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "Via"])
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"])
 async def test_forwarded_requests_are_refused(name: str) -> None:
     """What a reverse proxy on this machine passes on does not come from this machine: no key is even looked at."""
     async with serving() as server:

@@ -136,13 +136,21 @@ async def test_from_elsewhere_it_takes_a_key(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For"])
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP"])
 async def test_a_proxy_on_this_machine_opens_nothing(tmp_path: Path, header: str) -> None:
     """Behind a reverse proxy every caller has a peer on this machine; that counts for nothing then."""
     async with running(tmp_path, LOCKED) as here:
         status, _ = await scrape(here, {header: "1.1 proxy"})
 
     assert 401 == status
+
+
+async def test_a_rebound_name_opens_nothing(tmp_path: Path) -> None:
+    """A page whose name was made to lead here looks like one of this machine's own; only Host tells."""
+    async with running(tmp_path, LOCKED) as here:
+        answers = [await scrape(here, {"Host": host}) for host in ("page.example:4000", "localhost:4000")]
+
+    assert [401, 200] == [status for status, _ in answers]
 
 
 async def test_pages_of_other_sites_read_nothing(tmp_path: Path) -> None:
