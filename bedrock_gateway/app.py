@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.callers import Caller
@@ -138,14 +138,17 @@ def credentials_of(state: State, key: str) -> IssuedCredentials:
 
 
 async def nothing_here(request: web.Request) -> web.StreamResponse:
-    """Answer for every path that is neither Bedrock's nor the gateway's own."""
-    return refusal_answer(
-        UnknownOperation(
+    """Answer for every path that is neither Bedrock's nor the gateway's own, and for its own by another method."""
+    methods = {method for resource in request.app.router.resources() for method in (await resource.resolve(request))[1]}
+    served = ", ".join(sorted(methods - {hdrs.METH_ANY, hdrs.METH_HEAD}))
+    if served:
+        message = f"{request.method} is not served under this path, {served} is."
+    else:
+        message = (
             "Nothing is served under this path. Bedrock's API is under /bedrock (endpoint_url "
             "http://HOST:PORT/bedrock); /health/liveliness and /health/readiness tell how the gateway is."
-        ),
-        close=False,
-    )
+        )
+    return refusal_answer(UnknownOperation(message), close=False)
 
 
 def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:

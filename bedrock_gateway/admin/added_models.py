@@ -179,7 +179,9 @@ class AddedModels:
             warnings: tuple[str, ...] = ()
             if patch:
                 patch = _with_id(patch, id_)
-                if isinstance(patch["model_info"], Mapping) and patch["model_info"]["id"] != id_:
+                if not isinstance(patch["model_info"], Mapping):
+                    raise InvalidField("model_info", "must be an object")
+                if patch["model_info"]["id"] != id_:
                     raise InvalidField("model_info.id", "cannot be changed: it is what spend is booked under")
                 document = await asyncio.to_thread(self._merged, before.document, patch)
                 warnings = await self._check(document)

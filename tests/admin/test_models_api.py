@@ -182,6 +182,15 @@ async def test_a_wrong_update_changes_nothing(tmp_path: Path) -> None:
         assert ["claude", "nova", "sonnet"] == await gateway.names()
 
 
+async def test_an_update_that_is_no_object_is_named(tmp_path: Path) -> None:
+    """A ``model_info`` that is a list or a text is 400, as it is of a new model."""
+    async with running(tmp_path) as gateway:
+        await gateway.add(info={"id": "added"})
+        for info in ([1], "text", 5):
+            status, told = await gateway.ask("PATCH", "/model/added/update", {"model_info": info})
+            assert (400, "model_info") == (status, told["error"]["param"])
+
+
 async def test_changes_at_once_are_all_kept(tmp_path: Path) -> None:
     """Twenty changes of different members at the same time are all in what comes out."""
     async with running(tmp_path) as gateway:
@@ -522,3 +531,19 @@ async def test_an_arn_is_shown_to_who_may_read_everything(tmp_path: Path) -> Non
 
         assert f"bedrock/{arn}" == entry_of(whole, "added")["litellm_params"]["model"]
         assert "111122223333" not in json.dumps(others)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        ("GET", "/key/generate", "GET is not served under this path, POST is."),
+        ("POST", "/key/info", "POST is not served under this path, GET is."),
+        ("GET", "/no", "Nothing is served under this path."),
+    ],
+)
+async def test_a_wrong_method_is_told(tmp_path: Path, method: str, path: str, message: str) -> None:
+    """Where a path is served by another method the answer names it instead of denying the path."""
+    async with running(tmp_path) as gateway:
+        status, told = await gateway.ask(method, path)
+
+    assert (404, message) == (status, told["message"][: len(message)])
