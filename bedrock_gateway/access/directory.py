@@ -140,8 +140,9 @@ class Contents:
         if kind == "key":
             key = self.keys.pop(id_, None)
             for digest in () if key is None else key.digests:
-                self.by_digest.pop(digest, None)
-                self.until.pop(digest, None)
+                if self.by_digest.get(digest) == id_:  # else it is another key's by now
+                    self.by_digest.pop(digest)
+                    self.until.pop(digest, None)
         elif kind in self.others:
             self.others[kind].pop(id_, None)
 

@@ -17,8 +17,8 @@ from bedrock_gateway.access.directory import Directory
 from bedrock_gateway.errors import Conflict, StartError, Unavailable
 from bedrock_gateway.store import registry as module
 from bedrock_gateway.store import subjects
-from bedrock_gateway.store.administration import Writing, create
-from bedrock_gateway.store.keys import Digest, create_key
+from bedrock_gateway.store.administration import Writing, create, remove
+from bedrock_gateway.store.keys import Digest, create_key, find_key, rotate_key
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.store.schema import connect, migrate
 
@@ -124,6 +124,25 @@ async def test_what_others_write_arrives(registry: Registry, elsewhere: sqlite3.
         await seen.wait()
 
     assert knows(registry, 1)
+
+
+async def test_a_secret_passes_from_one_key_to_another(registry: Registry, elsewhere: sqlite3.Connection) -> None:
+    """What a deleted key was known by belongs to the key that has it now, in whatever order both are told."""
+    with subjects.transaction(elsewhere):
+        add_key(elsewhere, 1)
+    await registry.refresh()
+    with subjects.transaction(elsewhere):
+        add_key(elsewhere, 2)
+        gone = find_key(elsewhere, "key-1")
+        heir = find_key(elsewhere, "key-2")
+        assert gone is not None
+        assert heir is not None
+        remove(elsewhere, gone.subject, BY)
+        rotate_key(elsewhere, heir, gone.digest, {}, BY, until=None)
+
+    await registry.refresh()
+
+    assert [True, False] == [knows(registry, number) for number in (1, 2)]
 
 
 async def test_a_long_list_of_changes_is_read_as_a_whole(registry: Registry, elsewhere: sqlite3.Connection) -> None:
