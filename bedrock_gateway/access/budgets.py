@@ -272,7 +272,7 @@ class Budgets:
             # After a window that is over the next one has nothing yet; turning all of them now would take too long at
             # midnight.
             over = purse.over(at)
-            if purse.known and not purse.ahead(at) and not (over and at < purse.booked_until):
+            if purse.known and not purse.ahead(at) and not (over and purse.unread(at)):
                 yield purse.charge, 0 if over else purse.term.spent, 0 if over else purse.term.reserved
 
     def _term(self, charge: Charge) -> Term | None:

@@ -107,7 +107,8 @@ class Purse:
         asked: the first quarter-hour of the question that is open; booked: (quarter, spend) since then.
         forgotten: the answer to the question that is open will be out of date.
         charge: as last seen, for what is told.
-        booked_until: where the newest quarter-hour ends that anything was booked in while the clock was wrong; else 0.
+        booked_until: where the newest quarter-hour ends that anything was booked in beyond the window; 0 for none. So
+            it is where the clock was ahead, or the ledger was asked for a call that is late.
         told: 0 nothing, 1 the soft limit, 2 the hard one.
     """
 
@@ -165,6 +166,10 @@ class Purse:
     def over(self, at: int) -> bool:
         """Tell whether the window is over, and nobody has gone on to the next one yet."""
         return self.window is not None and not self.window.sliding and at >= self.term.end
+
+    def unread(self, at: int) -> bool:
+        """Tell whether the ledger has spend of the window that holds ``at``, although nobody has gone on to it yet."""
+        return self.window is not None and bool(self.booked_until) and self.window.bounds(at)[0] < self.booked_until
 
     def find(self, at: int) -> Term | None:
         """Return the window a call admitted at ``at`` belongs to; None where nothing is known of it any more."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bedrock_gateway.access.windows import QUARTER_MS, Duration, Window, after, parse_duration, zone
@@ -322,6 +322,7 @@ DURATIONS = st.sampled_from([*LABELS, *PARTS_OF_HOUR, *ELAPSED])
 LENGTH_DAYS = {"5mo": 160, "12mo": 370, "3mo": 95, "30d": 33, "1mo": 33, "2w": 16}
 
 
+@settings(deadline=None)
 @given(DURATIONS, ZONES, INSTANTS, INSTANTS)
 def test_any_window_agrees_with_the_clock(duration: str, where: tzinfo, at: int, anchor: int) -> None:
     """In any zone, a window lies between the begins around it that reading the local clock finds."""
@@ -336,6 +337,7 @@ def test_any_window_agrees_with_the_clock(duration: str, where: tzinfo, at: int,
     assert min(begin for begin in found if begin > at) == end
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([*LABELS, *PARTS_OF_HOUR, *ELAPSED, "1200mo", "36525d", "7mo", "5h"]),
     ZONES,
@@ -359,6 +361,7 @@ def test_windows_follow_each_other(duration: str, where: tzinfo, at: int, anchor
     assert end == window.bounds(end)[0]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["1d", "5d", "7d", "1mo", "12h", "1h"]), ZONES, st.integers(ms(1980, 2, 1), ms(2040, 1, 1)))
 def test_windows_begin_on_the_local_clock(duration: str, where: tzinfo, at: int) -> None:
     """Since 1980, unless the clock is moved just then, a window begins at a full local hour, a day at its midnight."""
@@ -396,6 +399,7 @@ def test_sliding_windows(duration: str, at: tuple[int, ...], start: tuple[int, .
     assert (ms(*start), moment - moment % QUARTER_MS + QUARTER_MS) == window.bounds(moment)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["15m", "1h", "12h", "5d", "30d", "1mo", "3mo", "5mo"]), INSTANTS, st.integers(0, 40 * DAY_MS))
 def test_sliding_windows_only_move_on(duration: str, at: int, later: int) -> None:
     """A quarter-hour counts until all of it is longer ago than the duration; once out, it never counts again."""
@@ -437,6 +441,7 @@ def test_lifetimes(text: str, begin: tuple[int, ...], end: tuple[int, ...]) -> N
     assert ms(*end) + 7 == after(text, ms(*begin) + 7)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1200), st.integers(1, 1200), INSTANTS)
 def test_a_longer_life_ends_later(months: int, more: int, begin: int) -> None:
     """Each month more puts the end off, by 27 days at least, and keeps the time of day."""
@@ -485,6 +490,7 @@ def test_zones_need_none_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize("duration", ["15m", "1h", "36h", "1d", "5d", "30d", "1mo", "3mo"])
+@settings(deadline=None)
 @given(quarter=st.integers(1_500_000, 2_100_000))
 def test_when_a_quarter_hour_leaves_a_sliding_window(duration: str, quarter: int) -> None:
     """It counts up to the last millisecond before, and never again."""

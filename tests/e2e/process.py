@@ -5,6 +5,7 @@ line by line, never left behind.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sqlite3
@@ -182,30 +183,47 @@ def rows(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 
 
 def assert_rollups_are_sums(database: Path) -> None:
-    """Assert that the rollups are the sums of the rows, added up here from scratch."""
+    """Assert that rollups, label rollups and accounts are the sums of the rows, added up here from scratch."""
     calls = """
-        SELECT started_at / 900000, caller, user, team, model_group, model, deployment, operation, state,
-               1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM calls"""
+        SELECT end_user, tags, started_at / 900000, caller, user, team, model_group, model, deployment, operation,
+               state, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM calls"""
     attempts = """
-        SELECT calls.started_at / 900000, calls.caller, calls.user, calls.team, calls.model_group, attempts.model,
-               attempts.deployment, calls.operation, attempts.state, 0, 1, attempts.input, attempts.output,
-               attempts.cache_read, attempts.cache_write_5m, attempts.cache_write_1h, attempts.images,
-               CASE WHEN attempts.charged THEN coalesce(attempts.spend, 0) ELSE 0 END, coalesce(attempts.spend, 0),
+        SELECT calls.end_user, calls.tags, calls.started_at / 900000, calls.caller, calls.user, calls.team,
+               calls.model_group, attempts.model, attempts.deployment, calls.operation, attempts.state, 0, 1,
+               attempts.input, attempts.output, attempts.cache_read, attempts.cache_write_5m, attempts.cache_write_1h,
+               attempts.images, CASE WHEN attempts.charged THEN coalesce(attempts.spend, 0) ELSE 0 END,
+               coalesce(attempts.spend, 0),
                CASE WHEN attempts.charged AND attempts.spend IS NULL THEN coalesce(attempts.spend_at_most, 0) ELSE 0 END
         FROM attempts JOIN calls ON calls.id = attempts.call"""
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    label_sums: dict[tuple[Any, ...], list[int]] = {}
+    account_sums: dict[tuple[str, int], int] = {}
     with reading(database) as connection:
-        sums: dict[tuple[Any, ...], list[int]] = {}
-        for row in connection.execute(f"{calls} UNION ALL {attempts}"):
-            kept = sums.setdefault(row[:9], [0] * 11)
-            for index, value in enumerate(row[9:]):
-                kept[index] += value
+        for end_user, tags, *row in connection.execute(f"{calls} UNION ALL {attempts}"):
+            key, values = tuple(row[:9]), row[9:]
+            quarter, caller, user, team, group, model, deployment, _, state = key
+            labels = [("tag", tag) for tag in json.loads(tags or "[]")] + [("end_user", end_user)] * bool(end_user)
+            _add(sums, key, values)
+            for kind, label in labels:
+                _add(label_sums, (quarter, kind, label, caller, model, state), values)
+            if state == "open":
+                continue
+            accounts = ["gateway", f"key:{caller}", *(f"{kind}:{label}" for kind, label in labels)]
+            accounts += [f"model:{caller}/{group}"] * bool(group) + [f"deployment:{deployment}"] * bool(deployment)
+            accounts += [f"user:{user}"] * bool(user) + [f"team:{team}"] * bool(team)
+            accounts += [f"member:{team}/{user}"] * bool(user and team)
+            for account in accounts:
+                account_sums[account, quarter] = account_sums.get((account, quarter), 0) + values[8] + values[10]
         rollups = {row[:9]: list(row[9:]) for row in connection.execute("SELECT * FROM rollups")}
-        by_key: dict[str, int] = {}
-        for (_, caller, *_, state), values in sums.items():
-            if state != "open":
-                by_key[f"key:{caller}"] = by_key.get(f"key:{caller}", 0) + values[8] + values[10]
-        accounts = dict(
-            connection.execute("SELECT account, sum(spend) FROM accounts WHERE account LIKE 'key:%' GROUP BY account")
-        )
+        labelled = {row[:6]: list(row[6:]) for row in connection.execute("SELECT * FROM label_rollups")}
+        booked = {(account, quarter): spend for account, quarter, spend in connection.execute("SELECT * FROM accounts")}
+
     assert sums == rollups
-    assert {account: spend for account, spend in by_key.items() if spend} == accounts
+    assert label_sums == labelled
+    assert {account: spend for account, spend in account_sums.items() if spend} == booked
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], values: list[int]) -> None:
+    kept = sums.setdefault(key, [0] * len(values))
+    for index, value in enumerate(values):
+        kept[index] += value
