@@ -8,7 +8,7 @@ account                        what is summed in it
 =============================  =======================================================
 ``gateway``                    everything
 ``key:KEY``                    calls of one caller, by its stable id (``master``, ``local`` too)
-``model:KEY/GROUP``            calls of one caller for one model group
+``model:KEY/NAME``             calls of one caller for a model group, and for a foundation model by its plain id
 ``user:USER``, ``team:TEAM``   calls of all keys of a user, of a team
 ``member:TEAM/USER``           calls of a user's keys within a team
 ``end_user:ID``, ``tag:NAME``  calls made for somebody, calls with a tag
@@ -20,18 +20,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bedrock_gateway.wire.model_ids import plain_model
+
 __all__ = ["GATEWAY", "accounts_of", "deployment_account", "model_account"]
 
 GATEWAY = "gateway"
 
 
 def accounts_of(
-    caller: str, *, user: str = "", team: str = "", end_user: str = "", tags: Iterable[str] = (), model_group: str = ""
+    caller: str,
+    *,
+    user: str = "",
+    team: str = "",
+    end_user: str = "",
+    tags: Iterable[str] = (),
+    model_group: str = "",
+    model: str = "",
 ) -> list[str]:
-    """Return every account a call counts in but its deployment's; "" stands for what it does not have."""
+    """Return every account a call counts in but its deployment's; "" stands for what it does not have.
+
+    Args:
+        model_group: as it is booked; one with a star is that of a wildcard, whose models count by their ids alone.
+        model: id or ARN that was called.
+    """
     accounts = [GATEWAY, f"key:{caller}"]
-    if model_group:
+    if model_group and "*" not in model_group:
         accounts.append(f"model:{caller}/{model_group}")
+    if model:
+        plain = plain_model(model)
+        if plain != model_group:
+            accounts.append(f"model:{caller}/{plain}")
     if user:
         accounts.append(f"user:{user}")
     if team:
@@ -44,9 +62,9 @@ def accounts_of(
     return accounts
 
 
-def model_account(caller: str, model_group: str) -> str:
-    """Return the account of one caller's calls for one model group."""
-    return f"model:{caller}/{model_group}"
+def model_account(caller: str, name: str) -> str:
+    """Return the account of one caller's calls for a model group, or for a foundation model by its plain id."""
+    return f"model:{caller}/{name}"
 
 
 def deployment_account(deployment: str) -> str:

@@ -56,7 +56,8 @@ class OverBudget(Exception):
 
 @attrs.frozen(kw_only=True)
 class Warned:
-    """A budget whose soft limit was just reached, or that had no room for a call: told once a window.
+    """A budget whose soft limit was just reached, or that had no room for a call: told once a window, of a sliding
+    one once a day.
 
     Attributes:
         spent: nano-USD; hard: whether it was the hard limit.
@@ -157,6 +158,14 @@ class Budgets:
         purse.asked = None
         purse.booked.clear()
 
+    def drop(self, account: str) -> None:
+        """Let go of an account nobody asks for any more, unless calls under way hold something in it."""
+        known = self._accounts.get(account)
+        if known is not None and not known.held:
+            del self._accounts[account]
+            gone = set(map(id, known.purses))
+            self._purses = [purse for purse in self._purses if id(purse) not in gone]
+
     def forget(self, account: str) -> None:
         """Have what an account ("": every one) has spent read again: somebody else wrote to the ledger. What is held
         stays held.
@@ -198,8 +207,7 @@ class Budgets:
                     worst = (left, charge, purse, term)
         if worst is not None:
             _, charge, purse, term = worst
-            warned = None if purse.told == 2 else _warned(purse, hard=True)
-            purse.told = 2
+            warned = _warned(purse, hard=True) if purse.tells(2, at) else None
             raise OverBudget(
                 charge,
                 spent=term.spent,
@@ -229,12 +237,8 @@ class Budgets:
                 purse.turn(at)
                 purse.add(quarter, spend)
                 reached = _reached(purse)
-                if reached > purse.told:
-                    purse.told = reached
+                if purse.tells(reached, at):
                     warned.append(_warned(purse, hard=reached == 2))
-                elif not reached:
-                    # What slid out of the window may come again.
-                    purse.told = 0
         return warned
 
     def soft(self, charges: Iterable[Charge]) -> list[tuple[Charge, int]]:

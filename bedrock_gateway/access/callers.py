@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeVar
 
 import attrs
 
@@ -13,6 +14,8 @@ from bedrock_gateway.access.budgets import Budget, Charge
 from bedrock_gateway.access.limits import Limit
 
 __all__ = ["Caller", "OnBudget", "OnLeave", "Policy", "Role"]
+
+_T = TypeVar("_T")
 
 
 class OnLeave(StrEnum):
@@ -51,9 +54,10 @@ class Policy:
         models: lists of model groups, raw ids and globs (of the key, its user, its team); each has to match.
         aliases: names the caller asks for, and the model groups they stand for.
         budgets: what every call counts against.
-        model_budgets: by model group, the budgets of that group within the key; ``*`` for each group not named.
+        model_budgets: by model group or plain id of a foundation model, its budgets within the key; ``*`` for each
+            that is not named.
         limits: names and limits on requests, tokens and parallel calls.
-        model_limits: by model group, as ``model_budgets``; the name of a ``*`` ends in ``*``.
+        model_limits: as ``model_budgets``; the name of a ``*`` ends in ``*``.
         on_budget: what happens when a budget is too small for the most a call can cost.
         allow_unbounded: whether calls whose spend nothing bounds are let through under a hard budget.
     """
@@ -95,27 +99,37 @@ class Caller:
     role: Role | None = None
     epoch: int = 0
 
-    def charges(self, model_group: str) -> tuple[Charge, ...]:
-        """Return every budget a call of this caller for a model group counts against."""
-        policy = self.policy
-        if not policy.model_budgets or not model_group:
-            return policy.budgets
-        budgets = policy.model_budgets.get(model_group)
-        if budgets is None:
-            budgets = policy.model_budgets.get("*", ())
-        account = model_account(self.id, model_group)
-        name = f'model "{model_group}" of key {self.name}'
-        return policy.budgets + tuple(Charge(account=account, name=name, budget=budget) for budget in budgets)
+    def charges(self, models: Sequence[str]) -> tuple[Charge, ...]:
+        """Return every budget a call of this caller counts against.
 
-    def limits(self, model_group: str) -> tuple[tuple[str, Limit], ...]:
-        """Return every limit a call of this caller for a model group counts against."""
+        Args:
+            models: the model group, and the plain ids of the foundation models behind it; the first stands for all
+                where none of them is named.
+        """
         policy = self.policy
-        if not policy.model_limits or not model_group:
+        if not policy.model_budgets or not models:
+            return policy.budgets
+        return policy.budgets + tuple(
+            Charge(account=model_account(self.id, model), name=f'model "{model}" of key {self.name}', budget=budget)
+            for model, budgets in _of_models(policy.model_budgets, models)
+            for budget in budgets
+        )
+
+    def limits(self, models: Sequence[str]) -> tuple[tuple[str, Limit], ...]:
+        """Return every limit a call of this caller counts against; ``models`` as in ``charges``."""
+        policy = self.policy
+        if not policy.model_limits or not models:
             return policy.limits
-        found = policy.model_limits.get(model_group)
-        if found is None:
-            # Each group that is not named has limits of its own.
-            found = tuple(
-                (f"{name.removesuffix('*')}{model_group}", limit) for name, limit in policy.model_limits.get("*", ())
-            )
-        return policy.limits + found
+        return policy.limits + tuple(
+            (f"{name.removesuffix('*')}{model}" if name.endswith("/*") else name, limit)
+            for model, limits in _of_models(policy.model_limits, models)
+            for name, limit in limits
+        )
+
+
+def _of_models(told: Mapping[str, _T], models: Sequence[str]) -> list[tuple[str, _T]]:
+    """Return what is told of each model; where nothing is, what is told of every other one."""
+    found = [(model, told[model]) for model in models if model in told]
+    if not found and "*" in told:
+        found.append((models[0], told["*"]))
+    return found

@@ -174,6 +174,10 @@ class Directory:
         """How many keys there are, expired and blocked ones too."""
         return len(self._contents.keys)
 
+    def has_key(self, key_id: str) -> bool:
+        """Tell whether there is a key with this stable id."""
+        return key_id in self._contents.keys
+
     def load(self, contents: Contents) -> None:
         """Hold these contents instead of what was held."""
         self._contents = contents

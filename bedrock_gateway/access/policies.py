@@ -198,12 +198,13 @@ def _policy(
 def end_user_of(entry: Entry, *, templates: Mapping[str, Mapping[str, Any]], defaults: Defaults) -> EndUser:
     """Return what holds for calls made for an end user."""
     account, title = f"end_user:{entry.id}", f'end user "{entry.id}"'
+    models = entry.document.get("models", ())
     return EndUser(
         id=entry.id,
         blocked=entry.blocked,
         charges=tuple(charges_of(account, title, entry, templates, defaults)),
         limits=tuple(_limits(f"end_user {entry.id}", _filled(entry.document, templates))),
-        models=tuple(entry.document.get("models", ())),
+        models=() if _ALL_MODELS in models else tuple(models),
     )
 
 

@@ -15,6 +15,9 @@ from bedrock_gateway.access.windows import QUARTER_MS, Window
 
 __all__ = ["Account", "Budget", "Charge", "Purse", "Reservation", "Term"]
 
+#: A sliding window never ends: what was told of it is told again after so long.
+DAY_MS = 86_400_000
+
 
 @attrs.frozen(kw_only=True)
 class Budget:
@@ -109,7 +112,7 @@ class Purse:
         charge: as last seen, for what is told.
         booked_until: where the newest quarter-hour ends that anything was booked in beyond the window; 0 for none. So
             it is where the clock was ahead, or the ledger was asked for a call that is late.
-        told: 0 nothing, 1 the soft limit, 2 the hard one.
+        told: 0 nothing, 1 the soft limit, 2 the hard one; told_at: when, UTC ms.
     """
 
     window: Window | None
@@ -124,6 +127,7 @@ class Purse:
     booked: list[tuple[int, int]] = attrs.field(factory=list)
     forgotten: bool = False
     told: int = 0
+    told_at: int = 0
 
     def begin(self, at: int) -> Term:
         """Return the window that holds ``at``, with what is held in it and nothing spent."""
@@ -151,6 +155,15 @@ class Purse:
         self.before, self.term, self.told = term, self.begin(at), 0
         if self.term.start < self.booked_until:
             self.known = False
+
+    def tells(self, reached: int, at: int) -> bool:
+        """Tell whether that so much is reached (as ``told``) is news, and take it for told."""
+        if self.sliding and at - self.told_at >= DAY_MS:
+            self.told = 0
+        if reached <= self.told:
+            return False
+        self.told, self.told_at = reached, at
+        return True
 
     def turn_back(self, now: int) -> None:
         """Go back to the window that holds ``now``: the clock was wrong."""

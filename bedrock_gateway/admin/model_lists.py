@@ -20,7 +20,7 @@ from bedrock_gateway.admin.authority import ADMIN
 from bedrock_gateway.admin.model_views import listed
 from bedrock_gateway.chain.gateway import GATEWAY, Snapshot
 from bedrock_gateway.errors import UnknownModel
-from bedrock_gateway.routing.table import Resolution, Via, foundation_models
+from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 
 __all__ = ["may_call", "routes"]
 

@@ -24,7 +24,7 @@ from bedrock_gateway.admin.model_lists import may_call
 from bedrock_gateway.admin.model_views import info, not_served, row
 from bedrock_gateway.chain.gateway import GATEWAY
 from bedrock_gateway.errors import AccessDenied, InvalidField, NotFound
-from bedrock_gateway.routing.table import Resolution, Via
+from bedrock_gateway.routing.resolutions import Resolution, Via
 
 __all__ = ["routes"]
 

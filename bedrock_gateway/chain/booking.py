@@ -159,6 +159,7 @@ def accounts_of_attempt(call: Call, attempt: Attempt) -> list[str]:
         end_user=party.end_user,
         tags=party.tags,
         model_group=call.resolution.model_group,
+        model=attempt.deployment.model_id,
     )
     accounts.append(deployment_account(attempt.deployment.id))
     return accounts

@@ -23,7 +23,7 @@ from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
 from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.table import Resolution
+from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.store.records import NOBODY, Party
 from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.sigv4 import Credentials

@@ -180,6 +180,8 @@ class Gateway:
         if kind in ("key", ""):
             hosts = attrs.evolve(self.entry.hosts, open_mode=self.callers.open)
             self.entry = attrs.evolve(self.entry, hosts=hosts)
+        if kind == "key" and not self.callers.directory.has_key(id_):
+            self.budgets.drop(f"key:{id_}")
         if kind in ("account", ""):
             self.budgets.forget(id_)
 

@@ -14,7 +14,7 @@ from bedrock_gateway.access.values import LONGEST_NAME
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.errors import AccessDenied, Unauthenticated
-from bedrock_gateway.routing.table import foundation_models
+from bedrock_gateway.routing.resolutions import foundation_models
 from bedrock_gateway.store.records import Party
 from bedrock_gateway.wire.operations import Kind
 

@@ -23,6 +23,7 @@ from bedrock_gateway.dialects.clamp import clamp
 from bedrock_gateway.errors import AccessDenied, BudgetExhausted, StoreError, Throttled
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.resolutions import Resolution, budget_names
 
 __all__ = ["hold", "reserve"]
 
@@ -45,8 +46,10 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
     """
     caller, resolution, target = call.caller, call.resolution, call.target
     assert caller is not None and resolution is not None and target is not None
-    charges = call.snapshot.budgets + caller.charges(resolution.model_group)
-    limits = caller.limits(resolution.model_group)
+    policy = caller.policy
+    models = _models(call, resolution) if policy.model_budgets or policy.model_limits else ()
+    charges = call.snapshot.budgets + caller.charges(models)
+    limits = caller.limits(models)
     if end_user is not None:
         charges += end_user.charges
         limits += end_user.limits
@@ -56,7 +59,12 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
     hard = () if target.operation.free else tuple(charge for charge in charges if charge.budget.limit is not None)
     if hard or any(limit.tokens is not None for _, limit in limits):
         await measure(call, admission)
-    amount = _amount(call, admission, hard) if hard else 0
+    amount = 0
+    if hard:
+        amount = _amount(call, admission, hard)
+        if not amount and not policy.allow_unbounded:
+            # Paid by the hour, or without charge: it runs, however little is left.
+            hard = ()
     clamps = 0
     while True:
         if charges:
@@ -68,10 +76,29 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
         except OverBudget as over:
             _alert(call, over)
             clamps += 1
-            if caller.policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
+            if policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
                 raise _refused(over) from over
             amount = await _clamp(call, admission, over)
     _tell(call, admission)
+
+
+def _models(call: Call, resolution: Resolution) -> tuple[str, ...]:
+    """Return the names by which a call counts in budgets and limits of models.
+
+    Raises:
+        AccessDenied: it would go round those of a group, by an alias that leads to several.
+    """
+    assert call.caller is not None
+    names, others = budget_names(resolution)
+    policy = call.caller.policy
+    for group in others:
+        if group in policy.model_budgets or group in policy.model_limits:
+            raise AccessDenied(
+                f"Key {call.caller.name} has a budget or limit of its own for {group!a}, which {call.asked!a} leads to "
+                f"among others: ask for {group!a} by its own name.",
+                at="alias round a model's budget",
+            )
+    return names
 
 
 async def hold(call: Call, deployment: Deployment) -> Reservation | None:

@@ -16,7 +16,7 @@ from bedrock_gateway.access.rights import check_model, check_operation, may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.errors import InvalidRequest, UnknownOperation
-from bedrock_gateway.routing.table import Resolution, Via, foundation_models
+from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
 
 __all__ = ["resolve"]

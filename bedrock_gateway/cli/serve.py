@@ -262,9 +262,7 @@ async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
             raise StartError(f"The endpoint of deployment {name!r} ({deployment.endpoint}) is this gateway itself.")
 
 
-def _greeting(
-    config: Config, sockets: list[socket.socket], database: Path, callers: Callers, *, simulate: bool
-) -> str:
+def _greeting(config: Config, sockets: list[socket.socket], database: Path, callers: Callers, *, simulate: bool) -> str:
     """Return what is printed once calls are taken."""
     first = sockets[0]
     if first.family == socket.AF_UNIX:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["GEOS", "candidates"]
+from bedrock_gateway.wire.model_ids import GEOS
 
-#: Geo prefixes of inference profiles.
-GEOS = frozenset(["us", "eu", "apac", "au", "jp", "in", "ca", "global", "us-gov"])
+__all__ = ["candidates"]
+
 #: Geo prefixes that hold for a region, nearest first.
 _GEOS_OF_REGION = (
     ("us-gov-", ("us-gov",)),

@@ -12,36 +12,22 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from functools import lru_cache
 
 import attrs
 
 from bedrock_gateway.errors import UnknownModel
-from bedrock_gateway.metering.places import GEOS
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import REGION, bedrock_id, is_raw_id, parse_arn
+from bedrock_gateway.routing.resolutions import READY, Resolution, Via
 
-__all__ = ["Alias", "Resolution", "RoutingTable", "Via", "foundation_models", "stable_id"]
-
-#: Raw ids and wildcard matches kept ready; each costs some microseconds to make.
-READY = 2048
+__all__ = ["Alias", "RoutingTable", "stable_id"]
 
 #: Names of similar length compared with an unknown one, at most, so that a guess costs little.
 MOST_COMPARED = 200
 
 #: Characters of a caller's own text that a message repeats.
 SHOWN = 120
-
-
-class Via(StrEnum):
-    """How a name was found."""
-
-    GROUP = "group"
-    ALIAS = "alias"
-    DEPLOYMENT = "deployment"  # a raw id that a deployment names
-    WILDCARD = "wildcard"
-    RAW = "raw"  # a raw id nothing names: the ambient deployment
 
 
 @attrs.frozen(kw_only=True)
@@ -59,43 +45,6 @@ class Alias:
     targets: tuple[str, ...]
     balance: bool = False
     hidden: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Resolution:
-    """Where a call may go.
-
-    Attributes:
-        model_group: public name it is booked under; "" for a raw id nothing names.
-        candidates: deployments in tiers, first choice first; no tier is empty.
-        via: how the name was found.
-    """
-
-    model_group: str
-    candidates: tuple[tuple[Deployment, ...], ...]
-    via: Via
-
-    def deployments(self) -> tuple[Deployment, ...]:
-        """Return every candidate, tier after tier."""
-        return tuple(deployment for tier in self.candidates for deployment in tier)
-
-
-@lru_cache(maxsize=READY)
-def foundation_models(resolution: Resolution) -> tuple[tuple[str, ...], ...]:
-    """Return the ids of each foundation model a call may end at: as it is called, and without its geo prefix.
-
-    One whose ARN does not tell (provisioned, application profile, router) and whose ``base_model`` nobody gave has
-    none.
-    """
-    found: dict[tuple[str, ...], None] = {}
-    for deployment in resolution.deployments():
-        model = deployment.price_model
-        ids: tuple[str, ...] = ()
-        if is_raw_id(model) and not model.startswith("arn:"):
-            geo, _, base = model.partition(".")
-            ids = (model, base) if geo in GEOS else (model,)
-        found[ids] = None
-    return tuple(found)
 
 
 @attrs.frozen

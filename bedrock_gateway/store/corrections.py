@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -205,21 +205,20 @@ def _derive(cursor: sqlite3.Cursor, call: str) -> None:
     cursor.execute("UPDATE calls SET state = ?, spend = ? WHERE id = ?", (state, spend, call))
 
 
-def _accounts(cursor: sqlite3.Cursor, call: str, corrections: Sequence[Correction]) -> list[str]:
-    """Return the accounts whose sums corrections of a call change."""
-    if not any(correction.of.charged for correction in corrections):
-        return []
+def _accounts(cursor: sqlite3.Cursor, call: str, corrections: Sequence[Correction]) -> Iterator[str]:
+    """Yield the accounts whose sums corrections of a call may change; some twice."""
     caller, user, team, end_user, tags, group = cursor.execute(
         "SELECT caller, user, team, end_user, tags, model_group FROM calls WHERE id = ?", (call,)
     ).fetchone()
-    return [
-        *accounts_of(
-            caller,
-            user=user,
-            team=team,
-            end_user=end_user,
-            tags=json.loads(tags) if tags else (),
-            model_group=group,
-        ),
-        *(deployment_account(correction.of.deployment) for correction in corrections if correction.of.deployment),
-    ]
+    for correction in corrections:
+        if correction.of.charged:
+            yield from accounts_of(
+                caller,
+                user=user,
+                team=team,
+                end_user=end_user,
+                tags=json.loads(tags) if tags else (),
+                model_group=group,
+                model=correction.of.model,
+            )
+            yield deployment_account(correction.of.deployment)

@@ -191,6 +191,12 @@ INSERT INTO accounts SELECT 'key:' || caller, quarter, sum(spend + at_most) FROM
     WHERE state <> 'open' GROUP BY caller, quarter;
 INSERT INTO accounts SELECT 'model:' || caller || '/' || model_group, quarter, sum(spend + at_most) FROM rollups
     WHERE model_group <> '' AND state <> 'open' GROUP BY caller, model_group, quarter;
+INSERT INTO accounts SELECT 'model:' || caller || '/' || plain, quarter, sum(spend + at_most) FROM (
+        SELECT *, CASE WHEN substr(model, 1, instr(model, '.') - 1)
+            IN ('us', 'eu', 'apac', 'au', 'jp', 'in', 'ca', 'global', 'us-gov')
+            THEN substr(model, instr(model, '.') + 1) ELSE model END AS plain
+        FROM rollups WHERE model <> '' AND state <> 'open')
+    WHERE plain <> model_group GROUP BY caller, plain, quarter ON CONFLICT DO UPDATE SET spend = spend + excluded.spend;
 INSERT INTO accounts SELECT 'deployment:' || deployment, quarter, sum(spend + at_most) FROM rollups
     WHERE deployment <> '' AND state <> 'open' GROUP BY deployment, quarter;
 INSERT INTO accounts SELECT 'gateway', quarter, sum(spend + at_most) FROM rollups WHERE state <> 'open'

@@ -106,7 +106,9 @@ class Rollups:
             spend = sums[8] + sums[10]
             # What is under way is held by the running gateway's reservations, not by what was spent.
             if spend and state != _OPEN:
-                names = accounts_of(caller, user=user, team=team, end_user=end_user, tags=tags, model_group=group)
+                names = accounts_of(
+                    caller, user=user, team=team, end_user=end_user, tags=tags, model_group=group, model=model
+                )
                 if deployment:
                     names.append(deployment_account(deployment))
                 for name in names:

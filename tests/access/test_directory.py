@@ -214,7 +214,7 @@ def test_limits_of_models() -> None:
         "nova": (("model key-1/nova", limit(1)),),
         "claude": (("model key-1/claude", limit(9)), ("model team t1/claude", limit(tokens=100))),
     } == dict(found.policy.model_limits)
-    assert (("model key-1/titan", limit(9)),) == found.limits("titan")
+    assert (("model key-1/titan", limit(9)),) == found.limits(["titan"])
 
 
 def test_budgets_of_models() -> None:
@@ -224,10 +224,10 @@ def test_budgets_of_models() -> None:
 
     kolkata = ZoneInfo("Asia/Kolkata")
     assert [("model:key-1/claude", Budget(limit=5 * USD, soft=None, window=window("1d", kolkata)))] == [
-        (charge.account, charge.budget) for charge in found.charges("claude")
+        (charge.account, charge.budget) for charge in found.charges(["claude"])
     ]
     assert [("model:key-1/nova", 1 * USD)] == [
-        (charge.account, charge.budget.limit) for charge in found.charges("nova")
+        (charge.account, charge.budget.limit) for charge in found.charges(["nova"])
     ]
 
 

@@ -207,6 +207,62 @@ async def test_clamped_answer(tmp_path: Path) -> None:
 
 
 VIDEO = {"format": "mp4", "source": {"s3Location": {"uri": "s3://a/b"}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "named", "asked"),
+    [
+        ("raw", "anthropic.claude-sonnet-4-20250514-v1:0", CLAUDE),
+        ("raw", "*", "amazon.nova-pro-v1:0"),
+        ("wildcard", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+        ("groups", "single", "single"),
+        ("groups", "anthropic.claude-sonnet-4-20250514-v1:0", "single"),
+        ("groups", "*", "claude"),
+    ],
+)
+async def test_budget_and_limit_of_a_model_within_a_key(tmp_path: Path, config: str, named: str, asked: str) -> None:
+    """They hold by the group's name and by the plain id of the model behind it, however it was asked for."""
+    wildcard = """
+model_list:
+  - model_name: "bedrock/*"
+    litellm_params: {model: "bedrock/*", aws_region_name: us-east-1, aws_access_key_id: AKIDEPLOYMENTA,
+      aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
+"""
+    settings = f"general_settings: {{master_key: {MASTER}}}\n"
+    text = {"raw": settings, "wildcard": wildcard + settings, "groups": LOCKED}[config]
+    async with running(tmp_path, text) as here:
+        poor = await new_key(here, model_max_budget={named: {"budget_limit": 0.000001}})
+        slow = await new_key(here, model_rpm_limit={named: 1})
+        spending = await new_key(here, model_max_budget={named: {"budget_limit": 0.03}})
+        refused = refusal(await call(here, poor, model=asked))
+        limited = [(await call(here, slow, model=asked))[0] for _ in range(2)]
+        assert 200 == (await call(here, spending, model=asked))[0]
+        await here.settled()
+        spent = here.rows("SELECT spend FROM attempts ORDER BY id DESC LIMIT 1")
+        left = {
+            charge.account.partition("/")[2]: charge.budget.limit - spent_
+            for charge, spent_, _ in here.gateway.budgets.figures(here.gateway.clock.now_ms())
+            if charge.budget.limit == 30_000_000
+        }
+
+    assert (400, "ServiceQuotaExceededException") == refused[:2]
+    assert [200, 429] == limited
+    assert [30_000_000 - spent[0]["spend"]] == list(left.values())
+
+
+async def test_no_way_round_the_budget_of_a_model(tmp_path: Path) -> None:
+    """An alias that leads to several groups does not get round the budget of one of them."""
+    routed = "router_settings: {model_group_alias: {fast: [single, claude]}}\n"
+    async with running(tmp_path, LOCKED + routed) as here:
+        key = await new_key(here, model_max_budget={"single": {"budget_limit": 0.000001}})
+        other = await new_key(here, max_budget=1)
+        answers = [refusal(await call(here, key, model=model)) for model in ("single", "fast")]
+        assert 200 == (await call(here, other, model="fast"))[0]
+
+    assert [400, 403] == [answer[0] for answer in answers]
+    assert "by its own name" in answers[1][2]
+
+
 UNBOUNDED = {"messages": [{"role": "user", "content": [{"video": VIDEO}]}]}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from bedrock_gateway.errors import UnknownModel
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment
-from bedrock_gateway.routing.table import Alias, Resolution, RoutingTable, Via
+from bedrock_gateway.routing.resolutions import Resolution, Via
+from bedrock_gateway.routing.table import Alias, RoutingTable
 
 NOVA = "us.amazon.nova-pro-v1:0"
 LITE = "amazon.nova-lite-v1:0"

@@ -51,7 +51,9 @@ SUMS = {
             SELECT 'gateway' AS account, quarter, spend + at_most AS amount FROM ended
             UNION ALL SELECT 'key:' || caller, quarter, spend + at_most FROM ended
             UNION ALL SELECT 'model:' || caller || '/' || model_group, quarter, spend + at_most FROM ended
-                WHERE model_group <> ''
+                WHERE model_group <> '' AND model_group NOT LIKE '%*%'
+            UNION ALL SELECT 'model:' || caller || '/' || replace(model, 'us.', ''), quarter, spend + at_most FROM ended
+                WHERE model <> '' AND replace(model, 'us.', '') <> model_group
             UNION ALL SELECT 'user:' || user, quarter, spend + at_most FROM ended WHERE user <> ''
             UNION ALL SELECT 'team:' || team, quarter, spend + at_most FROM ended WHERE team <> ''
             UNION ALL SELECT 'member:' || team || '/' || user, quarter, spend + at_most FROM ended

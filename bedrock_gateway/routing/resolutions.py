@@ -1,0 +1,78 @@
+"""Where a name leads: the deployments a call may go to, and what they are called where somebody's rights, budgets and
+limits are looked at.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+
+import attrs
+
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.model_names import is_raw_id
+from bedrock_gateway.wire.model_ids import plain_model
+
+__all__ = ["READY", "Resolution", "Via", "budget_names", "foundation_models"]
+
+#: Raw ids and wildcard matches kept ready; each costs some microseconds to make.
+READY = 2048
+
+
+class Via(StrEnum):
+    """How a name was found."""
+
+    GROUP = "group"
+    ALIAS = "alias"
+    DEPLOYMENT = "deployment"  # a raw id that a deployment names
+    WILDCARD = "wildcard"
+    RAW = "raw"  # a raw id nothing names: the ambient deployment
+
+
+@attrs.frozen(kw_only=True)
+class Resolution:
+    """Where a call may go.
+
+    Attributes:
+        model_group: public name it is booked under; "" for a raw id nothing names.
+        candidates: deployments in tiers, first choice first; no tier is empty.
+        via: how the name was found.
+    """
+
+    model_group: str
+    candidates: tuple[tuple[Deployment, ...], ...]
+    via: Via
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return every candidate, tier after tier."""
+        return tuple(deployment for tier in self.candidates for deployment in tier)
+
+
+@lru_cache(maxsize=READY)
+def foundation_models(resolution: Resolution) -> tuple[tuple[str, ...], ...]:
+    """Return the ids of each foundation model a call may end at: as it is called, and without its geo prefix.
+
+    One whose ARN does not tell (provisioned, application profile, router) and whose ``base_model`` nobody gave has
+    none.
+    """
+    found: dict[tuple[str, ...], None] = {}
+    for deployment in resolution.deployments():
+        model = deployment.price_model
+        ids: tuple[str, ...] = ()
+        if is_raw_id(model) and not model.startswith("arn:"):
+            ids = tuple(dict.fromkeys((model, plain_model(model))))
+        found[ids] = None
+    return tuple(found)
+
+
+@lru_cache(maxsize=READY)
+def budget_names(resolution: Resolution) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names by which a call counts in budgets and limits of models, as ``access.accounts`` books them: the
+    group, and the plain id of each model it may end at. Second, the groups of its deployments that it does not count
+    in, because an alias leads to several.
+    """
+    group, deployments = resolution.model_group, resolution.deployments()
+    named = [group] if group and "*" not in group else []
+    names = dict.fromkeys([*named, *(plain_model(deployment.model_id) for deployment in deployments)])
+    others = dict.fromkeys(deployment.model_group for deployment in deployments if deployment.model_group != group)
+    return tuple(name for name in names if name), tuple(other for other in others if other)
