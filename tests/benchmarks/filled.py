@@ -22,6 +22,7 @@ from typing import Any
 
 from bedrock_gateway.store.ids import new_id
 from bedrock_gateway.store.schema import QUARTER_MS, connect, migrate, prepare_file
+from bedrock_gateway.wire.model_ids import plain_model
 
 __all__ = ["fill", "key_id", "key_text", "team_id", "user_id"]
 
@@ -36,7 +37,7 @@ BATCH = 20_000
 #: Model group, model, deployment, region, nano-USD a thousand tokens in and out.
 TARGETS = (
     ("claude", "us.anthropic.claude-sonnet-4-20250514-v1:0", "0b5c1d2e3f40", "us-west-2", 3_000_000, 15_000_000),
-    ("claude", "eu.anthropic.claude-sonnet-4-20250514-v1:0", "1b5c1d2e3f41", "eu-central-1", 3_300_000, 16_500_000),
+    ("claude", "us.anthropic.claude-3-7-sonnet-20250219-v1:0", "1b5c1d2e3f41", "us-east-2", 3_300_000, 16_500_000),
     ("haiku", "us.anthropic.claude-3-5-haiku-20241022-v1:0", "2b5c1d2e3f42", "us-west-2", 800_000, 4_000_000),
     ("nova", "amazon.nova-pro-v1:0", "3b5c1d2e3f43", "us-east-1", 800_000, 3_200_000),
     ("titan", "amazon.titan-embed-text-v2:0", "4b5c1d2e3f44", "us-east-1", 20_000, 0),
@@ -244,10 +245,12 @@ def _sum_up(connection: sqlite3.Connection) -> None:
             f"INSERT INTO label_rollups SELECT quarter, '{kind}', label, caller, model, state, {sums} FROM {source} "
             f"GROUP BY {labelled}"
         )
+    connection.create_function("plain_model", 1, plain_model, deterministic=True)
     for account, condition in (
         ("'gateway'", "1"),
         ("'key:' || caller", "1"),
         ("'model:' || caller || '/' || model_group", "model_group <> ''"),
+        ("'model:' || caller || '/' || plain_model(model)", "model <> ''"),
         ("'user:' || user", "user <> ''"),
         ("'team:' || team", "team <> ''"),
         ("'member:' || team || '/' || user", "user <> '' AND team <> ''"),

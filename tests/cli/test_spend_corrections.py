@@ -267,19 +267,19 @@ def test_pricing_all_again(ledger: Path, capsys: pytest.CaptureFixture[str]) -> 
     """With --all priced rows change where today's price differs; what was settled by hand stays, and so does what
     another model or time has.
     """
-    eu = "eu.anthropic.claude-sonnet-4-20250514-v1:0"
-    ((settled,),) = rows(ledger, "SELECT call FROM attempts WHERE state = 'unpriced' AND model = ? LIMIT 1", eu)
+    dear = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
+    ((settled,),) = rows(ledger, "SELECT call FROM attempts WHERE state = 'unpriced' AND model = ? LIMIT 1", dear)
     assert 0 == run(ledger, "settle", settled, "--usd", "9")
-    others = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model <> ?", eu)
-    (eu_before,) = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model = ?", eu)
+    others = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model <> ?", dear)
+    (before,) = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model = ?", dear)
     capsys.readouterr()
-    assert 0 == run(ledger, "reprice", "--since", "2026-10-01", "--all", "--model", eu, "--json")
+    assert 0 == run(ledger, "reprice", "--since", "2026-10-01", "--all", "--model", dear, "--json")
     (line,) = json.loads(capsys.readouterr().out)["lines"]
-    (eu_after,) = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model = ?", eu)
+    (after,) = rows(ledger, "SELECT sum(spend) FROM attempts WHERE model = ?", dear)
 
-    assert (eu, eu_after[0] - eu_before[0]) == (line["model"], line["difference_nano_usd"])
+    assert (dear, after[0] - before[0]) == (line["model"], line["difference_nano_usd"])
     assert line["difference_nano_usd"] < 0, "the ledger was filled with a tenth more than the price"
-    assert others == rows(ledger, "SELECT sum(spend) FROM attempts WHERE model <> ?", eu)
+    assert others == rows(ledger, "SELECT sum(spend) FROM attempts WHERE model <> ?", dear)
     assert [(9_000_000_000,)] == rows(ledger, "SELECT spend FROM attempts WHERE call = ?", settled)
     assert_sums(ledger)
     assert 0 == run(ledger, "reprice", "--since", "2026-11-19", "--all")
