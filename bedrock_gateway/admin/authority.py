@@ -22,13 +22,13 @@ from collections.abc import Callable, Mapping
 import attrs
 from aiohttp import web
 
-from bedrock_gateway.access.authentication import LOCAL
+from bedrock_gateway.access.authentication import LOCAL, MASTER
 from bedrock_gateway.access.callers import Caller, Role
-from bedrock_gateway.errors import AccessDenied
+from bedrock_gateway.errors import AccessDenied, InvalidField
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.registry import Registry
 
-__all__ = ["ADMIN", "Admin", "administrator", "authority", "may_read_all", "may_read_own", "reader", "told"]
+__all__ = ["ADMIN", "Admin", "administrator", "authority", "may_read_all", "may_read_own", "own_id", "reader", "told"]
 
 
 @attrs.frozen(kw_only=True)
@@ -103,6 +103,17 @@ def reader(request: web.Request) -> Caller:
             f"proxy_admin_viewer; {told(caller)}."
         )
     return caller
+
+
+def own_id(caller: Caller) -> str:
+    """Return the id of the virtual key somebody asks with.
+
+    Raises:
+        InvalidField: it is the master key.
+    """
+    if caller.id == MASTER:
+        raise InvalidField("key", "is needed: the master key that asks is no virtual key")
+    return caller.id
 
 
 def may_read_all(caller: Caller) -> bool:

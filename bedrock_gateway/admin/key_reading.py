@@ -12,7 +12,7 @@ from aiohttp import web
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.values import Parser, choice, list_of, name, team_identifier, text
 from bedrock_gateway.admin.answers import Page, answered, count_of, flag_of, page_of, query_of, small_body_of
-from bedrock_gateway.admin.authority import ADMIN, Admin, authority, may_read_all, may_read_own, told
+from bedrock_gateway.admin.authority import ADMIN, Admin, authority, may_read_all, may_read_own, own_id, told
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.granting import owns
 from bedrock_gateway.admin.key_rows import key_row, key_rows, key_usage
@@ -45,7 +45,7 @@ _ALIASES: Mapping[str, Parser] = {"page": count_of, "size": count_of, "search": 
 async def info(request: web.Request) -> dict[str, Any]:
     """Return a key: the one that is named, else the caller's own."""
     admin, caller = request.app[ADMIN], authority(request)
-    named = query_of(request, {"key": text}).get("key", caller.id)
+    named = query_of(request, {"key": text}).get("key") or own_id(caller)
     (found,) = await admin.registry.read(_info, admin, caller, {"key": named})
     return found
 
@@ -53,7 +53,7 @@ async def info(request: web.Request) -> dict[str, Any]:
 async def infos(request: web.Request) -> dict[str, Any]:
     """Return several keys."""
     admin, caller = request.app[ADMIN], authority(request)
-    named = (await small_body_of(request, {"keys": list_of(text)})).get("keys") or [caller.id]
+    named = (await small_body_of(request, {"keys": list_of(text)})).get("keys") or [own_id(caller)]
     found = await admin.registry.read(_info, admin, caller, {f"keys[{index}]": key for index, key in enumerate(named)})
     return {"key": [told["key"] for told in found], "info": [told["info"] for told in found]}
 

@@ -6,23 +6,25 @@ The key itself leaves once, where it is made. Reading them is for ``key_reading`
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from bedrock_gateway.access.authentication import MASTER
 from bedrock_gateway.access.callers import Caller, Role
 from bedrock_gateway.access.fields import parse
 from bedrock_gateway.access.values import Parser, grace, lifetime, list_of, name, text
 from bedrock_gateway.access.virtual_keys import ID_BYTES, KEY_BYTES, new_id, new_key, own_key
 from bedrock_gateway.access.windows import after
 from bedrock_gateway.admin.answers import answered, body_of, required, small_body_of
-from bedrock_gateway.admin.authority import ADMIN, Admin, authority, told
+from bedrock_gateway.admin.authority import ADMIN, Admin, authority, own_id, told
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.granting import changeable_key, check_change, check_grant, check_rotation
 from bedrock_gateway.admin.key_rows import key_row
-from bedrock_gateway.errors import AccessDenied, InvalidField
+from bedrock_gateway.errors import AccessDenied, InvalidField, Unauthenticated
 from bedrock_gateway.store.administration import Writing, change, remove
 from bedrock_gateway.store.keys import Digest, VirtualKey, create_key, expiry, rotate_key
 
@@ -40,6 +42,7 @@ async def generate(request: web.Request) -> dict[str, Any]:
     """Make a key."""
     admin, caller = request.app[ADMIN], authority(request)
     given = parse("key", await body_of(request), also=GENERATE)
+    _refuse_master(admin, given, "key")
     return await admin.registry.write(_generate, admin, caller, given)
 
 
@@ -66,6 +69,20 @@ def new_key_row(
         **expiry(given, writing),
     )
     return {"key": secret, **key_row(key, View.of(connection, admin))}
+
+
+def _refuse_master(admin: Admin, given: Mapping[str, Any], field: str) -> None:
+    """Refuse the master key as a virtual key: it would outlive its own change.
+
+    Raises:
+        InvalidField: it is the master key.
+    """
+    secret = given.get(field)
+    if secret is None:
+        return
+    with contextlib.suppress(Unauthenticated):
+        if admin.find({"authorization": f"Bearer {secret}"}, admin.now_ms()).id == MASTER:
+            raise InvalidField(field, "is the master key; a virtual key needs a secret of its own")
 
 
 async def update(request: web.Request) -> dict[str, Any]:
@@ -101,10 +118,11 @@ async def regenerate(request: web.Request) -> dict[str, Any]:
     if body.pop("new_master_key", None) is not None:
         raise InvalidField("new_master_key", "cannot be set here: the master key stands in the config")
     given = parse("key", body, also=_REGENERATE)
+    _refuse_master(admin, given, "new_key")
     if "key" in request.match_info:
         given["key"] = request.match_info["key"]
     elif given.get("key") is None:
-        given["key"] = caller.id
+        given["key"] = own_id(caller)
     return await admin.registry.write(_regenerate, admin, caller, given)
 
 

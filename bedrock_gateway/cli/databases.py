@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bedrock_gateway.cli.configured import read_database_url
+from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.editing import open_to_edit
 from bedrock_gateway.store.location import resolve_database
 
@@ -53,11 +54,18 @@ def database_of(args: argparse.Namespace) -> Path:
 
 
 @contextlib.contextmanager
-def editing(args: argparse.Namespace, now_ms: int) -> Iterator[sqlite3.Connection]:
+def editing(args: argparse.Namespace, now_ms: int, *, create: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the database for changes; the gateway may run or not.
+
+    Args:
+        create: make it where there is none.
 
     Raises:
         StartError: it cannot be used.
     """
-    with open_to_edit(database_of(args), simulated=args.simulate, now_ms=now_ms) as connection:
+    path = database_of(args)
+    if not create and not path.exists():
+        hint = "" if args.simulate else "; --simulate is for that of simulated runs"
+        raise StartError(f"{path}: there is no database here yet, and so no key{hint}")
+    with open_to_edit(path, simulated=args.simulate, now_ms=now_ms) as connection:
         yield connection

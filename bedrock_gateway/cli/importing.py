@@ -100,7 +100,7 @@ def _named(outcome: Outcome) -> str:
 def _database(args: argparse.Namespace, now_ms: int) -> Iterator[sqlite3.Connection]:
     """Open the database; to look only, one that is not there yet is not made."""
     if not args.dry_run or database_of(args).exists():
-        with editing(args, now_ms) as connection:
+        with editing(args, now_ms, create=True) as connection:
             yield connection
         return
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:

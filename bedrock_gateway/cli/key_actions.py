@@ -43,10 +43,10 @@ _ALL = -1  # SQLite's word for no limit
 
 
 @contextlib.contextmanager
-def _writing(args: argparse.Namespace) -> Iterator[tuple[sqlite3.Connection, Writing]]:
+def _writing(args: argparse.Namespace, *, create: bool = False) -> Iterator[tuple[sqlite3.Connection, Writing]]:
     """Open the database for one transaction, and the words for what it refuses."""
     now_ms = time.time_ns() // 1_000_000
-    with editing(args, now_ms) as connection:
+    with editing(args, now_ms, create=create) as connection:
         try:
             with transaction(connection):
                 yield connection, Writing(now_ms=now_ms, by=BY)
@@ -74,7 +74,7 @@ def create(args: argparse.Namespace) -> int:
     """
     given = fields_of(args, _ALSO)
     secret = new_key(os.urandom(KEY_BYTES))
-    with _writing(args) as (connection, writing):
+    with _writing(args, create=True) as (connection, writing):
         first = connection.execute("SELECT 1 FROM subjects WHERE kind = 'key' LIMIT 1").fetchone() is None
         id_ = new_id("key", os.urandom(ID_BYTES))
         key = create_key(connection, id_, Digest.of(secret), given, writing, **expiry(given, writing))

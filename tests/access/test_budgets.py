@@ -367,3 +367,37 @@ def test_when_a_sliding_window_has_room_again() -> None:
 
     assert [NOON + (5 + step) * QUARTER for step in (0, 0, 1, 2, 2)] == resets
     assert NOON + QUARTER == caught.value.resets_at
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+def test_refusals_are_told_once_a_window(sliding: bool) -> None:
+    """However often calls are refused and others booked in between, it is told once a day."""
+    one = charge(100, duration="1d", sliding=sliding)
+    budgets = known(one)
+    told = []
+    for number in range(10):
+        with pytest.raises(OverBudget) as caught:
+            budgets.reserve([one], 101, NOON + number)
+        told += [caught.value.warned] * (caught.value.warned is not None)
+        told += budgets.book(["key:a"], NOON + number, 1)
+
+    assert [0] == [warned.spent for warned in told if warned is not None]
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([one], 101, NOON + DAY)
+    assert caught.value.warned is not None
+
+
+def test_account_of_a_key_that_is_gone() -> None:
+    """It is let go of, unless a call under way still holds something in it; asked for again it begins anew."""
+    one, other = charge(100), charge(100, account="key:b")
+    budgets = known(one, other, spent=5)
+    held = budgets.reserve([one], 10, NOON)
+    budgets.drop("key:a")
+    budgets.drop("key:b")
+    budgets.drop("key:never")
+    assert [one] == [found for found, _, _ in budgets.figures(NOON)]
+    held.release()
+    budgets.drop("key:a")
+
+    assert [] == list(budgets.figures(NOON))
+    assert not budgets.counting

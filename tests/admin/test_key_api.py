@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from administered import NOW, Api, administered, refusal
+from administered import MASTER, NOW, Api, administered, refusal
 
 from bedrock_gateway.access.callers import Role
 from bedrock_gateway.access.directory import Defaults
@@ -609,3 +609,17 @@ async def test_kinds_of_keys(api: Api) -> None:
         "management": (Role.ADMIN, ()),
         "read_only": (Role.VIEWER, ()),
     } == seen
+
+
+async def test_the_master_key_is_no_virtual_key(api: Api) -> None:
+    """It cannot be made one, for it would outlive its own change, and asked for itself it says so."""
+    made = await api.post("/key/generate", {"key_alias": "ci"})
+    answers = [
+        await api.refused("/key/generate", {"key": MASTER}),
+        await api.refused("/key/regenerate", {"key": made["key"], "new_key": MASTER}),
+        await api.refused("/key/regenerate", {}),
+        refusal(*await api.call("GET", "/key/info")),
+    ]
+
+    assert [(400, "key"), (400, "new_key"), (400, "key"), (400, "key")] == [answer[:2] for answer in answers]
+    assert all("master key" in answer[2] for answer in answers)

@@ -250,8 +250,11 @@ def test_block_rotate_delete(keys: Keys) -> None:
 
 def test_lists(keys: Keys) -> None:
     """The table has who, what and how much; JSON has all; filters choose."""
-    assert "There are no such keys" in keys.run("list")[0]
+    with pytest.raises(StartError, match="there is no database here yet"):
+        keys.run("list")
+    assert not keys.database.exists()
     keys.create("--alias", "ci", "--max-budget", "5", "--budget-duration", "30d", "--user", "u1")
+    assert "There are no such keys" in keys.run("list", "--status", "blocked")[0]
     keys.create("--alias", "\x1b[31mred".replace("\x1b", "E"), "--models", "claude")
     keys.run("block", "ci")
 
