@@ -62,8 +62,10 @@ async def report(request: web.Request) -> web.StreamResponse:
 def _report(connection: sqlite3.Connection, caller: Caller, given: Mapping[str, Any]) -> Document:
     quarters = need_quarters(given)
     by_key = "api_key" in given or "internal_user_id" in given
-    group_by = given.get("group_by", "api_key" if by_key else "team")
+    group_by = given.get("group_by", "api_key" if by_key else "customer" if "customer_id" in given else "team")
     only = seen(connection, caller, given)
+    if only.end_users and group_by == "team":
+        raise InvalidField("group_by", "must be customer or api_key where customer_id is given")
     by, by_label = {
         "team": ("team, model, caller", None),
         "customer": ("label, model, caller", "end_user"),

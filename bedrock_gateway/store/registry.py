@@ -115,7 +115,9 @@ class Registry:
             result, news = await self._writer.run(
                 _write, until, self._seen, lambda connection: function(connection, *args, **kwargs)
             )
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
+            if _is_ours(error):
+                raise
             raise Unavailable(
                 f"Nothing was written: the database does not take it now ({error}).", retry_after=1
             ) from error
@@ -133,7 +135,9 @@ class Registry:
         """
         try:
             return await self._reader.run(_snapshot, lambda connection: function(connection, *args, **kwargs))
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
+            if _is_ours(error):
+                raise
             raise Unavailable(f"The database cannot be read now ({error}).", retry_after=1) from error
 
     async def refresh(self) -> None:
@@ -189,6 +193,11 @@ def _write(
         return result, read_changes(connection, seen)
     except sqlite3.Error:
         return result, None  # it is written all the same; the next look finds it
+
+
+def _is_ours(error: sqlite3.OperationalError) -> bool:
+    """Tell whether a statement is wrong, and not the database locked, full, damaged or out of reach."""
+    return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def _snapshot(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], _T]) -> _T:

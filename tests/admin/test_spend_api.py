@@ -165,7 +165,7 @@ async def test_the_report_by_customer(api: Api) -> None:
 
     assert spends(api, "end_user", "end_user <> ''") == found
     name = max(found)
-    (one,), _ = await fetch(api, "/global/spend/report", **MONTH, group_by="customer", customer_id=name)
+    (one,), _ = await fetch(api, "/global/spend/report", **MONTH, customer_id=name)
     assert [name] == [part["customer"] for part in one["customers"]]
 
 
@@ -531,6 +531,7 @@ async def test_without_a_key(api: Api) -> None:
         ("/global/spend/report?start_date=2026-11-02&end_date=2026-11-01", "end_date"),
         (f"/global/spend/report?{DAYS}&group_by=nothing", "group_by"),
         (f"/global/spend/report?{DAYS}&team_id=team-00000&customer_id=customer-1", "customer_id"),
+        (f"/global/spend/report?{DAYS}&group_by=team&customer_id=customer-1", "group_by"),
         (f"/global/spend/report?{DAYS}&group_by=customer&team_id=team-00000", "group_by"),
         (f"/global/spend/report?{DAYS}&groupby=team", "groupby"),
         ("/global/spend?x=1", "x"),
