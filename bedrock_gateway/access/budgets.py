@@ -14,10 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from bedrock_gateway.access.purses import Account, Budget, Charge, Purse, Reservation, Term
+from bedrock_gateway.access.purses import NEVER, Account, Budget, Charge, Purse, Reservation, Term
 from bedrock_gateway.access.windows import QUARTER_MS
 
 __all__ = ["Budget", "Budgets", "Charge", "OverBudget", "Reservation", "Warned"]
+
+
+#: Sets of charges whose purses are kept at hand.
+_MOST_LOOKED_UP = 4096
 
 
 class OverBudget(Exception):
@@ -79,6 +83,9 @@ class Budgets:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._purses: list[Purse] = []
+        # Account and purse of each charge, by the identity of the tuple they are in: all calls of a caller hand in the
+        # same one, and hashing what is in it takes longer than all the rest.
+        self._looked_up: dict[int, tuple[tuple[Charge, ...], tuple[tuple[Charge, Account, Purse], ...]]] = {}
         self.overruns = 0
 
     @property
@@ -97,16 +104,25 @@ class Budgets:
                 then, the clock was wrong before.
         """
         missing = []
-        for charge in charges:
-            account = self._accounts.get(charge.account)
-            purse = None if account is None else account.find(charge.budget.window)
-            if purse is not None:
-                purse.turn(at)
-                if purse.ahead(now):
-                    purse.turn_back(now)
-            if purse is None or not purse.known or purse.find(at) is None or self.unguarded(charge):
+        for charge, _, purse in self._look_up(charges, at):
+            purse.turn(at)
+            if purse.ahead(now):
+                purse.turn_back(now)
+            if not purse.known or purse.find(at) is None or self.unguarded(charge):
                 missing.append(charge)
         return missing
+
+    def ready(self, charges: tuple[Charge, ...], at: int) -> bool:
+        """Tell at a glance whether nothing is unknown for a call admitted at ``at``, which is now. False where it takes
+        a closer look.
+        """
+        for charge, account, purse in self._look_up(charges, at):
+            term = purse.term
+            if purse.sliding or not (purse.known and term.start <= at < term.end):
+                return False
+            if not account.guarded and charge.budget.limit is not None:
+                return False
+        return True
 
     def unguarded(self, charge: Charge) -> bool:
         """Tell whether calls may be under way that hold nothing in an account, because it had no hard budget so far.
@@ -118,7 +134,7 @@ class Budgets:
     def adopt(self, charge: Charge, amount: int, at: int) -> Reservation:
         """Hold, for a call that is under way already, what it can cost at most, be there room for it or not."""
         purse = self._purse(charge, at)
-        reservation = Reservation(amount, at)
+        reservation = Reservation(amount, at, 0)
         reservation.enter(self._accounts[purse.charge.account])
         return reservation
 
@@ -163,6 +179,7 @@ class Budgets:
         known = self._accounts.get(account)
         if known is not None and not known.held:
             del self._accounts[account]
+            self._looked_up.clear()
             gone = set(map(id, known.purses))
             self._purses = [purse for purse in self._purses if id(purse) not in gone]
 
@@ -190,21 +207,26 @@ class Budgets:
         """
         accounts: list[Account] = []
         worst: tuple[int, Charge, Purse, Term] | None = None
-        for charge in charges:
-            purse = self._purse(charge, at)
-            account = self._accounts[charge.account]
+        least = NEVER
+        # With nothing left not even a call without a bound is let through.
+        wanted = max(amount, 1)
+        for charge, account, purse in self._look_up(charges, at):
             if account not in accounts:
                 accounts.append(account)
                 for one in account.purses:
-                    one.turn(at)
+                    if at >= one.term.end:
+                        one.turn(at)
             purse.charge = charge
             limit = charge.budget.limit
             if limit is not None:
-                term = purse.find(at) or purse.term
+                term = purse.term
+                if not term.start <= at < term.end:
+                    term = purse.find(at) or term
                 left = limit - term.spent - term.reserved
-                # With nothing left not even a call without a bound is let through.
-                if left < max(amount, 1) and (worst is None or left < worst[0]):
-                    worst = (left, charge, purse, term)
+                if left < least:
+                    least = left
+                    if left < wanted:
+                        worst = (left, charge, purse, term)
         if worst is not None:
             _, charge, purse, term = worst
             warned = _warned(purse, hard=True) if purse.tells(2, at) else None
@@ -216,7 +238,7 @@ class Budgets:
                 resets_at=purse.resets_at(term, amount),
                 warned=warned,
             )
-        reservation = Reservation(amount, at)
+        reservation = Reservation(amount, at, least - amount)
         for account in accounts:
             reservation.enter(account)
         return reservation
@@ -234,8 +256,12 @@ class Budgets:
                     purse.booked.append((quarter, spend))
                 if not purse.known:
                     continue
-                purse.turn(at)
-                purse.add(quarter, spend)
+                term = purse.term
+                if term.start <= at < term.end and not purse.sliding:
+                    term.spent += spend
+                else:
+                    purse.turn(at)
+                    purse.add(quarter, spend)
                 reached = _reached(purse)
                 if purse.tells(reached, at):
                     warned.append(_warned(purse, hard=reached == 2))
@@ -243,12 +269,11 @@ class Budgets:
 
     def soft(self, charges: Iterable[Charge]) -> list[tuple[Charge, int]]:
         """Return the charges whose soft limit is reached, with what is spent: for a header of the answer."""
-        found = []
-        for charge in charges:
-            soft = charge.budget.soft
-            if soft is not None and (spent := self.spent(charge)) >= soft:
-                found.append((charge, spent))
-        return found
+        return [
+            (charge, spent)
+            for charge in charges
+            if charge.budget.soft is not None and (spent := self.spent(charge)) >= charge.budget.soft
+        ]
 
     def spent(self, charge: Charge) -> int:
         """Return the nano-USD spent in a charge's window, as far as known."""
@@ -258,14 +283,12 @@ class Budgets:
     def left(self, charges: Iterable[Charge]) -> tuple[Charge, int] | None:
         """Return the hard budget with the least left, and how much: nano-USD neither spent nor reserved."""
         least: tuple[Charge, int] | None = None
-        for charge in charges:
+        for charge, _, purse in self._look_up(charges, 0):
             limit = charge.budget.limit
-            if limit is None:
-                continue
-            term = self._term(charge)
-            left = limit if term is None else limit - term.spent - term.reserved
-            if least is None or left < least[1]:
-                least = charge, left
+            if limit is not None:
+                left = limit - purse.term.spent - purse.term.reserved
+                if least is None or left < least[1]:
+                    least = charge, left
         return least
 
     def figures(self, at: int) -> Iterator[tuple[Charge, int, int]]:
@@ -283,6 +306,20 @@ class Budgets:
         account = self._accounts.get(charge.account)
         purse = None if account is None else account.find(charge.budget.window)
         return None if purse is None else purse.term
+
+    def _look_up(self, charges: Iterable[Charge], at: int) -> tuple[tuple[Charge, Account, Purse], ...]:
+        """Return accounts and purses of charges; new ones begin with the window that holds ``at``."""
+        charges = tuple(charges)
+        known = self._looked_up.get(id(charges))
+        if known is not None and known[0] is charges:
+            return known[1]
+        if len(self._looked_up) >= _MOST_LOOKED_UP:
+            self._looked_up.clear()
+        purses = [self._purse(charge, at) for charge in charges]
+        accounts = [self._accounts[charge.account] for charge in charges]
+        found = tuple(zip(charges, accounts, purses, strict=True))
+        self._looked_up[id(charges)] = charges, found
+        return found
 
     def _purse(self, charge: Charge, at: int) -> Purse:
         """Return a charge's purse; a new one begins with the window that holds ``at``, and with what is held."""

@@ -12,10 +12,14 @@ import attrs
 from bedrock_gateway.access.accounts import model_account
 from bedrock_gateway.access.budgets import Budget, Charge
 from bedrock_gateway.access.limits import Limit
+from bedrock_gateway.access.restraints import Restraints
 
 __all__ = ["Caller", "OnBudget", "OnLeave", "Policy", "Role"]
 
 _T = TypeVar("_T")
+
+#: Restraints kept ready of one caller: those of so many models that have their own.
+_MOST_READY = 64
 
 
 class OnLeave(StrEnum):
@@ -98,6 +102,24 @@ class Caller:
     tags: tuple[str, ...] = ()
     role: Role | None = None
     epoch: int = 0
+    _restraints: dict[tuple[Sequence[str], tuple[Charge, ...]], Restraints] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
+
+    def restraints(self, models: tuple[str, ...] = (), whole: tuple[Charge, ...] = ()) -> Restraints:
+        """Return what binds a call of this caller.
+
+        Args:
+            models: as in ``charges``.
+            whole: budgets of the whole gateway.
+        """
+        found = self._restraints.get((models, whole))
+        if found is None:
+            if len(self._restraints) >= _MOST_READY:
+                self._restraints.clear()
+            found = Restraints(charges=whole + self.charges(models), limits=self.limits(models))
+            self._restraints[models, whole] = found
+        return found
 
     def charges(self, models: Sequence[str]) -> tuple[Charge, ...]:
         """Return every budget a call of this caller counts against.

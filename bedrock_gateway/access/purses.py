@@ -13,7 +13,7 @@ import attrs
 
 from bedrock_gateway.access.windows import QUARTER_MS, Window
 
-__all__ = ["Account", "Budget", "Charge", "Purse", "Reservation", "Term"]
+__all__ = ["NEVER", "Account", "Budget", "Charge", "Purse", "Reservation", "Term"]
 
 #: A sliding window never ends: what was told of it is told again after so long.
 DAY_MS = 86_400_000
@@ -48,12 +48,16 @@ class Charge:
     budget: Budget
 
 
+#: UTC ms beyond every moment.
+NEVER = 1 << 62
+
+
 @attrs.define(eq=False)
 class Term:
     """What is spent and what is held in one window.
 
     Attributes:
-        start, end: UTC ms; 0 and never (-1) for all time.
+        start, end: UTC ms; of all time 0 and ``NEVER``.
     """
 
     start: int
@@ -62,18 +66,22 @@ class Term:
     reserved: int = 0
 
 
-@attrs.define(eq=False)
 class Reservation:
     """What one call holds.
 
     Attributes:
         amount: nano-USD in each account; at: UTC ms of the admission.
+        left: nano-USD that were neither spent nor held beside it in the budget with the least.
     """
 
-    amount: int
-    at: int
-    _accounts: list[Account] = attrs.field(factory=list)
-    _terms: list[Term] = attrs.field(factory=list)
+    __slots__ = ("_accounts", "_terms", "amount", "at", "left")
+
+    def __init__(self, amount: int, at: int, left: int) -> None:
+        self.amount = amount
+        self.at = at
+        self.left = left
+        self._accounts: list[Account] = []
+        self._terms: list[Term] = []
 
     def release(self) -> None:
         """Give everything back; doing so twice is harmless."""
@@ -88,10 +96,15 @@ class Reservation:
         """Hold the amount in every budget of an account."""
         self._accounts.append(account)
         account.held[self] = None
+        at = self.at
         for purse in account.purses:
-            term = purse.find(self.at)
+            # As in ``Purse.find``: this is on the way of every call.
+            term: Term | None = purse.term
+            if not purse.term.start <= at < purse.term.end:
+                term = purse.find(at)
             if term is not None:
-                self.fill(term)
+                term.reserved += self.amount
+                self._terms.append(term)
 
     def fill(self, term: Term) -> None:
         """Hold the amount in one window."""
@@ -105,6 +118,7 @@ class Purse:
 
     Attributes:
         held: what calls under way hold in its account.
+        sliding: whether its window slides.
         term: the newest window any call was admitted in; before: an earlier one, for calls that are late.
         quarters: of a sliding window, [quarter, spend], oldest first.
         asked: the first quarter-hour of the question that is open; booked: (quarter, spend) since then.
@@ -118,6 +132,7 @@ class Purse:
     window: Window | None
     charge: Charge
     held: Collection[Reservation]
+    sliding: bool = attrs.field(init=False)
     term: Term = attrs.field(init=False)
     before: Term | None = None
     known: bool = False
@@ -129,17 +144,16 @@ class Purse:
     told: int = 0
     told_at: int = 0
 
+    def __attrs_post_init__(self) -> None:
+        self.sliding = self.window is not None and self.window.sliding
+
     def begin(self, at: int) -> Term:
         """Return the window that holds ``at``, with what is held in it and nothing spent."""
-        term = Term(0, -1) if self.window is None else Term(*self.window.bounds(at))
+        term = Term(0, NEVER) if self.window is None else Term(*self.window.bounds(at))
         for reservation in self.held:
             if self.window is None or self.window.sliding or term.start <= reservation.at < term.end:
                 reservation.fill(term)
         return term
-
-    @property
-    def sliding(self) -> bool:
-        return self.window is not None and self.window.sliding
 
     def turn(self, at: int) -> None:
         """Go on to the window that holds ``at``."""

@@ -38,11 +38,15 @@ async def measure(call: Call, admission: Admission) -> None:
 
 
 def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Price | None) -> Bound:
-    """Return what a call can cost at most on one deployment."""
-    assert call.target is not None
-    request = None if admission.document is None else _extent(call, admission, deployment)
-    guarded = is_guarded(call, deployment)
-    return bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
+    """Return what a call can cost at most on one deployment, whose price it has."""
+    found = admission.bounds.get(deployment)
+    if found is None:
+        assert call.target is not None
+        request = None if admission.document is None else _extent(call, admission, deployment)
+        guarded = is_guarded(call, deployment)
+        found = bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
+        admission.bounds[deployment] = found
+    return found
 
 
 def estimated_tokens(call: Call, admission: Admission) -> int:

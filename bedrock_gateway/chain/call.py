@@ -90,7 +90,8 @@ class Admission:
 
     Attributes:
         charges: budgets it counts against.
-        document: its body, where it had to be read; extents: by model family, what it asks for.
+        document: its body, where it had to be read; extents: by model family, what it asks for; bounds: by deployment,
+            what it can cost at most.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
         tokens: consumed so far, cached ones included.
@@ -100,6 +101,7 @@ class Admission:
     charges: tuple[Charge, ...]
     document: dict[str, Any] | None = attrs.field(default=None, repr=False)
     extents: dict[str, Extent] = attrs.field(factory=dict)
+    bounds: dict[Deployment, Bound] = attrs.field(factory=dict)
     reservation: Reservation | None = None
     taken: Taken | None = None
     tokens: int = 0

@@ -15,6 +15,7 @@ from bedrock_gateway.access.budgets import Charge, OverBudget, Reservation
 from bedrock_gateway.access.callers import OnBudget
 from bedrock_gateway.access.directory import EndUser
 from bedrock_gateway.access.limits import Limit, OverLimit
+from bedrock_gateway.access.restraints import Restraints
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.booking import off_record, usd
 from bedrock_gateway.chain.bounds import bound_on, estimated_tokens, measure
@@ -48,16 +49,14 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
     assert caller is not None and resolution is not None and target is not None
     policy = caller.policy
     models = _models(call, resolution) if policy.model_budgets or policy.model_limits else ()
-    charges = call.snapshot.budgets + caller.charges(models)
-    limits = caller.limits(models)
-    if end_user is not None:
-        charges += end_user.charges
-        limits += end_user.limits
-    if not charges and not limits:
+    restraints = caller.restraints(models, call.snapshot.budgets)
+    if end_user is not None and (end_user.charges or end_user.limits):
+        restraints = restraints.also(end_user.charges, end_user.limits)
+    if not restraints.charges and not restraints.limits:
         return
-    admission = call.admission = Admission(charges=charges)
-    hard = () if target.operation.free else tuple(charge for charge in charges if charge.budget.limit is not None)
-    if hard or any(limit.tokens is not None for _, limit in limits):
+    admission = call.admission = Admission(charges=restraints.charges)
+    hard = () if target.operation.free else restraints.hard
+    if hard or restraints.tokens:
         await measure(call, admission)
     amount = 0
     if hard:
@@ -65,13 +64,17 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
         if not amount and not policy.allow_unbounded:
             # Paid by the hour, or without charge: it runs, however little is left.
             hard = ()
+    budgets, clock = call.gateway.budgets, call.gateway.clock
     clamps = 0
     while True:
-        if charges:
+        # It is admitted now: its head may have come in a window that is over since.
+        call.started_at = clock.admitted_ms()
+        if restraints.charges and not budgets.ready(restraints.charges, call.started_at):
             # Also after a clamp: what was known may have been forgotten meanwhile.
-            await know(call, charges)
+            await know(call, restraints.charges)
+            call.started_at = clock.admitted_ms()
         try:
-            _take(call, admission, hard, amount, limits)
+            _take(call, admission, hard, amount, restraints.limits)
             break
         except OverBudget as over:
             _alert(call, over)
@@ -79,7 +82,7 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
             if policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
                 raise _refused(over) from over
             amount = await _clamp(call, admission, over)
-    _tell(call, admission)
+    _tell(call, admission, restraints)
 
 
 def _models(call: Call, resolution: Resolution) -> tuple[str, ...]:
@@ -143,8 +146,6 @@ def _take(
 ) -> None:
     """Take everything or nothing. Money first: what is used up for good is not to be tried again in a minute."""
     gateway = call.gateway
-    # It is admitted now: its head may have come in a window that is over since.
-    call.started_at = gateway.clock.admitted_ms()
     if hard:
         admission.reservation = gateway.budgets.reserve(hard, amount, call.started_at)
     if not limits:
@@ -160,16 +161,24 @@ def _take(
 
 def _amount(call: Call, admission: Admission, hard: Sequence[Charge]) -> int:
     """Return the nano-USD a call can cost at most, on whichever of its deployments."""
-    return max(_spend(call, hard, bound) for bound in _bounds(call, admission))
+    amount = 0
+    for bound in _bounds(call, admission):
+        amount = max(amount, _spend(call, hard, bound))
+    return amount
 
 
 def _bounds(call: Call, admission: Admission) -> Iterable[Bound]:
     """Return what a call can cost at most, once for each price and kind of deployment."""
     assert call.resolution is not None and call.target is not None
+    operation = call.target.operation
+    candidates = call.resolution.candidates
+    if len(candidates) == 1 and len(candidates[0]) == 1:
+        deployment = candidates[0][0]
+        return (bound_on(call, admission, deployment, call.snapshot.price_of(deployment, operation)),)
     seen = {}
-    for tier in call.resolution.candidates:
+    for tier in candidates:
         for deployment in tier:
-            price = call.snapshot.price_of(deployment, call.target.operation)
+            price = call.snapshot.price_of(deployment, operation)
             key = (
                 id(price),
                 deployment.flat,
@@ -225,17 +234,19 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
         admission.told = [("x-bedrock-gateway-clamped-max-tokens", str(limit))]
     admission.document = None
     admission.extents.clear()
+    admission.bounds.clear()
     await measure(call, admission)
     return _amount(call, admission, (over.charge,))
 
 
-def _tell(call: Call, admission: Admission) -> None:
+def _tell(call: Call, admission: Admission, restraints: Restraints) -> None:
     """Note what every answer says of budgets and limits."""
     budgets = call.gateway.budgets
-    least = budgets.left(admission.charges)
-    if least is not None:
+    if admission.reservation is not None:
+        admission.told.append(("x-bedrock-gateway-budget-remaining-usd", usd(admission.reservation.left)))
+    elif (least := budgets.left(restraints.hard)) is not None:
         admission.told.append(("x-bedrock-gateway-budget-remaining-usd", usd(max(0, least[1]))))
-    for charge, spent in budgets.soft(admission.charges):
+    for charge, spent in budgets.soft(restraints.soft) if restraints.soft else ():
         text = f"{charge.name}: {usd(spent)} USD of {usd(charge.budget.soft or 0)} USD spent"
         admission.told.append(("x-bedrock-gateway-budget-warning", text.encode("ascii", "replace").decode()))
     if admission.taken is not None:
