@@ -1,6 +1,6 @@
 """The registry: what is administered, written and read for a running gateway, and its directory kept up to date.
 
-Knows two connections, each in a thread of its own, and the order in which changes reach the directory; knows no SQL
+Knows three connections, each in a thread of its own, and the order in which changes reach the directory; knows no SQL
 (``subjects``). What the command line writes beside the gateway arrives within ``POLL_S``; what is written here, before
 ``write`` returns.
 """
@@ -57,6 +57,8 @@ class Registry:
         self._trouble: str | None = None
         self._writer = _Thread(path, query_only=False)
         self._reader = _Thread(path, query_only=True)
+        # A report may take seconds; what others wrote is seen meanwhile.
+        self._watcher = _Thread(path, query_only=True)
         self._polling: asyncio.Task[None] | None = None
 
     @classmethod
@@ -73,6 +75,7 @@ class Registry:
         try:
             await registry._writer.open()
             await registry._reader.open()
+            await registry._watcher.open()
             contents, registry._seen = await registry._reader.run(read_all)
         except sqlite3.Error as error:
             await registry.aclose()
@@ -98,6 +101,7 @@ class Registry:
             self._polling = None
         await self._writer.close()
         await self._reader.close()
+        await self._watcher.close()
 
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
@@ -146,7 +150,7 @@ class Registry:
         Raises:
             sqlite3.Error: the database cannot be read.
         """
-        self._take(await self._reader.run(read_changes, self._seen))
+        self._take(await self._watcher.run(read_changes, self._seen))
 
     async def _poll(self) -> None:
         while True:
