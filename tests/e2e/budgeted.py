@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from administering import LOCKED, administer, call, new_key
+from administering import BODY, LOCKED, administer, call, new_key
 from gate import Gate, gated
 from running import Running, running
 
@@ -74,12 +74,12 @@ def usd(nano: int) -> float:
     return nano / NANO
 
 
-def price(folder: Path) -> Each:
+def price(folder: Path, body: Any = BODY) -> Each:
     """Find out what one call reserves and spends; not to be used where a loop runs."""
 
     async def made() -> Each:
         async with running(folder, LOCKED) as here:
-            await call(here, await new_key(here, max_budget=100))
+            await call(here, await new_key(here, max_budget=100), body=body)
             (row,) = here.rows("SELECT spend_at_most, spend FROM attempts")
             return Each(row["spend_at_most"], row["spend"])
 

@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import attrs
 
+from bedrock_gateway.wire.model_ids import plain_model
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which a process that says or does nothing counts as hung.
 PATIENCE = 20.0
@@ -209,7 +211,9 @@ def assert_rollups_are_sums(database: Path) -> None:
             if state == "open":
                 continue
             accounts = ["gateway", f"key:{caller}", *(f"{kind}:{label}" for kind, label in labels)]
-            accounts += [f"model:{caller}/{group}"] * bool(group) + [f"deployment:{deployment}"] * bool(deployment)
+            accounts += [f"deployment:{deployment}"] * bool(deployment)
+            names = {group, plain_model(model)} - {""}
+            accounts += [f"model:{caller}/{name}" for name in names if name != group or "*" not in name]
             accounts += [f"user:{user}"] * bool(user) + [f"team:{team}"] * bool(team)
             accounts += [f"member:{team}/{user}"] * bool(user and team)
             for account in accounts:

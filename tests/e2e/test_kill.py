@@ -10,82 +10,24 @@ import random
 import resource
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from callers import Callers, assert_all_received_are_on_record, assert_booked
+from killing import STREAMS, killed_under_load, simulator_process
 from process import AMBIENT, Command, rows, run
 
-from bedrock_gateway.simulator import SIMULATOR_CREDENTIALS, Pace, Simulator
-
-STREAMS = 100
-
-
-@contextlib.contextmanager
-def simulator_process(folder: Path) -> Iterator[tuple[Command, dict[str, str]]]:
-    """Run ``simulate``, logging to ``received.jsonl``; gives it and the variables a gateway in front of it needs."""
-    arguments = ("--port", "0", "--tokens-per-second", "30", "--first-token-ms", "5")
-    with Command.start(folder, "simulate", *arguments, "--log", str(folder / "received.jsonl")) as simulator:
-        ((key_id, (secret, _)),) = SIMULATOR_CREDENTIALS.items()
-        yield (
-            simulator,
-            {
-                **AMBIENT,
-                "AWS_ACCESS_KEY_ID": key_id,
-                "AWS_SECRET_ACCESS_KEY": secret,
-                "AWS_BEDROCK_RUNTIME_ENDPOINT": simulator.url(),
-            },
-        )
+from bedrock_gateway.simulator import Pace, Simulator
 
 
 async def kill_under_load(folder: Path, *, kills: int, seed: int) -> None:
-    """Start the gateway, put it under load and kill it at a random moment, so many times; then hold its ledger against
-    what the simulator received and what the callers saw.
-    """
+    """Kill a gateway under load so many times; nothing is missing then, and nothing is there twice."""
     chance = random.Random(seed)
     callers = Callers(chance)
-    database = folder / "ledger.db"
-    loop = asyncio.get_running_loop()
-    with simulator_process(folder) as (simulator, environ):
-
-        def start() -> Command:
-            return Command.start(folder, "--port", "0", "--database", str(database), environ=environ)
-
-        for _ in range(kills):
-            with start() as gateway:
-                if chance.random() < 0.15:
-                    # In the middle of its start, or of settling what the one before left.
-                    loop.call_later(chance.random() * 0.8, gateway.process.kill)
-                else:
-                    url = await asyncio.to_thread(gateway.url)
-                    last = callers.seen + chance.randrange(1, 1500)
-                    pause = chance.random() * 0.03
-
-                    def look(gateway: Command = gateway, last: int = last, pause: float = pause) -> None:
-                        if callers.seen == last:
-                            loop.call_later(pause, gateway.process.kill)
-
-                    callers.on_seen = look
-                    await callers.call_on(url, STREAMS)
-                assert -signal.SIGKILL == await asyncio.to_thread(gateway.ended)
-        with start() as gateway:
-            await asyncio.to_thread(gateway.url)
-            gateway.process.terminate()
-            assert 0 == await asyncio.to_thread(gateway.ended)
-        simulator.process.terminate()
-        assert 0 == await asyncio.to_thread(simulator.ended)
-    assert_booked(database, callers)
-    assert_all_received_are_on_record(database, folder / "received.jsonl")
-    # A gateway killed before it got to its ledger has no run; all others died, the last one ended in order.
-    ((ended, clean),) = rows(database, "SELECT count(ended_at), sum(clean) FROM runs")
-    assert kills / 2 < ended <= kills + 1
-    assert 1 == clean
-    # It was killed in the middle of work, not beside it.
-    assert len(callers.whole) > kills
-    states = dict(rows(database, "SELECT state, count(*) FROM attempts GROUP BY state"))
-    assert states["interrupted"] > 10 * kills
+    await killed_under_load(folder, callers, kills=kills, chance=chance)
+    states = dict(rows(folder / "ledger.db", "SELECT state, count(*) FROM attempts GROUP BY state"))
     assert states["metered"] >= len(callers.whole) / 2
 
 
