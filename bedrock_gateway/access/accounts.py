@@ -18,26 +18,28 @@ account                        what is summed in it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 
 from bedrock_gateway.wire.model_ids import plain_model
 
-__all__ = ["GATEWAY", "accounts_of", "deployment_account", "model_account"]
+__all__ = ["GATEWAY", "accounts_of", "model_account"]
 
 GATEWAY = "gateway"
 
 
+@lru_cache(maxsize=4096)
 def accounts_of(
     caller: str,
-    *,
     user: str = "",
     team: str = "",
     end_user: str = "",
-    tags: Iterable[str] = (),
+    tags: tuple[str, ...] = (),
     model_group: str = "",
     model: str = "",
-) -> list[str]:
-    """Return every account a call counts in but its deployment's; "" stands for what it does not have.
+    deployment: str = "",
+) -> tuple[str, ...]:
+    """Return every account an attempt counts in; "" stands for what it does not have. Calls are much alike: what was
+    asked last is kept.
 
     Args:
         model_group: as it is booked; one with a star is that of a wildcard, whose models count by their ids alone.
@@ -59,14 +61,11 @@ def accounts_of(
     if end_user:
         accounts.append(f"end_user:{end_user}")
     accounts += [f"tag:{tag}" for tag in tags]
-    return accounts
+    if deployment:
+        accounts.append(f"deployment:{deployment}")
+    return tuple(accounts)
 
 
 def model_account(caller: str, name: str) -> str:
     """Return the account of one caller's calls for a model group, or for a foundation model by its plain id."""
     return f"model:{caller}/{name}"
-
-
-def deployment_account(deployment: str) -> str:
-    """Return the account of a deployment."""
-    return f"deployment:{deployment}"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.access.accounts import accounts_of
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
@@ -148,21 +148,14 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
         )
 
 
-def accounts_of_attempt(call: Call, attempt: Attempt) -> list[str]:
+def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
     """Return every account an attempt counts in."""
     assert call.caller is not None and call.resolution is not None
-    party = call.party
-    accounts = accounts_of(
-        call.caller.id,
-        user=party.user,
-        team=party.team,
-        end_user=party.end_user,
-        tags=party.tags,
-        model_group=call.resolution.model_group,
-        model=attempt.deployment.model_id,
+    party, deployment = call.party, attempt.deployment
+    group = call.resolution.model_group
+    return accounts_of(
+        call.caller.id, party.user, party.team, party.end_user, party.tags, group, deployment.model_id, deployment.id
     )
-    accounts.append(deployment_account(attempt.deployment.id))
-    return accounts
 
 
 def release(call: Call) -> None:

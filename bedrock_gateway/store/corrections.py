@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.access.accounts import accounts_of
 from bedrock_gateway.metering.states import State
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.store.ids import lowest_id
@@ -212,13 +212,6 @@ def _accounts(cursor: sqlite3.Cursor, call: str, corrections: Sequence[Correctio
     ).fetchone()
     for correction in corrections:
         if correction.of.charged:
-            yield from accounts_of(
-                caller,
-                user=user,
-                team=team,
-                end_user=end_user,
-                tags=json.loads(tags) if tags else (),
-                model_group=group,
-                model=correction.of.model,
-            )
-            yield deployment_account(correction.of.deployment)
+            labels = tuple(json.loads(tags)) if tags else ()
+            of = correction.of
+            yield from accounts_of(caller, user, team, end_user, labels, group, of.model, of.deployment)

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from bedrock_gateway.access.accounts import accounts_of, deployment_account
+from bedrock_gateway.access.accounts import accounts_of
 from bedrock_gateway.store.inserting import inserts, write_rows
 from bedrock_gateway.store.records import Party, State
 from bedrock_gateway.store.schema import QUARTER_MS
@@ -106,11 +106,7 @@ class Rollups:
             spend = sums[8] + sums[10]
             # What is under way is held by the running gateway's reservations, not by what was spent.
             if spend and state != _OPEN:
-                names = accounts_of(
-                    caller, user=user, team=team, end_user=end_user, tags=tags, model_group=group, model=model
-                )
-                if deployment:
-                    names.append(deployment_account(deployment))
+                names = accounts_of(caller, user, team, end_user, tags, group, model, deployment)
                 for name in names:
                     account = name, quarter
                     accounts[account] = accounts.get(account, 0) + spend
