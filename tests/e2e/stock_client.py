@@ -1,7 +1,8 @@
-"""A stock client as a program of its own, so that any version of boto3 can be it: each model operation once.
+"""A stock client as a program of its own, so that any version of boto3 can be it: each model operation once, for each
+of some models. Credentials are whatever boto3 finds by itself.
 
-``python stock_client.py ENDPOINT_URL MODEL`` prints one JSON object: the version of boto3 and what each operation told.
-Imports nothing but boto3: the environment it runs in has nothing else.
+``python stock_client.py ENDPOINT_URL MODEL...`` prints one JSON object: the version of boto3, and by model what each
+operation told. Imports nothing but boto3: the environment it runs in has nothing else.
 """
 
 import json
@@ -19,16 +20,9 @@ BODY = (
 ).encode()
 
 
-def main(endpoint_url: str, model: str) -> None:
-    """Call each operation once."""
-    client = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="any-key",
-        aws_secret_access_key="unused",
-    )
-    told = {"boto3": boto3.__version__}
+def call(client, model: str) -> dict[str, str]:
+    """Call each operation once, and read what it answers to the end."""
+    told = {}
     answer = client.converse(modelId=model, messages=MESSAGES)
     told["Converse"] = answer["output"]["message"]["content"][0]["text"]
     stream = client.converse_stream(modelId=model, messages=MESSAGES)["stream"]
@@ -42,7 +36,14 @@ def main(endpoint_url: str, model: str) -> None:
     told["InvokeModelWithResponseStream"] = "".join(
         message["delta"]["text"] for message in messages if message["type"] == "content_block_delta"
     )
-    print(json.dumps(told))
+    return told
+
+
+def main(endpoint_url: str, *models: str) -> None:
+    """Call for each model."""
+    client = boto3.client("bedrock-runtime", endpoint_url=endpoint_url, region_name="us-east-1")
+    told = {model: call(client, model) for model in models}
+    print(json.dumps({"version": boto3.__version__, "told": told}))
 
 
 if __name__ == "__main__":

@@ -4,130 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
-import os
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import boto3
 import pytest
-from aiobotocore.session import get_session
-from botocore.eventstream import EventStreamBuffer
-from running import CLAUDE, Running, running
+from running import CLAUDE, running
 from stock_client import BODY, MESSAGES
-from wire_tap import Exchange, tapped
+from stock_clients import (
+    ACTIONS,
+    ANY_KEY,
+    MODELS,
+    Client,
+    Told,
+    check_bytes,
+    newest_boto3,
+    output_of,
+    payloads_of,
+    pinned_aiobotocore,
+    pinned_boto3,
+)
+from wire_tap import tapped
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-
-#: Every kind of name a caller may use, and the model id that goes upstream for it.
-MODELS = {
-    "config name": ("single", CLAUDE),
-    "raw model id": ("anthropic.claude-3-haiku-20240307-v1:0",) * 2,
-    "geo-prefixed id": ("eu.anthropic.claude-sonnet-4-20250514-v1:0",) * 2,
-    "provisioned model": ("arn:aws:bedrock:us-east-1:111122223333:provisioned-model/abcdefghijkl",) * 2,
-    "application profile": ("arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abcdefghijkl",) * 2,
-}
-#: Last segment of the path of each operation that asks a model.
-ACTIONS = {
-    "Converse": "converse",
-    "ConverseStream": "converse-stream",
-    "InvokeModel": "invoke",
-    "InvokeModelWithResponseStream": "invoke-with-response-stream",
-}
 CONVERSE_BODY = json.dumps({"messages": MESSAGES}, ensure_ascii=False, indent=1).encode()
-STREAMS = {"ConverseStream", "InvokeModelWithResponseStream"}
-#: What a client told: the text of each operation's answer.
-Told = dict[str, str]
-Client = Callable[[str, str], Awaitable[Told]]
 
 
-async def output_of(*command: str, given: bytes | None = None, environ: dict[str, str] | None = None) -> bytes:
-    """Run a program and return what it printed; its failure is the test's."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environ,
-    )
-    output, errors = await process.communicate(given)
-    assert 0 == process.returncode, errors.decode()
-    return output
-
-
-async def boto3_of(python: str, url: str, model: str) -> Told:
-    """Call each operation with the boto3 of a Python, in a process that knows nothing of this one's AWS settings."""
-    environ = {"PATH": os.environ["PATH"], "HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
-    told: Told = json.loads(
-        await output_of(python, str(HERE / "stock_client.py"), f"{url}/bedrock", model, environ=environ)
-    )
-    return told
-
-
-async def pinned_boto3(url: str, model: str) -> Told:
-    """Be the boto3 of the version aiobotocore pins."""
-    told = await boto3_of(sys.executable, url, model)
-    assert boto3.__version__ == told.pop("boto3")
-    return told
-
-
-async def newest_boto3(url: str, model: str) -> Told:
-    """Be the newest boto3, in an environment of its own."""
-    told = await boto3_of(newest_python(), url, model)
-    assert numbers(boto3.__version__) <= numbers(told.pop("boto3"))
-    return told
-
-
-def newest_python() -> str:
-    """Return the Python that has the newest boto3, which make names; only a run without make may have none."""
-    python = os.environ.get("BOTO3_PYTHON") or str(ROOT / ".venv-boto3/bin/python")
-    if not Path(python).exists():
-        missing = "BOTO3_PYTHON names no Python with the newest boto3; make .venv-boto3/.stamp makes one"
-        if "CI" in os.environ or "BOTO3_PYTHON" in os.environ:
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return python
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a version in the order of versions."""
-    return tuple(map(int, version.split(".")))
-
-
-async def aiobotocore(url: str, model: str) -> Told:
-    """Be aiobotocore."""
-    async with get_session().create_client(
-        "bedrock-runtime",
-        endpoint_url=f"{url}/bedrock",
-        region_name="us-east-1",
-        aws_access_key_id="any-key",
-        aws_secret_access_key="unused",
-    ) as client:
-        told: Told = {}
-        answer: Any = await client.converse(modelId=model, messages=MESSAGES)
-        told["Converse"] = answer["output"]["message"]["content"][0]["text"]
-        answer = await client.converse_stream(modelId=model, messages=MESSAGES)
-        events = [event async for event in answer["stream"]]
-        told["ConverseStream"] = "".join(
-            event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event
-        )
-        answer = await client.invoke_model(modelId=model, body=BODY)
-        told["InvokeModel"] = json.loads(await answer["body"].read())["content"][0]["text"]
-        answer = await client.invoke_model_with_response_stream(modelId=model, body=BODY)
-        told["InvokeModelWithResponseStream"] = text_of_chunks(
-            [event["chunk"]["bytes"] async for event in answer["body"]]
-        )
-        return told
-
-
-async def curl(url: str, model: str) -> Told:
+async def curl(url: str, environ: Mapping[str, str], model: str) -> Told:
     """Be curl: the model as it is, slashes and colons too, and JSON that no library wrote."""
-    told: Told = {}
+    told = {}
     for operation, action in ACTIONS.items():
         body = CONVERSE_BODY if operation.startswith("Converse") else BODY
         answer = await output_of(
@@ -147,7 +54,7 @@ async def curl(url: str, model: str) -> Told:
             told[operation] = text_of_chunks(
                 [base64.b64decode(json.loads(payload)["bytes"]) for payload in payloads_of(answer)]
             )
-    return told
+    return {model: told}
 
 
 def text_of_chunks(chunks: list[bytes]) -> str:
@@ -156,36 +63,13 @@ def text_of_chunks(chunks: list[bytes]) -> str:
     return "".join(message["delta"]["text"] for message in messages if message["type"] == "content_block_delta")
 
 
-def payloads_of(stream: bytes) -> list[bytes]:
-    """Return the payloads of an event stream as botocore reads it: all checksums hold, no byte is left over."""
-    buffer = EventStreamBuffer()
-    buffer.add_data(stream)
-    messages = list(buffer)
-    assert len(stream) == sum(message.prelude.total_length for message in messages)
-    return [message.payload for message in messages]
-
-
-def check_bytes(here: Running, exchange: Exchange) -> None:
-    """Check that the two sides of the gateway carried the same bodies."""
-    assert 200 == exchange.status
-    request_id = exchange.answer_headers["x-amzn-requestid"]
-    (received,) = (record for record in here.simulator.received if record.request_id == request_id)
-    assert exchange.body == received.body
-    assert (len(exchange.answer_body), hashlib.sha256(exchange.answer_body).hexdigest()) == (
-        received.sent.size,
-        received.sent.sha256,
-    )
-    if received.operation in STREAMS:
-        assert payloads_of(exchange.answer_body)
-
-
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("client", [pinned_boto3, newest_boto3, aiobotocore, curl])
+@pytest.mark.parametrize("client", [pinned_boto3, newest_boto3, pinned_aiobotocore, curl])
 async def test_a_stock_client_calls_every_model_operation(tmp_path: Path, client: Client, kind: str) -> None:
     """Each client calls each operation by each kind of name: bodies pass unchanged both ways, the path is canonical."""
     asked, sent = MODELS[kind]
     async with running(tmp_path) as here, tapped(here.port) as tap:
-        told = await client(tap.url, asked)
+        told = await client(tap.url, ANY_KEY, asked)
 
         exchanges = tap.exchanges()
         for exchange in exchanges:
@@ -195,8 +79,8 @@ async def test_a_stock_client_calls_every_model_operation(tmp_path: Path, client
         assert [*ACTIONS] == operations
         assert [f"/model/{quote(sent, safe='')}/{action}" for action in ACTIONS.values()] == paths
         assert len(ACTIONS) == len(exchanges)
-        assert set(ACTIONS) == set(told)
-        assert all(told.values())
+        assert {asked: set(ACTIONS)} == {model: {*answers} for model, answers in told.items()}
+        assert all(told[asked].values())
 
 
 @pytest.mark.parametrize(
