@@ -32,6 +32,7 @@ from bedrock_gateway.metering.meters import message_heads
 from bedrock_gateway.metering.prices import PriceTable
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.store.ledger import Ledger
+from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
@@ -76,6 +77,7 @@ async def open_state(
     root_secret: Callable[[Path], bytes | None] = _no_secret,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    ledger_limits: LedgerLimits | None = None,
 ) -> AsyncIterator[State]:
     """Open everything a running gateway needs, and close it in the opposite order.
 
@@ -86,6 +88,7 @@ async def open_state(
         root_secret: gives the root secret of a database (a resolved path), or None where there is none.
         limits: of one connection; the largest body is the config's.
         clock: the wall clock; the system's by default.
+        ledger_limits: sizes and times of the ledger, where the usual ones are not right.
 
     Raises:
         StartError: the ledger or the root secret cannot be used.
@@ -103,6 +106,7 @@ async def open_state(
                 now_ms=clock.now_ms,
                 version=VERSION,
                 pid=pid,
+                limits=ledger_limits,
             )
         )
         clock.latest = ledger.latest

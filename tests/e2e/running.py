@@ -21,6 +21,7 @@ from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Pace, Simulator
+from bedrock_gateway.store.limits import LedgerLimits
 
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.
@@ -111,6 +112,7 @@ async def running(
     limits: Limits | None = None,
     root: bytes | None = ROOT,
     clock: Clock | None = None,
+    ledger_limits: LedgerLimits | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway in front of a simulator.
 
@@ -122,6 +124,7 @@ async def running(
         limits: of one connection, where the usual ones would take too long to reach.
         root: the root secret.
         clock: the wall clock of the gateway and of the simulator; the system's by default.
+        ledger_limits: sizes and times of the ledger; the usual ones by default.
     """
     seconds = time.time if clock is None else lambda: clock.read() / 1_000_000_000
     simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7, clock=seconds)
@@ -148,6 +151,7 @@ async def running(
             limits=limits,
             root_secret=lambda database: root,
             clock=clock,
+            ledger_limits=ledger_limits,
         ) as gateway:
             if change is not None:
                 change(gateway)
