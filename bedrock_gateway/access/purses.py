@@ -195,8 +195,11 @@ class Purse:
         return self.window is not None and not self.window.sliding and at >= self.term.end
 
     def unread(self, at: int) -> bool:
-        """Tell whether the ledger has spend of the window that holds ``at``, although nobody has gone on to it yet."""
-        return self.window is not None and bool(self.booked_until) and self.window.bounds(at)[0] < self.booked_until
+        """Tell whether anything is spent or held in the window that holds ``at``, although nobody has gone on to it."""
+        beyond = any(reservation.at >= self.term.end for reservation in self.held)
+        return beyond or (
+            self.window is not None and bool(self.booked_until) and self.window.bounds(at)[0] < self.booked_until
+        )
 
     def find(self, at: int) -> Term | None:
         """Return the window a call admitted at ``at`` belongs to; None where nothing is known of it any more."""
