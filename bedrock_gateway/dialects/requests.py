@@ -65,6 +65,7 @@ class Extent:
         answers: answers asked for at once, or None where that cannot be read.
         images: images to make, or None where that cannot be read.
         unbounded: why the request does not tell what it hands in, or "".
+        plain: whether it was seen at a glance that it hands in text and nothing else, and asks for one answer.
     """
 
     body_bytes: int
@@ -77,6 +78,7 @@ class Extent:
     answers: int | None = 1
     images: int | None = 1
     unbounded: str = ""
+    plain: bool = attrs.field(default=False, eq=False)
 
 
 def tells_its_extent(operation: Operation) -> bool:
@@ -94,8 +96,11 @@ def extent(operation: Operation, model_id: str, body: dict[str, Any], *, body_by
     """
     if operation.kind is Kind.CONVERSE and only_text(body) and ":prompt/" not in model_id:
         # Nearly every call: there is nothing to look for.
-        most = max_tokens_each(operation, model_id, body)
-        return Extent(body_bytes=body_bytes, text_bytes=body_bytes, max_output=most)
+        config = body.get("inferenceConfig")
+        most = config.get("maxTokens") if type(config) is dict else None
+        if type(most) is not int or most < 1:
+            most = None
+        return Extent(body_bytes=body_bytes, text_bytes=body_bytes, max_output=most, plain=True)
     found = contents(operation, model_id, body)
     return Extent(
         body_bytes=body_bytes,
@@ -124,7 +129,10 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
         raise _invalid(f"byte {error.start} is no UTF-8") from None
     try:
         try:
-            document = _decode(text)
+            # Nearly always an object and nothing around it: then white space is not looked for.
+            document, end = _decoder.raw_decode(text) if text.startswith("{") else (None, -1)
+            if end < len(text):
+                document = _decoder.decode(text)
         except _Twice:
             document = _read_doubled(text)
     except json.JSONDecodeError as error:
@@ -138,15 +146,6 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
     if type(document) is not dict:
         raise _invalid("it is another kind of value")
     return document
-
-
-def _decode(text: str) -> object:
-    """Read JSON. Nearly always an object and nothing around it: then white space is not looked for."""
-    if text.startswith("{"):
-        found, end = _decoder.raw_decode(text)
-        if end == len(text):
-            return found
-    return _decoder.decode(text)
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -37,8 +37,6 @@ HIDDEN_TOKENS = 2048
 HIDDEN_TOOL_TOKENS = 1024
 #: The most tokens of a picture, for models of which no source tells.
 IMAGE_TOKENS = 16_384
-#: Windows are printed in round numbers (128,000 for 131,072): one part in this many may be missing.
-WINDOW_SLACK = 20
 #: A picture or document in a body is at least this long: its own JSON around it and the smallest file of its kind.
 PICTURE_BYTES = 128
 #: Longest text of one token, in characters, for the bound on a guardrail's units.
@@ -78,6 +76,8 @@ class Measured(Protocol):
     def images(self) -> int | None: ...
     @property
     def unbounded(self) -> str: ...
+    @property
+    def plain(self) -> bool: ...
 
 
 # Nobody changes one; it is not frozen because a frozen one takes twice as long to make, once a call.
@@ -148,6 +148,16 @@ def bound(
         return _unbounded(f"no request of {operation.name} tells how much it consumes")
     if price is None:
         return _unbounded(_NO_PRICE)
+    if request.plain and price.by_tokens and not guarded:
+        # Nearly every call; the rest of this comes to the same.
+        each = price.max_output_tokens if request.max_output is None else request.max_output
+        if each is not None:
+            tokens = request.text_bytes + HIDDEN_TOKENS
+            if price.window is not None and tokens > price.window:
+                tokens = price.window
+            dearest, rate = price.dearest
+            fixed = tokens * (dearest or 0)
+            return Bound(fixed=fixed, output_rate=rate or 0, output_tokens=each, input_tokens=tokens)
     input_tokens, reason = _input_tokens(price, request)
     reason = request.unbounded or reason
     if not reason and request.recordings and price.unbounded:
@@ -213,18 +223,14 @@ def _input_tokens(price: Price, request: Measured) -> tuple[int, str]:
         tokens += request.pictures * (IMAGE_TOKENS if price.max_image_tokens is None else price.max_image_tokens)
     if not (request.documents or request.recordings):
         return _in_window(price, tokens), ""
-    if price.max_input_tokens is not None:
-        return _window(price.max_input_tokens), ""
+    if price.window is not None:
+        return price.window, ""
     # A model that charges nothing for tokens (images, seconds) may read as many as it likes.
     return tokens, _NO_WINDOW if price.dearest[0] else ""
 
 
-def _window(tokens: int) -> int:
-    return tokens + tokens // WINDOW_SLACK
-
-
 def _in_window(price: Price, tokens: int) -> int:
-    return tokens if price.max_input_tokens is None else min(tokens, _window(price.max_input_tokens))
+    return tokens if price.window is None else min(tokens, price.window)
 
 
 def _fixed(price: Price, input_tokens: int, images: int, body_bytes: int, input_images: int) -> int:

@@ -40,6 +40,8 @@ _RATES_KEY = re.compile(
 _TOKEN_METERS = ("input_audio_tokens", "output_audio_tokens", "input_image_tokens")
 #: What an entry says of its model beside its prices, in tokens.
 _LIMITS = ("max_input_tokens", "max_output_tokens", "max_image_tokens")
+#: Windows are printed in round numbers (128,000 for 131,072): one part in this many may be missing.
+WINDOW_SLACK = 20
 #: Meters no answer tells.
 _METERS_OF_REQUESTS = ("queries", "input_images", "input_video_seconds", "input_audio_seconds")
 
@@ -91,10 +93,12 @@ class Price:
         source: where the figures come from; date: when they were read (ISO).
         dearest: the dearest input-side and the dearest output rate over every tier, latency and band a call can be
             charged by.
+        window: the context window and as much as a printed figure of it may lack, in tokens, or None.
         dearest_image: nano-USD per million of the dearest image class; guardrail_units: the same, one unit of each
             policy of a guardrail together.
         unbounded: whether units are charged that no length of a request bounds.
         by_request: whether units are charged that only a request tells: queries, pictures or recordings handed in.
+        by_tokens: whether nothing but tokens is charged, guardrails aside.
     """
 
     model: str = ""
@@ -114,6 +118,8 @@ class Price:
     guardrail_units: int = attrs.field(init=False, eq=False, repr=False)
     unbounded: bool = attrs.field(init=False, eq=False, repr=False)
     by_request: bool = attrs.field(init=False, eq=False, repr=False)
+    by_tokens: bool = attrs.field(init=False, eq=False, repr=False)
+    window: int | None = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_meter_rates", dict(self.meters))
@@ -126,6 +132,9 @@ class Price:
         object.__setattr__(self, "guardrail_units", units)
         object.__setattr__(self, "by_request", any(map(self._meter_rates.get, _METERS_OF_REQUESTS)))
         object.__setattr__(self, "unbounded", any(self._meter_rates.get(meter) for meter in _UNBOUNDED))
+        object.__setattr__(self, "by_tokens", not (self.dearest_image or self.by_request or self.unbounded))
+        most = self.max_input_tokens
+        object.__setattr__(self, "window", None if most is None else most + most // WINDOW_SLACK)
 
     @classmethod
     def from_litellm(cls, keys: Mapping[str, object], *, max_output_tokens: int | None = None) -> Self | None:

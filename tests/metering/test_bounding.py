@@ -69,6 +69,23 @@ def test_bounds_of_a_length() -> None:
     assert window == 1050 * 6_000
 
 
+@given(
+    st.sampled_from([SONNET, WINDOWED, IMAGES, attrs.evolve(SONNET, max_output_tokens=None), Price(model="free")]),
+    st.integers(0, 300_000),
+    st.none() | st.integers(1, 100_000),
+    st.booleans(),
+)
+def test_the_short_way_of_a_plain_request(
+    operations: dict[str, Operation], price: Price, length: int, most: int | None, guarded: bool
+) -> None:
+    """That a request was seen to be nothing but text changes nothing of its bound."""
+    request = Extent(body_bytes=length, text_bytes=length, max_output=most)
+    plain = attrs.evolve(request, plain=True)
+    converse = operations["Converse"]
+
+    assert bound(converse, price, request, guarded=guarded) == bound(converse, price, plain, guarded=guarded)
+
+
 def test_bounds_of_the_table(table: PriceTable) -> None:
     """Recordings have no bound in the length of a body; guardrails, reranks and pictures do."""
     assert None is at_most(table.entry("twelvelabs.pegasus-1-2-v1:0"), body_bytes=100, max_output=10)
