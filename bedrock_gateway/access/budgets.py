@@ -135,7 +135,7 @@ class Budgets:
         """Hold, for a call that is under way already, what it can cost at most, be there room for it or not."""
         purse = self._purse(charge, at)
         reservation = Reservation(amount, at, 0)
-        reservation.enter(self._accounts[purse.charge.account])
+        reservation.enter([self._accounts[purse.charge.account]])
         return reservation
 
     def ask(self, charge: Charge, at: int) -> int:
@@ -239,8 +239,7 @@ class Budgets:
                 warned=warned,
             )
         reservation = Reservation(amount, at, least - amount)
-        for account in accounts:
-            reservation.enter(account)
+        reservation.enter(accounts)
         return reservation
 
     def book(self, accounts: Iterable[str], at: int, spend: int) -> list[Warned]:
@@ -263,17 +262,18 @@ class Budgets:
                     purse.turn(at)
                     purse.add(quarter, spend)
                 reached = _reached(purse)
-                if purse.tells(reached, at):
+                if reached and purse.tells(reached, at):
                     warned.append(_warned(purse, hard=reached == 2))
         return warned
 
     def soft(self, charges: Iterable[Charge]) -> list[tuple[Charge, int]]:
         """Return the charges whose soft limit is reached, with what is spent: for a header of the answer."""
-        return [
-            (charge, spent)
-            for charge in charges
-            if charge.budget.soft is not None and (spent := self.spent(charge)) >= charge.budget.soft
-        ]
+        found = []
+        for charge, _, purse in self._look_up(charges, 0):
+            soft = charge.budget.soft
+            if soft is not None and purse.term.spent >= soft:
+                found.append((charge, purse.term.spent))
+        return found
 
     def spent(self, charge: Charge) -> int:
         """Return the nano-USD spent in a charge's window, as far as known."""

@@ -231,7 +231,10 @@ class Directory:
                     error_type="ExpiredTokenException",
                     at="replaced key",
                 )
-        return self.caller(key, now_ms)
+        ready = self._ready.get(key)
+        if ready is None or ready.blocked or ready.expires_at is not None:
+            return self.caller(key, now_ms)
+        return ready.caller
 
     def caller(self, key_id: str, now_ms: int) -> Caller | None:
         """Return the caller of a key's stable id, or None.

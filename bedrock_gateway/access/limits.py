@@ -40,6 +40,7 @@ WINDOW = 60.0
 STRETCH = 1.0
 #: Seconds after which it is looked whether anything is left of a name.
 LOOK_AFTER = WINDOW + STRETCH
+_RESET = f"{WINDOW:.0f}s"
 #: Names looked at by one call at most: none is to wait for many.
 MOST_LOOKED_AT = 64
 
@@ -139,7 +140,10 @@ class _State:
 
     def reset(self, now: float) -> str:
         """Return when everything taken so far has stopped to count, as OpenAI writes it (``12s``)."""
-        return "0s" if self.newest is None else f"{_whole_seconds(now, self.newest.expires)}s"
+        if self.newest is None:
+            return "0s"
+        # Nearly always asked right after something was taken.
+        return _RESET if now == self.newest.expires - WINDOW else f"{_whole_seconds(now, self.newest.expires)}s"
 
     def over(self, kind: Kind, limit: int, wanted: int, now: float, other: OverLimit | None) -> OverLimit:
         """Return what is to be said where so much does not fit; what else was found, where it takes as long."""
@@ -300,7 +304,9 @@ class Limiter:
         Raises:
             OverLimit: it does not fit under one of them.
         """
-        now = self.at(now)
+        if now < self._now:
+            now = self._now
+        self._now = now
         if self._look <= now:
             self._forget(now)
         states = self._states

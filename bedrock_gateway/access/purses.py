@@ -7,7 +7,7 @@ nano-USD, times UTC ms.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import attrs
 
@@ -92,19 +92,20 @@ class Reservation:
         self._terms.clear()
         self._accounts.clear()
 
-    def enter(self, account: Account) -> None:
-        """Hold the amount in every budget of an account."""
-        self._accounts.append(account)
-        account.held[self] = None
-        at = self.at
-        for purse in account.purses:
-            # As in ``Purse.find``: this is on the way of every call.
-            term: Term | None = purse.term
-            if not purse.term.start <= at < purse.term.end:
-                term = purse.find(at)
-            if term is not None:
-                term.reserved += self.amount
-                self._terms.append(term)
+    def enter(self, accounts: Iterable[Account]) -> None:
+        """Hold the amount in every budget of some accounts, each once."""
+        at, terms = self.at, self._terms
+        for account in accounts:
+            self._accounts.append(account)
+            account.held[self] = None
+            for purse in account.purses:
+                # As in ``Purse.find``: this is on the way of every call.
+                term: Term | None = purse.term
+                if not purse.term.start <= at < purse.term.end:
+                    term = purse.find(at)
+                if term is not None:
+                    term.reserved += self.amount
+                    terms.append(term)
 
     def fill(self, term: Term) -> None:
         """Hold the amount in one window."""

@@ -165,8 +165,9 @@ def release(call: Call) -> None:
     for reservation in call.adopted:
         reservation.release()
     admission = call.admission
-    if admission is None:
+    if admission is None or admission.released:
         return
+    admission.released = True
     if admission.reservation is not None:
         admission.reservation.release()
     if admission.taken is not None:

@@ -95,6 +95,7 @@ class Admission:
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
         tokens: consumed so far, cached ones included.
+        released: all of it was given back.
         told: headers that every answer to the call has.
     """
 
@@ -105,6 +106,7 @@ class Admission:
     reservation: Reservation | None = None
     taken: Taken | None = None
     tokens: int = 0
+    released: bool = False
     told: list[tuple[str, str]] = attrs.field(factory=list)
 
     def left(self) -> None:

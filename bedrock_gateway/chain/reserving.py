@@ -151,12 +151,14 @@ def _take(
     if not limits:
         return
     tokens = estimated_tokens(call, admission)
+    now = time.monotonic()
     try:
-        admission.taken = gateway.limiter.take(limits, tokens, time.monotonic())
+        admission.taken = gateway.limiter.take(limits, tokens, now)
     except OverLimit as over:
         if admission.reservation is not None:
             admission.reservation.release()
         raise _throttled(call, over) from over
+    admission.told += admission.taken.headers(now)
 
 
 def _amount(call: Call, admission: Admission, hard: Sequence[Charge]) -> int:
@@ -240,7 +242,7 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
 
 
 def _tell(call: Call, admission: Admission, restraints: Restraints) -> None:
-    """Note what every answer says of budgets and limits."""
+    """Note what every answer says of budgets."""
     budgets = call.gateway.budgets
     if admission.reservation is not None:
         admission.told.append(("x-bedrock-gateway-budget-remaining-usd", usd(admission.reservation.left)))
@@ -249,8 +251,6 @@ def _tell(call: Call, admission: Admission, restraints: Restraints) -> None:
     for charge, spent in budgets.soft(restraints.soft) if restraints.soft else ():
         text = f"{charge.name}: {usd(spent)} USD of {usd(charge.budget.soft or 0)} USD spent"
         admission.told.append(("x-bedrock-gateway-budget-warning", text.encode("ascii", "replace").decode()))
-    if admission.taken is not None:
-        admission.told += admission.taken.headers(time.monotonic())
 
 
 def _refused(over: OverBudget) -> BudgetExhausted:

@@ -55,7 +55,7 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
         ambient = routing.ambient(operation.service)
         resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
-    elif name is not None and (policy.models or not policy.raw_models):
+    elif name is not None and (policy.models or (resolution.via is Via.RAW and not policy.raw_models)):
         raw = resolution.via is Via.RAW
         models = foundation_models(resolution) if policy.models else ()
         check_model(caller, name, resolution.model_group, models, raw=raw, listed=bool(routing.deployments))
