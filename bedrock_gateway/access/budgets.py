@@ -261,9 +261,11 @@ class Budgets:
                 else:
                     purse.turn(at)
                     purse.add(quarter, spend)
-                reached = _reached(purse)
-                if reached and purse.tells(reached, at):
-                    warned.append(_warned(purse, hard=reached == 2))
+                budget, spent = purse.charge.budget, purse.term.spent
+                hard = budget.limit is not None and spent >= budget.limit
+                reached = hard or (budget.soft is not None and spent >= budget.soft)
+                if reached and purse.tells(2 if hard else 1, at):
+                    warned.append(_warned(purse, hard=hard))
         return warned
 
     def soft(self, charges: Iterable[Charge]) -> list[tuple[Charge, int]]:
@@ -334,13 +336,6 @@ class Budgets:
             account.purses.append(purse)
             self._purses.append(purse)
         return purse
-
-
-def _reached(purse: Purse) -> int:
-    budget, spent = purse.charge.budget, purse.term.spent
-    if budget.limit is not None and spent >= budget.limit:
-        return 2
-    return 1 if budget.soft is not None and spent >= budget.soft else 0
 
 
 def _warned(purse: Purse, *, hard: bool) -> Warned:

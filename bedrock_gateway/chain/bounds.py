@@ -9,7 +9,7 @@ import asyncio
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Admission, Attempt, Call
 from bedrock_gateway.dialects.output_limits import family
-from bedrock_gateway.dialects.requests import Extent, extent, read_body, tells_its_extent
+from bedrock_gateway.dialects.requests import Extent, extent, plain_extent, read_body, tells_its_extent
 from bedrock_gateway.metering.bounding import Bound, at_most, bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.routing.deployments import Deployment
@@ -34,7 +34,12 @@ async def measure(call: Call, admission: Admission) -> None:
     if admission.document is not None or operation.free or not tells_its_extent(operation):
         return
     body = call.body
-    admission.document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
+    document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
+    admission.document = document
+    admission.plain = plain_extent(operation, document, body_bytes=len(body))
+    if operation.kind is Kind.CONVERSE:
+        # Names written with escapes are found too.
+        call.guarded = "guardrailConfig" in document
 
 
 def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Price | None) -> Bound:
@@ -43,7 +48,7 @@ def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Pr
     if found is None:
         assert call.target is not None
         request = None if admission.document is None else _extent(call, admission, deployment)
-        guarded = is_guarded(call, deployment)
+        guarded = is_guarded(call, deployment) if call.guarded is not False else deployment.guardrail is not None
         found = bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
         admission.bounds[deployment] = found
     return found
@@ -94,10 +99,6 @@ def is_guarded(call: Call, deployment: Deployment) -> bool:
     if call.guarded is None:
         assert call.target is not None
         if call.target.operation.kind is Kind.CONVERSE:
-            if call.admission is not None and call.admission.document is not None:
-                # Read already, and names written with escapes are found too.
-                call.guarded = "guardrailConfig" in call.admission.document
-                return call.guarded
             # Searched without its quotes: a byte that is rare in JSON is found faster than one that is everywhere.
             call.guarded = b"guardrailConfig" in call.body
         else:
@@ -107,11 +108,14 @@ def is_guarded(call: Call, deployment: Deployment) -> bool:
 
 def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
     """Return what the body asks for in the words of a deployment's model family."""
+    # The text of a managed prompt is AWS's: only the ARN that is called tells of it.
+    prompt = ":prompt/" in deployment.model_id
+    if admission.plain is not None and not prompt:
+        return admission.plain
     assert call.target is not None and admission.document is not None
     model = deployment.price_model or deployment.model_id
-    # The text of a managed prompt is AWS's: only the ARN that is called tells of it.
     spoken = family(model)
-    if ":prompt/" in deployment.model_id:
+    if prompt:
         model = spoken = deployment.model_id
     found = admission.extents.get(spoken)
     if found is None:

@@ -90,8 +90,9 @@ class Admission:
 
     Attributes:
         charges: budgets it counts against.
-        document: its body, where it had to be read; extents: by model family, what it asks for; bounds: by deployment,
-            what it can cost at most.
+        document: its body, where it had to be read; plain: what it asks for, where that is text and nothing else,
+            whichever model it is for; extents: where it is more, by model family; bounds: by deployment, what it can
+            cost at most.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
         tokens: consumed so far, cached ones included.
@@ -101,6 +102,7 @@ class Admission:
 
     charges: tuple[Charge, ...]
     document: dict[str, Any] | None = attrs.field(default=None, repr=False)
+    plain: Extent | None = None
     extents: dict[str, Extent] = attrs.field(factory=dict)
     bounds: dict[Deployment, Bound] = attrs.field(factory=dict)
     reservation: Reservation | None = None

@@ -163,24 +163,22 @@ def _take(
 
 def _amount(call: Call, admission: Admission, hard: Sequence[Charge]) -> int:
     """Return the nano-USD a call can cost at most, on whichever of its deployments."""
-    amount = 0
-    for bound in _bounds(call, admission):
-        amount = max(amount, _spend(call, hard, bound))
-    return amount
+    assert call.resolution is not None and call.target is not None
+    candidates = call.resolution.candidates
+    if len(candidates) == 1 and len(candidates[0]) == 1:
+        deployment = candidates[0][0]
+        price = call.snapshot.price_of(deployment, call.target.operation)
+        return _spend(call, hard, bound_on(call, admission, deployment, price))
+    return max(_spend(call, hard, bound) for bound in _bounds(call, admission))
 
 
 def _bounds(call: Call, admission: Admission) -> Iterable[Bound]:
     """Return what a call can cost at most, once for each price and kind of deployment."""
     assert call.resolution is not None and call.target is not None
-    operation = call.target.operation
-    candidates = call.resolution.candidates
-    if len(candidates) == 1 and len(candidates[0]) == 1:
-        deployment = candidates[0][0]
-        return (bound_on(call, admission, deployment, call.snapshot.price_of(deployment, operation)),)
     seen = {}
-    for tier in candidates:
+    for tier in call.resolution.candidates:
         for deployment in tier:
-            price = call.snapshot.price_of(deployment, operation)
+            price = call.snapshot.price_of(deployment, call.target.operation)
             key = (
                 id(price),
                 deployment.flat,
@@ -234,7 +232,7 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     if note is not None:
         call.notes = (note,)
         admission.told = [("x-bedrock-gateway-clamped-max-tokens", str(limit))]
-    admission.document = None
+    admission.document = admission.plain = None
     admission.extents.clear()
     admission.bounds.clear()
     await measure(call, admission)

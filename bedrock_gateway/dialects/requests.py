@@ -22,7 +22,7 @@ from bedrock_gateway.dialects.output_limits import answers, max_tokens_each
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Extent", "extent", "read_body", "tells_its_extent"]
+__all__ = ["Extent", "extent", "plain_extent", "read_body", "tells_its_extent"]
 
 #: Top-level members nothing is reserved from: whatever stands in them twice is AWS's to judge.
 _IDLE = frozenset(
@@ -94,13 +94,6 @@ def extent(operation: Operation, model_id: str, body: dict[str, Any], *, body_by
         body: as ``read_body`` gives it.
         body_bytes: length it had.
     """
-    if operation.kind is Kind.CONVERSE and only_text(body) and ":prompt/" not in model_id:
-        # Nearly every call: there is nothing to look for.
-        config = body.get("inferenceConfig")
-        most = config.get("maxTokens") if type(config) is dict else None
-        if type(most) is not int or most < 1:
-            most = None
-        return Extent(body_bytes=body_bytes, text_bytes=body_bytes, max_output=most, plain=True)
     found = contents(operation, model_id, body)
     return Extent(
         body_bytes=body_bytes,
@@ -114,6 +107,19 @@ def extent(operation: Operation, model_id: str, body: dict[str, Any], *, body_by
         images=_images(body) if operation.kind is Kind.INVOKE else 1,
         unbounded=found.unbounded,
     )
+
+
+def plain_extent(operation: Operation, body: dict[str, Any], *, body_bytes: int) -> Extent | None:
+    """Measure a request that, as nearly all do, for certain hands in text and nothing else, whichever model it is for;
+    None for any other, which ``extent`` is for.
+    """
+    if operation.kind is not Kind.CONVERSE or not only_text(body):
+        return None
+    config = body.get("inferenceConfig")
+    most = config.get("maxTokens") if type(config) is dict else None
+    if type(most) is not int or most < 1:
+        most = None
+    return Extent(body_bytes=body_bytes, text_bytes=body_bytes, max_output=most, plain=True)
 
 
 def read_body(body: bytes | bytearray) -> dict[str, Any]:

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.contents import Contents, contents, only_text
-from bedrock_gateway.dialects.output_limits import answers, max_tokens_each
-from bedrock_gateway.dialects.requests import extent
+from bedrock_gateway.dialects.contents import only_text
+from bedrock_gateway.dialects.requests import extent, plain_extent
 from bedrock_gateway.upstream.models import load_operations
 
-CONVERSE = next(operation for operation in load_operations() if operation.name == "Converse")
+OPERATIONS = {operation.name: operation for operation in load_operations()}
+CONVERSE, INVOKE = OPERATIONS["Converse"], OPERATIONS["InvokeModel"]
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-PROMPT = "arn:aws:bedrock:us-east-1:1:prompt/ABC:1"
 
 TEXT = st.builds(lambda text: {"text": text}, st.text(max_size=5))
 IMAGE = {"image": {"format": "png", "source": {"bytes": "QUJD" * 100}}}
@@ -48,19 +47,11 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
 @given(st.fixed_dictionaries({}, optional={"messages": MESSAGES | ODD, **MORE}))
 def test_what_is_plain_has_nothing_to_find(body: dict[str, Any]) -> None:
     """Where a request is taken for plain, the way every other one goes finds the same."""
-    found = extent(CONVERSE, CLAUDE, body, body_bytes=1000)
+    found = plain_extent(CONVERSE, body, body_bytes=1000)
 
-    if found.plain:
-        assert Contents() == contents(CONVERSE, CLAUDE, body)
-        assert (1000, 1000, 1, 1, "") == (
-            found.body_bytes,
-            found.text_bytes,
-            found.answers,
-            found.images,
-            found.unbounded,
-        )
-        assert 1 == answers(CONVERSE, body)
-        assert found.max_output == max_tokens_each(CONVERSE, CLAUDE, body)
+    if found is not None:
+        assert found.plain
+        assert found == extent(CONVERSE, CLAUDE, body, body_bytes=1000)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +70,9 @@ def test_what_is_plain_has_nothing_to_find(body: dict[str, Any]) -> None:
 def test_plain_requests(body: dict[str, Any], plain: bool) -> None:
     """Messages and a system prompt of nothing but text are plain."""
     assert plain is only_text(body)
-    assert plain is extent(CONVERSE, CLAUDE, body, body_bytes=1000).plain
+    assert plain is (plain_extent(CONVERSE, body, body_bytes=1000) is not None)
 
 
-def test_a_managed_prompt_is_not_plain() -> None:
-    """What the request says is not all that the model reads."""
-    found = extent(CONVERSE, PROMPT, {"messages": []}, body_bytes=1000)
-
-    assert (False, True) == (found.plain, bool(found.unbounded))
+def test_bodies_of_invoke_model_are_not_plain() -> None:
+    """What a native body hands in depends on the model."""
+    assert None is plain_extent(INVOKE, {"messages": []}, body_bytes=1000)
