@@ -54,6 +54,10 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         told = f"The gateway failed; its log has the details under call {call.id}."
         sent = call.attempt is not None and call.attempt.sent
         answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if sent else InternalFault(told))
+        booked = _break_off(call)
+        if booked is not None:
+            # Booked before it is answered, as everything; where the ledger takes nothing, it has told why.
+            await asyncio.wait([booked])
     finally:
         settle(call)
     return answer
@@ -74,10 +78,7 @@ def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
 def settle(call: Call) -> None:
     """Release what the call holds, put it on record if it is not yet, and log its line."""
     gateway = call.gateway
-    attempt = call.attempt
-    if attempt is not None and attempt.opened and not attempt.closed:
-        # A fault of ours broke off the way of the call: AWS may bill what was sent all the same.
-        book(call, attempt, Outcome.CUT if attempt.sent else Outcome.UNREACHED, None, error_type="gateway-fault")
+    _break_off(call)
     if call.ticket is not None:
         call.ticket.release()
     release(call)
@@ -90,6 +91,15 @@ def settle(call: Call) -> None:
         call.recorded = True
         gateway.ledger.record_call(call_record(call))
     gateway.log(line_of(call))
+
+
+def _break_off(call: Call) -> asyncio.Future[None] | None:
+    """Book an attempt that a fault of ours broke off: AWS may bill what was sent all the same."""
+    attempt = call.attempt
+    if attempt is None or not attempt.opened or attempt.closed:
+        return None
+    outcome = Outcome.CUT if attempt.sent else Outcome.UNREACHED
+    return book(call, attempt, outcome, None, error_type="gateway-fault")
 
 
 def line_of(call: Call) -> str:

@@ -265,8 +265,8 @@ def test_rights(tmp_path: Path) -> None:
         "try: prepare_file(Path(sys.argv[1]))\n"
         "except StartError as error: print(error)\n"
     )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
     run = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
     )
