@@ -36,8 +36,8 @@ style: .venv/.stamp-test ## ruff: rules and formatting
 types: .venv/.stamp-test ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
-tests: .venv/.stamp-test .venv-boto3/.stamp ## pytest; some of it with PYTEST='-k name'
-	@$(BIN)/python -m pytest -q -m 'not soak' $(PYTEST)
+tests: .venv/.stamp-test .venv-boto3/.stamp ## pytest, on all cores; some of it with PYTEST='-k name'
+	@$(BIN)/python -m pytest -q -m 'not soak' --numprocesses auto --dist loadfile $(PYTEST)
 
 coverage: .venv/.stamp-test .venv-boto3/.stamp ## the tests again, with the lines and branches they miss
 	@$(BIN)/python -m coverage run -m pytest -q -m 'not soak' $(PYTEST)

@@ -184,17 +184,22 @@ IMPORT_EACH_ALONE = """
 import os, sys
 import aiobotocore.session, aiohttp.web, aiosqlite, asyncio, attrs, ruamel.yaml  # paid once, for all the forks
 
-failed = False
+failed, children = False, 0
 for name in sys.argv[1:]:
-    child = os.fork()
-    if child == 0:
+    if children == os.cpu_count():
+        failed |= os.wait()[1] != 0
+        children -= 1
+    children += 1
+    if os.fork() == 0:
         try:
             __import__(name)
         except BaseException as error:
             print(f"{name}: {type(error).__name__}: {error}", flush=True)
             os._exit(1)
         os._exit(0)
-    failed |= os.waitpid(child, 0)[1] != 0
+while children:
+    failed |= os.wait()[1] != 0
+    children -= 1
 sys.exit(failed)
 """
 

@@ -57,7 +57,7 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         booked = _break_off(call)
         if booked is not None:
             # Booked before it is answered, as everything; where the ledger takes nothing, it has told why.
-            await asyncio.wait([booked])
+            await asyncio.gather(booked, return_exceptions=True)
     finally:
         settle(call)
     return answer
