@@ -222,7 +222,8 @@ class Taken:
 
     def release(self) -> None:
         """End it: the slots are free, and what has not been settled by now stays as it was estimated."""
-        self.leave()
+        if self._in_slots:
+            self.leave()
         self._open = False
 
     def headers(self, now: float) -> list[tuple[str, str]]:
@@ -254,7 +255,7 @@ class Taken:
             found += [
                 ("x-ratelimit-limit-tokens", str(most_tokens)),
                 ("x-ratelimit-remaining-tokens", str(tokens_left) if tokens_left > 0 else "0"),
-                ("x-ratelimit-reset-tokens", tokens.reset(now)),
+                ("x-ratelimit-reset-tokens", found[2][1] if tokens is requests else tokens.reset(now)),
             ]
         return found
 

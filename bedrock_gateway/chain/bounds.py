@@ -31,13 +31,14 @@ async def measure(call: Call, admission: Admission) -> None:
     """
     assert call.target is not None
     operation = call.target.operation
-    if admission.document is not None or operation.free or not tells_its_extent(operation):
+    converse = operation.kind is Kind.CONVERSE
+    if admission.document is not None or operation.free or not (converse or tells_its_extent(operation)):
         return
     body = call.body
     document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
     admission.document = document
     admission.plain = plain_extent(operation, document, body_bytes=len(body))
-    if operation.kind is Kind.CONVERSE:
+    if converse:
         # Names written with escapes are found too.
         call.guarded = "guardrailConfig" in document
 
@@ -60,7 +61,7 @@ def estimated_tokens(call: Call, admission: Admission) -> int:
     if admission.document is None:
         return 0
     deployment = call.resolution.candidates[0][0]
-    request = _extent(call, admission, deployment)
+    request = admission.plain or _extent(call, admission, deployment)
     answer = request.max_output
     if answer is None:
         price = call.snapshot.price_of(deployment, call.target.operation)

@@ -73,7 +73,7 @@ class Clock:
         A clock that is set back must not put a call into a window of a budget that is over. Set back by more than a
         day it is believed: then it was wrong before, and calls would have stood still in time.
         """
-        now = self.now_ms()
+        now = self.read() // 1_000_000
         if now < self.latest and self.latest - now < DAY_MS:
             return self.latest
         self.latest = now

@@ -121,10 +121,13 @@ def only_text(body: dict[str, Any]) -> bool:
     if not body.keys() <= _PLAIN:
         return False
     try:
-        for blocks in (body.get("system", ()), *[message["content"] for message in body["messages"]]):
-            for block in blocks:
+        for message in body["messages"]:
+            for block in message["content"]:
                 if len(block) != 1 or "text" not in block:
                     return False
+        for block in body.get("system", ()):
+            if len(block) != 1 or "text" not in block:
+                return False
     except (KeyError, TypeError):
         return False
     return True

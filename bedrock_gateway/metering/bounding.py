@@ -92,6 +92,7 @@ class Bound:
         answers: how many answers share them.
         input_tokens: input tokens at most, cached ones included; None where nothing bounds them.
         unbounded: why the call has no bound, as the end of a sentence about it ("its price is not known"), or "".
+        spend: nano-USD, rounded up; None where nothing bounds it.
     """
 
     fixed: int | None = 0
@@ -100,13 +101,13 @@ class Bound:
     answers: int = 1
     input_tokens: int | None = None
     unbounded: str = ""
+    spend: int | None = attrs.field(init=False)
 
-    @property
-    def spend(self) -> int | None:
-        """Nano-USD, rounded up; None where nothing bounds it."""
+    def __attrs_post_init__(self) -> None:
         if self.unbounded or self.fixed is None:
-            return None
-        return -(-(self.fixed + (self.output_tokens or 0) * self.output_rate) // MILLION)
+            self.spend = None
+        else:
+            self.spend = -(-(self.fixed + (self.output_tokens or 0) * self.output_rate) // MILLION)
 
     def fitting(self, available: int) -> int | None:
         """Return the most output tokens each answer may have for the whole call to spend no more than ``available``
