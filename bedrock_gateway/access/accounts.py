@@ -22,7 +22,7 @@ from functools import lru_cache
 
 from bedrock_gateway.wire.model_ids import plain_model
 
-__all__ = ["GATEWAY", "accounts_of", "model_account"]
+__all__ = ["GATEWAY", "accounts_of", "model_account", "owners_of"]
 
 GATEWAY = "gateway"
 
@@ -69,3 +69,14 @@ def accounts_of(
 def model_account(caller: str, name: str) -> str:
     """Return the account of one caller's calls for a model group, or for a foundation model by its plain id."""
     return f"model:{caller}/{name}"
+
+
+def owners_of(account: str) -> tuple[str, ...]:
+    """Return the accounts of everybody who may have been given the budget of an account: itself for most."""
+    kind, _, name = account.partition(":")
+    if kind == "model":
+        return account, f"key:{name.partition('/')[0]}"
+    if kind == "member":
+        team, _, user = name.partition("/")
+        return account, f"team:{team}", f"user:{user}"
+    return (account,)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from bedrock_gateway.access.accounts import owners_of
 from bedrock_gateway.access.purses import NEVER, Account, Budget, Charge, Purse, Reservation, Term
 from bedrock_gateway.access.windows import QUARTER_MS
 
@@ -83,6 +84,8 @@ class Budgets:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._purses: list[Purse] = []
+        # By whom their budgets may have been given.
+        self._given: dict[str, list[Account]] = {}
         # Account and purse of each charge, by the identity of the tuple they are in: all calls of a caller hand in the
         # same one, and hashing what is in it takes longer than all the rest.
         self._looked_up: dict[int, tuple[tuple[Charge, ...], tuple[tuple[Charge, Account, Purse], ...]]] = {}
@@ -128,17 +131,33 @@ class Budgets:
         return True
 
     def unguarded(self, charge: Charge) -> bool:
-        """Tell whether calls may be under way that hold nothing in an account, because it had no hard budget so far.
-        Each is to be given to ``adopt`` now: from the next question on all are taken to hold something.
+        """Tell whether calls may be under way that hold nothing in an account, because it had no hard budget when they
+        were admitted. Each is to be given to ``adopt`` now: from the next question on all are taken to hold something.
         """
         account = self._accounts.get(charge.account)
         return charge.budget.limit is not None and (account is None or not account.guarded)
 
-    def adopt(self, charge: Charge, amount: int, at: int) -> Reservation:
-        """Hold, for a call that is under way already, what it can cost at most, be there room for it or not."""
-        purse = self._purse(charge, at)
+    def unguard(self, owner: str) -> None:
+        """Note that somebody ("": everybody) may have been given another budget, or had none for a while.
+
+        Args:
+            owner: its account.
+        """
+        for account in self._given.get(owner, ()) if owner else self._accounts.values():
+            account.guarded = False
+
+    def adopt(self, charge: Charge, amount: int, at: int, holds: Iterable[Reservation]) -> Reservation | None:
+        """Hold, for a call that is under way already, what it can cost at most, be there room for it or not.
+
+        Args:
+            holds: what it holds; where that is in this account, nothing is added.
+        """
+        self._purse(charge, at)
+        account = self._accounts[charge.account]
+        if any(reservation in account.held for reservation in holds):
+            return None
         reservation = Reservation(amount, at, 0)
-        reservation.enter([self._accounts[purse.charge.account]])
+        reservation.enter([account])
         return reservation
 
     def ask(self, charge: Charge, at: int) -> int:
@@ -182,6 +201,8 @@ class Budgets:
         known = self._accounts.get(account)
         if known is not None and not known.held:
             del self._accounts[account]
+            for owner in owners_of(account):
+                self._given[owner].remove(known)
             self._looked_up.clear()
             gone = set(map(id, known.purses))
             self._purses = [purse for purse in self._purses if id(purse) not in gone]
@@ -331,6 +352,8 @@ class Budgets:
         account = self._accounts.get(charge.account)
         if account is None:
             account = self._accounts[charge.account] = Account()
+            for owner in owners_of(charge.account):
+                self._given.setdefault(owner, []).append(account)
         window = charge.budget.window
         purse = account.find(window)
         if purse is None:

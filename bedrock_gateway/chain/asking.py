@@ -1,8 +1,8 @@
 """What was spent before: the ledger is asked once an account, however many calls wait for it.
 
 What is under way has spent nothing yet, as far as the ledger can say, and holds nothing where there was no budget when
-it was admitted. So before an account is asked for the first time under a hard budget, the calls under way are gone
-through.
+it was admitted. So before an account is asked for, the first time under a hard budget and after each time somebody may
+have been given another one, the calls under way are gone through.
 """
 
 from __future__ import annotations
@@ -72,13 +72,16 @@ class Asking:
         self.budgets.answer(charge, at, spends)
 
     def _adopt(self, charge: Charge) -> None:
-        """Hold what calls under way can cost at most that were admitted while the account had no hard budget."""
+        """Have calls under way hold what they can cost at most, if they hold nothing in an account they count in."""
         for call in self.calls:
             attempt = call.attempt
             if attempt is None or not attempt.opened or attempt.closed or not attempt.at_most:
                 continue
             if charge.account in accounts_of_attempt(call, attempt):
-                call.adopted += (self.budgets.adopt(charge, attempt.at_most, call.started_at),)
+                admitted = None if call.admission is None else call.admission.reservation
+                holds = [held for held in (admitted, attempt.reservation, *call.adopted) if held is not None]
+                adopted = self.budgets.adopt(charge, attempt.at_most, call.started_at, holds)
+                call.adopted += () if adopted is None else (adopted,)
 
     def _done(self, key: object, done: asyncio.Future[None]) -> None:
         del self._open[key]

@@ -174,8 +174,8 @@ class Gateway:
     _targets: dict[tuple[str, str], Target] = attrs.field(factory=dict)
 
     def changed(self, kind: str, id_: str) -> None:
-        """Take note of what was administered: the first key closes an open gateway, and what somebody else booked is
-        read again. ``kind`` and ``id_`` as the registry tells them.
+        """Take note of what was administered: the first key closes an open gateway, what somebody else booked is read
+        again, and who may have another budget now is looked at. ``kind`` and ``id_`` as the registry tells them.
         """
         if kind in ("key", ""):
             hosts = attrs.evolve(self.entry.hosts, open_mode=self.callers.open)
@@ -184,6 +184,10 @@ class Gateway:
             self.budgets.drop(f"key:{id_}")
         if kind in ("account", ""):
             self.budgets.forget(id_)
+        if kind != "account":
+            # A template or a model may be anybody's.
+            owner = "" if kind in ("budget", "model", "") else f"{kind}:{id_}"
+            self.budgets.unguard(owner)
 
     def new_id(self) -> str:
         """Return a new UUIDv7."""

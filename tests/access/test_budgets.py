@@ -313,13 +313,17 @@ def test_a_first_budget_while_calls_are_under_way() -> None:
     assert not budgets.unguarded(soft)
     assert [hard] == budgets.unknown([hard], NOON, NOON)
     assert budgets.unguarded(hard)
-    adopted = budgets.adopt(hard, 150, NOON)
+    adopted = budgets.adopt(hard, 150, NOON, [])
+    assert adopted is not None
     budgets.ask(hard, NOON)
     budgets.answer(hard, NOON, [])
 
     assert not budgets.unguarded(hard)
     assert [] == budgets.unknown([hard], NOON, NOON)
     assert (hard, -50) == budgets.left([hard])
+    budgets.unguard("key:a")
+    assert [hard] == budgets.unknown([hard], NOON, NOON)
+    assert None is budgets.adopt(hard, 150, NOON, [adopted])
     adopted.release()
     assert (hard, 100) == budgets.left([hard])
 

@@ -106,10 +106,10 @@ class Money(RuleBasedStateMachine):
     def clock_is_set_back(self, minutes: int) -> None:
         self.clock -= minutes * 60_000
 
-    @precondition(lambda self: self.charges is CHARGES)
     @rule()
-    def budget_is_given(self) -> None:
-        self.charges = (*CHARGES, GIVEN)
+    def budget_is_given_or_taken_away(self) -> None:
+        self.charges = CHARGES if GIVEN in self.charges else (*CHARGES, GIVEN)
+        self.budgets.unguard(GIVEN.account)
 
     @rule(data=st.data())
     def ledger_is_asked(self, data: st.DataObject) -> None:
@@ -122,8 +122,11 @@ class Money(RuleBasedStateMachine):
         if self.budgets.unguarded(charge):
             for call in self.under_way():
                 if charge.account in call.accounts:
-                    assert charge is GIVEN
-                    call.adopted.append(self.budgets.adopt(charge, call.bound, call.at))
+                    holds = call.adopted if call.held is None else [call.held, *call.adopted]
+                    adopted = self.budgets.adopt(charge, call.bound, call.at, holds)
+                    if adopted is not None:
+                        assert charge is GIVEN
+                        call.adopted.append(adopted)
         since = self.budgets.ask(charge, at)
         self.asked.append((charge, at, self.booked(charge.account, since)))
 
@@ -255,6 +258,9 @@ class Money(RuleBasedStateMachine):
     def figures_are_those_of_the_list(self) -> None:
         for charge, spent, reserved in self.budgets.figures(self.admission):
             assert charge.budget.limit is not None
+            if self.budgets.unguarded(charge):
+                # The next call finds who holds nothing.
+                continue
             left = charge.budget.limit - spent - reserved
             if charge.budget.window is not None and charge.budget.window.sliding:
                 # What has slid out of the window is taken off when the next call comes.

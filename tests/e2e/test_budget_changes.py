@@ -205,3 +205,55 @@ async def test_a_key_that_changes_its_team(tmp_path: Path, each: Each) -> None:
         assert 2 == len(more)
         await open_gate(here, gate, under_way + more)
         assert {f"team:{team}": (2 * each.spent, 0) for team in ("old", "new")} == figures(here)
+
+
+@pytest.mark.parametrize("level", ["key", "team", "member", "model", "template", "tag", "end_user"])
+async def test_taken_away_and_given_again(tmp_path: Path, each: Each, level: str) -> None:
+    """Calls that were admitted while there was no budget for a while count against the one that is given again, and
+    those from before no more than once.
+    """
+    async with behind_a_gate(tmp_path) as (here, gate):
+        await administer(here, "/team/new", {"team_id": "t1"})
+        await administer(here, "/user/new", {"user_id": "u1", "auto_create_key": False})
+        await administer(here, "/team/member_add", {"team_id": "t1", "member": {"role": "user", "user_id": "u1"}})
+        await administer(here, "/tag/new", {"name": "night"})
+        await administer(here, "/customer/new", {"user_id": "c1"})
+        await administer(here, "/budget/new", {"budget_id": "small", "max_budget": 100})
+        owners = {"team_id": "t1", "user_id": "u1", "tags": ["night"]}
+        made = await administer(here, "/key/generate", owners)
+        key, whom = made["key"], {"x_litellm_end_user_id": "c1"}
+        gate.open.set()
+        await call(here, key, **whom)
+        await here.settled()
+        gate.open.clear()
+        (row,) = here.rows("SELECT spend_at_most FROM attempts")
+
+        async def give(limit: int | None) -> None:
+            amount = None if limit is None else usd(limit)
+            path, fields = {
+                "key": ("/key/update", {"key": key, "max_budget": amount}),
+                "team": ("/team/update", {"team_id": "t1", "max_budget": amount}),
+                "member": ("/team/update", {"team_id": "t1", "team_member_budget": amount}),
+                "model": ("/key/update", {"key": key, "model_max_budget": {"single": {"budget_limit": amount}}}),
+                "template": ("/key/update", {"key": key, "budget_id": None if limit is None else "small"}),
+                "tag": ("/tag/update", {"name": "night", "max_budget": amount}),
+                "end_user": ("/customer/update", {"user_id": "c1", "max_budget": amount}),
+            }[level]
+            if level == "model" and limit is None:
+                fields["model_max_budget"] = {}
+            await administer(here, path, fields)
+            if level == "template" and limit is not None:
+                await administer(here, "/budget/update", {"budget_id": "small", "max_budget": amount})
+
+        limit = 2 * row["spend_at_most"] + 5 * each.reserved
+        await give(limit)
+        under_way = [await begin(here, gate, key, **whom)]
+        await give(None)
+        under_way += [await begin(here, gate, key, **whom) for _ in range(2)]
+        await give(limit)
+        more, (status, _, text) = await as_many_as_fit(here, gate, key, **whom)
+
+        assert (3, 400) == (len(more), status)
+        assert shown(2 * row["spend_at_most"] + 4 * each.reserved) == held_of(text)
+        await open_gate(here, gate, under_way + more)
+        assert [(7 * each.spent, 0)] == [*figures(here).values()]
