@@ -181,8 +181,12 @@ class Budgets:
         """Take the answer: (quarter, nano-USD) pairs in order of time."""
         purse = self._purse(charge, at)
         purse.turn(at)
+        asked = purse.asked or 0
+        if purse.before is not None and purse.before.start // QUARTER_MS < asked:
+            # Nobody counted there while nothing was known.
+            purse.before = None
         for term in (purse.term, purse.before):
-            if term is not None and (purse.sliding or term.start // QUARTER_MS >= (purse.asked or 0)):
+            if term is not None and (purse.sliding or term.start // QUARTER_MS >= asked):
                 term.spent = 0
         purse.quarters.clear()
         for quarter, spend in (*spends, *purse.booked):

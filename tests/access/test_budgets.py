@@ -405,3 +405,24 @@ def test_account_of_a_key_that_is_gone() -> None:
 
     assert [] == list(budgets.figures(NOON))
     assert not budgets.counting
+
+
+def test_what_a_late_call_finds_after_a_correction() -> None:
+    """What was known of the window before is forgotten with the rest, and asked for again when a late call needs it."""
+    one = charge(100, duration="1d")
+    midnight = NOON + DAY // 2
+    budgets = known(one, spent=20)
+    budgets.reserve([one], 10, midnight)
+    budgets.forget("key:a")
+    budgets.ask(one, midnight)
+    budgets.book(["key:a"], NOON, 7)
+    budgets.answer(one, midnight, [])
+
+    assert [] == budgets.unknown([one], midnight, midnight)
+    assert [one] == budgets.unknown([one], NOON, midnight)
+    budgets.ask(one, NOON)
+    budgets.answer(one, NOON, [(NOON // QUARTER, 90)])
+    with pytest.raises(OverBudget) as caught:
+        budgets.reserve([one], 11, NOON)
+    assert (90, 0) == (caught.value.spent, caught.value.reserved)
+    assert (one, 90) == budgets.left([one])
