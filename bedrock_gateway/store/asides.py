@@ -7,22 +7,16 @@ nothing twice. Knows the writer's connection; knows no record.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterable
 
 import aiosqlite
 import attrs
 
 from bedrock_gateway.errors import StoreError
-from bedrock_gateway.store.connections import write_deployments
+from bedrock_gateway.store.connections import Spends, read_spends, write_deployments
 from bedrock_gateway.store.names import NameRow
 
 __all__ = ["Asides", "Spends"]
-
-Spends = list[tuple[int, int]]
-"""Quarter-hours and what was spent in each, nano-USD, in order of time."""
-
-_SPENDS = "SELECT quarter, spend FROM accounts WHERE account = ? AND quarter >= ? ORDER BY quarter"
 
 
 @attrs.frozen(eq=False)
@@ -75,16 +69,20 @@ class Asides:
         if self._names:
             names, self._names = self._names, []
             self._untaken += await write_deployments(connection, names)
-        while self._questions and self._questions[0].position <= written:
-            question = self._questions.pop(0)
-            try:
-                rows = await connection.execute_fetchall(_SPENDS, (question.account, question.since))
-            except (sqlite3.Error, ValueError) as error:
-                # ValueError: an account whose name is no Unicode. The writer has to go on.
-                _fail(question, str(error))
-            else:
-                if not question.answer.done():
-                    question.answer.set_result([(quarter, spend) for quarter, spend in rows])
+        due = next((at for at, one in enumerate(self._questions) if one.position > written), len(self._questions))
+        if not due:
+            return
+        # A key that calls for the first time asks for all its accounts at once: one thread hop for them all.
+        asked = self._questions[:due]
+        answers = await read_spends(connection, [(question.account, question.since) for question in asked])
+        # Not before: whoever waits is told where the ledger is closed, or in trouble, meanwhile.
+        if self._questions and self._questions[0] is asked[0]:
+            del self._questions[:due]
+        for question, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Exception):
+                _fail(question, str(answer))
+            elif not question.answer.done():
+                question.answer.set_result(answer)
 
     def fail(self, cause: str) -> None:
         """Answer no question that is open: the database takes nothing."""

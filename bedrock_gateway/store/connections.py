@@ -10,7 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiosqlite
 
@@ -19,7 +19,15 @@ from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.names import NameRow, write_names
 from bedrock_gateway.store.rows import Change, write_group
 
-__all__ = ["UNWRITABLE", "Checkpoints", "open_connection", "write_changes", "write_deployments"]
+__all__ = [
+    "UNWRITABLE",
+    "Checkpoints",
+    "Spends",
+    "open_connection",
+    "read_spends",
+    "write_changes",
+    "write_deployments",
+]
 
 LOG = logging.getLogger("bedrock_gateway.store")
 
@@ -28,7 +36,13 @@ UNWRITABLE = (TypeError, AttributeError, ValueError, OverflowError, sqlite3.Inte
 
 _GROUP = "a group of changes"
 _NAMES = "names of deployments"
+_QUESTIONS = "what accounts have spent"
 """What the writer's ``executemany`` is given in place of SQL; see ``_Connection``."""
+
+_SPENDS = "SELECT quarter, spend FROM accounts WHERE account = ? AND quarter >= ? ORDER BY quarter"
+
+Spends: TypeAlias = list[tuple[int, int]]
+"""Quarter-hours and what was spent in each, nano-USD, in order of time."""
 
 
 class _Connection(sqlite3.Connection):
@@ -41,6 +55,9 @@ class _Connection(sqlite3.Connection):
             write_group(self, self.run, list(parameters))
         elif sql is _NAMES:
             write_names(self, parameters)
+        elif sql is _QUESTIONS:
+            for account, since, told in parameters:
+                told.append(_spends(self, account, since))
         else:
             return super().executemany(sql, parameters)
         return self.cursor()
@@ -66,6 +83,23 @@ async def write_deployments(connection: aiosqlite.Connection, rows: list[NameRow
     except (TypeError, ValueError, sqlite3.Error) as error:
         LOG.error("reports will show ids of deployments, their names cannot be written: %r", error)
     return []
+
+
+async def read_spends(
+    connection: aiosqlite.Connection, questions: Iterable[tuple[str, int]]
+) -> list[Spends | Exception]:
+    """Return what each of some accounts has spent from a quarter-hour on, or why it cannot be read; one thread hop."""
+    told: list[Spends | Exception] = []
+    await connection.executemany(_QUESTIONS, [(account, since, told) for account, since in questions])
+    return told
+
+
+def _spends(connection: sqlite3.Connection, account: str, since: int) -> Spends | Exception:
+    try:
+        return connection.execute(_SPENDS, (account, since)).fetchall()
+    except (sqlite3.Error, ValueError) as error:
+        # ValueError: an account whose name is no Unicode. The writer has to go on.
+        return error
 
 
 async def open_connection(path: Path, *, run: int, power: bool, limits: LedgerLimits) -> aiosqlite.Connection:
