@@ -83,7 +83,7 @@ class Callers:
         Raises:
             Unauthenticated: as ``find``, or the signature cannot be valid.
         """
-        if self.open:
+        if self.master is None and self.open:
             return self.local, None
         authorization = headers.get("authorization", "")
         if self.verifier is None or ("BGKI" not in authorization and "BGKI" not in raw_target):

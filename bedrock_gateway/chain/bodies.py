@@ -25,17 +25,13 @@ async def take_body(request: web.Request, call: Call) -> None:
 
 async def hash_of(call: Call, body: bytes | bytearray) -> str:
     """Return the SHA-256 of a body in hex, off the loop where it is large; that of the call's own is kept."""
-    if body is not call.body:
-        return await _digest(body)
-    if not call.body_hash:
-        call.body_hash = await _digest(body)
-    return call.body_hash
-
-
-async def _digest(body: bytes | bytearray) -> str:
-    if len(body) > OFF_LOOP:
-        return await asyncio.to_thread(_hex, body)
-    return _hex(body)
+    own = body is call.body
+    if own and call.body_hash:
+        return call.body_hash
+    found = await asyncio.to_thread(_hex, body) if len(body) > OFF_LOOP else _hex(body)
+    if own:
+        call.body_hash = found
+    return found
 
 
 def _hex(body: bytes | bytearray) -> str:

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from itertools import chain
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -49,7 +50,9 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     gateway, resolution = call.gateway, call.resolution
     assert resolution is not None
     candidates = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
-    deployment, reservation = await _first_of(call, candidates)
+    deployment, reservation = next(candidates), None
+    if deployment.budget is not None:
+        deployment, reservation = await _first_of(call, chain((deployment,), candidates))
     retries = _retries(call, deployment)
     internal_errors = 0
     renewed = False

@@ -200,6 +200,14 @@ def at_most(
     ``guarded`` adds a guardrail's units. A picture that packs more tokens than bytes (a blank page of a megapixel) is
     beyond what a length can tell.
     """
+    if price.by_tokens and not guarded and price.max_output_tokens is not None:
+        # Nearly every call; the rest of this comes to the same.
+        tokens = body_bytes + HIDDEN_TOKENS
+        if price.window is not None and tokens > price.window:
+            tokens = price.window
+        dearest, each = price.dearest
+        answer = price.max_output_tokens if max_output is None else max_output
+        return -(-(tokens * (dearest or 0) + answer * (each or 0)) // MILLION)
     if price.unbounded:
         return None
     rate = _output_rate(price, guarded)

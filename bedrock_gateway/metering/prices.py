@@ -98,7 +98,7 @@ class Price:
             policy of a guardrail together.
         unbounded: whether units are charged that no length of a request bounds.
         by_request: whether units are charged that only a request tells: queries, pictures or recordings handed in.
-        by_tokens: whether nothing but tokens is charged, guardrails aside.
+        by_tokens: whether tokens are charged and nothing else is, guardrails aside.
     """
 
     model: str = ""
@@ -132,7 +132,8 @@ class Price:
         object.__setattr__(self, "guardrail_units", units)
         object.__setattr__(self, "by_request", any(map(self._meter_rates.get, _METERS_OF_REQUESTS)))
         object.__setattr__(self, "unbounded", any(self._meter_rates.get(meter) for meter in _UNBOUNDED))
-        object.__setattr__(self, "by_tokens", not (self.dearest_image or self.by_request or self.unbounded))
+        others = self.dearest_image or self.by_request or self.unbounded
+        object.__setattr__(self, "by_tokens", self.dearest[0] is not None and not others)
         most = self.max_input_tokens
         object.__setattr__(self, "window", None if most is None else most + most // WINDOW_SLACK)
 

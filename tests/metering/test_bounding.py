@@ -86,6 +86,17 @@ def test_the_short_way_of_a_plain_request(
     assert bound(converse, price, request, guarded=guarded) == bound(converse, price, plain, guarded=guarded)
 
 
+@given(st.sampled_from([SONNET, WINDOWED]), st.integers(0, 300_000), st.none() | st.integers(0, 100_000))
+def test_the_short_way_of_a_length(price: Price, length: int, most: int | None) -> None:
+    """A model that charges tokens alone is bound as one that has other units, which cost nothing here."""
+    images = attrs.evolve(price, meters=(*price.meters, ("queries", 1)))
+    short, long = (at_most(one, body_bytes=length, max_output=most) for one in (price, images))
+
+    # A millionth of a nano-USD for each query makes one nano-USD at most of what is rounded up.
+    assert short is not None and long is not None
+    assert short <= long <= short + 1
+
+
 def test_bounds_of_the_table(table: PriceTable) -> None:
     """Recordings have no bound in the length of a body; guardrails, reranks and pictures do."""
     assert None is at_most(table.entry("twelvelabs.pegasus-1-2-v1:0"), body_bytes=100, max_output=10)
