@@ -233,7 +233,8 @@ def test_what_does_nothing_is_a_warning_with_its_line() -> None:
 @pytest.mark.parametrize("ignore", ["max_parallel_requests", "litellm_params.max_parallel_requests"])
 def test_a_restricting_key_may_be_ignored(ignore: str) -> None:
     """general_settings.ignore turns the fault into a warning, by key or by section and key."""
-    text = MODEL.replace("us-east-1}", "us-east-1, max_parallel_requests: 5}") + f"general_settings: {{ignore: [{ignore}]}}\n"
+    restricted = MODEL.replace("us-east-1}", "us-east-1, max_parallel_requests: 5}")
+    text = restricted + f"general_settings: {{ignore: [{ignore}]}}\n"
 
     assert ["model_list[0].litellm_params.max_parallel_requests is not enforced; general_settings.ignore says so"] == [
         warning.message for warning in load(text).warnings
