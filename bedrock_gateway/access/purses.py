@@ -6,7 +6,6 @@ nano-USD, times UTC ms.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable
 
 import attrs
@@ -138,7 +137,8 @@ class Purse:
     before: Term | None = None
     known: bool = False
     booked_until: int = 0
-    quarters: deque[list[int]] = attrs.field(factory=deque)
+    # No deque: an empty one takes as much as all the rest of a purse.
+    quarters: list[list[int]] = attrs.field(factory=list)
     asked: int | None = None
     booked: list[tuple[int, int]] = attrs.field(factory=list)
     forgotten: bool = False
@@ -164,7 +164,7 @@ class Purse:
         if window.sliding:
             term.start, term.end = window.bounds(at)
             while self.quarters and self.quarters[0][0] < term.start // QUARTER_MS:
-                term.spent -= self.quarters.popleft()[1]
+                term.spent -= self.quarters.pop(0)[1]
             return
         # What calls of the window before hold or will have spent counts there.
         self.before, self.term, self.told = term, self.begin(at), 0

@@ -32,12 +32,14 @@ async def measure(call: Call, admission: Admission) -> None:
     assert call.target is not None
     operation = call.target.operation
     converse = operation.kind is Kind.CONVERSE
-    if admission.document is not None or operation.free or not (converse or tells_its_extent(operation)):
+    if admission.read or operation.free or not (converse or tells_its_extent(operation)):
         return
     body = call.body
     document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
-    admission.document = document
+    admission.read = True
     admission.plain = plain_extent(operation, document, body_bytes=len(body))
+    if admission.plain is None:
+        admission.document = document
     if converse:
         # Names written with escapes are found too.
         call.guarded = "guardrailConfig" in document
@@ -48,7 +50,7 @@ def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Pr
     found = admission.bounds.get(deployment)
     if found is None:
         assert call.target is not None
-        request = None if admission.document is None else _extent(call, admission, deployment)
+        request = _extent(call, admission, deployment) if admission.read else None
         guarded = is_guarded(call, deployment) if call.guarded is not False else deployment.guardrail is not None
         found = bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
         admission.bounds[deployment] = found
@@ -58,7 +60,7 @@ def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Pr
 def estimated_tokens(call: Call, admission: Admission) -> int:
     """Return the tokens a call is taken for under a limit until its real number is known."""
     assert call.target is not None and call.resolution is not None
-    if admission.document is None:
+    if not admission.read:
         return 0
     deployment = call.resolution.candidates[0][0]
     request = admission.plain or _extent(call, admission, deployment)
@@ -79,7 +81,7 @@ def spend_at_most(call: Call, attempt: Attempt) -> tuple[int | None, Bound | Non
     if call.target.operation.free or attempt.deployment.flat:
         return 0, None
     admission = call.admission
-    if admission is not None and admission.document is not None:
+    if admission is not None and admission.read:
         found = bound_on(call, admission, attempt.deployment, attempt.price)
         return found.spend, found
     if attempt.price is None:
@@ -113,7 +115,9 @@ def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
     prompt = ":prompt/" in deployment.model_id
     if admission.plain is not None and not prompt:
         return admission.plain
-    assert call.target is not None and admission.document is not None
+    assert call.target is not None
+    if admission.document is None:
+        admission.document = read_body(call.body)
     model = deployment.price_model or deployment.model_id
     spoken = family(model)
     if prompt:

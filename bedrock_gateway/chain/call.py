@@ -90,9 +90,10 @@ class Admission:
 
     Attributes:
         charges: budgets it counts against.
-        document: its body, where it had to be read; plain: what it asks for, where that is text and nothing else,
-            whichever model it is for; extents: where it is more, by model family; bounds: by deployment, what it can
-            cost at most.
+        read: whether its body was read for what it asks for.
+        plain: what it asks for, where that is text and nothing else, whichever model it is for; document: the body,
+            where it is more and still needed; extents: what that asks for, by model family.
+        bounds: by deployment, what it can cost at most.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
         tokens: consumed so far, cached ones included.
@@ -102,6 +103,7 @@ class Admission:
 
     charges: tuple[Charge, ...]
     document: dict[str, Any] | None = attrs.field(default=None, repr=False)
+    read: bool = False
     plain: Extent | None = None
     extents: dict[str, Extent] = attrs.field(factory=dict)
     bounds: dict[Deployment, Bound] = attrs.field(factory=dict)

@@ -21,6 +21,7 @@ from bedrock_gateway.chain.booking import off_record, usd
 from bedrock_gateway.chain.bounds import bound_on, estimated_tokens, measure
 from bedrock_gateway.chain.call import Admission, Call
 from bedrock_gateway.dialects.clamp import clamp
+from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.errors import AccessDenied, BudgetExhausted, StoreError, Throttled
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.routing.deployments import Deployment
@@ -82,6 +83,9 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
             if policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
                 raise _refused(over) from over
             amount = await _clamp(call, admission, over)
+    if hard:
+        # What it asks for is known by now for every model it may end at; the body itself may be large.
+        admission.document = None
     _tell(call, admission, restraints)
 
 
@@ -219,7 +223,7 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     bounds = list(_bounds(call, admission))
     fitting = [bound.fitting(over.available) for bound in bounds]
     limit = min((tokens for tokens in fitting if tokens is not None), default=0)
-    document = admission.document
+    document = read_body(call.body) if admission.plain is not None else admission.document
     if None in fitting or limit < LEAST_ANSWER or document is None:
         raise _refused(over) from over
     deployment = call.resolution.candidates[0][0]
@@ -233,6 +237,7 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
         call.notes = (note,)
         admission.told = [("x-bedrock-gateway-clamped-max-tokens", str(limit))]
     admission.document = admission.plain = None
+    admission.read = False
     admission.extents.clear()
     admission.bounds.clear()
     await measure(call, admission)
