@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Server", "cores", "free_port", "on_core"]
+__all__ = ["Server", "cores", "cpu_of", "free_port", "on_core"]
 
 CPU_CLOCK = 2  # Linux makes the id of another process's CPU clock of this and its pid, as clock_getcpuclockid does
 USUAL_DESCRIPTORS = 1024  # soft limit of a login shell and of a systemd service
@@ -35,6 +35,11 @@ def on_core(core: int, *, descriptors: int | None = None) -> None:
     os.sched_setaffinity(0, {core})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if descriptors is None else min(descriptors, hard), hard))
+
+
+def cpu_of(process: int) -> float:
+    """Return the seconds of CPU a process has used, all threads, user and kernel, to the nanosecond."""
+    return time.clock_gettime((~process << 3) | CPU_CLOCK)
 
 
 class Server:
@@ -115,8 +120,8 @@ class Server:
             return process.wait()
 
     def cpu(self) -> float:
-        """Return the seconds of CPU the process has used, all threads, user and kernel, to the nanosecond."""
-        return time.clock_gettime((~self._running().pid << 3) | CPU_CLOCK)
+        """Return the seconds of CPU the process has used."""
+        return cpu_of(self._running().pid)
 
     def rss(self) -> float:
         """Return the resident memory of the process as MB (10^6 bytes)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,10 +15,21 @@ import stall
 import upstream
 from botocore.eventstream import EventStreamBuffer
 from exchange import Answers, Target
+from machine import cpu_of
 from report import Figure
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(upstream.CONVERSE_ANSWER) + upstream.CONVERSE_ANSWER
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"
+
+
+def test_the_cpu_of_another_process() -> None:
+    """What a process that does nothing has used, all its threads, is read to the nanosecond and does not shrink."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        first = cpu_of(process.pid)
+        second = cpu_of(process.pid)
+        process.communicate(b"\n")
+
+    assert 0 <= first <= second < 60
 
 
 @asynccontextmanager
@@ -90,6 +103,31 @@ async def test_calls_are_counted() -> None:
 
     assert 0 == result["errors"]
     assert int(str(result["calls"])) >= 4
+
+
+class Asked(asyncio.Protocol):
+    """Answers every request and keeps which key it came with."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self._keys = keys
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._keys.append(data.partition(b"Bearer ")[2].partition(b"\r\n")[0])
+        self._transport.write(WHOLE)
+
+
+async def test_many_keys_are_taken_in_turn() -> None:
+    """Each call has the next of the keys, and after the last one the first again."""
+    asked: list[bytes] = []
+    async with listening(lambda: Asked(asked)) as target:
+        result = await load.run_calls(target, connections=1, seconds=0.05, warmup=0, keys=["sk-a", "sk-b", "sk-c"])
+
+    assert (0, len(asked)) == (result["errors"], result["calls"])
+    assert [b"sk-a", b"sk-b", b"sk-c", b"sk-a"] == asked[:4]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +210,8 @@ def test_the_upstream_speaks_event_stream() -> None:
         (Figure(name="", value=1), None),
         (Figure.ratio("", [4.0, 9.0, 6.0], [2.0, 3.0, 3.0], least=2.1), False),
         (Figure.added("", [4.0, 9.0, 6.0], [2.0, 3.0, 3.0], most=3), True),
+        # Two of three rounds differ by one, however slow the third was for both.
+        (Figure.paired("", [4.0, 90.0, 6.0], [3.0, 89.0, 2.0], most=1), True),
     ],
 )
 def test_bars_are_judged(figure: Figure, ok: bool | None) -> None:
