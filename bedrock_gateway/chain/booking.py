@@ -123,7 +123,7 @@ def book(
     record = None
     if final:
         call.recorded = True
-        record = call_record(call)
+        record = call_record(call, closing.ended_at)
         release(call)
     return call.gateway.ledger.close_attempt(closing, record)
 
@@ -178,8 +178,8 @@ def release(call: Call) -> None:
             admission.taken.cancel(time.monotonic())
 
 
-def call_record(call: Call) -> CallRecord:
-    """Return what the ledger is told of a whole call."""
+def call_record(call: Call, ended_at: int) -> CallRecord:
+    """Return what the ledger is told of a whole call that ended at ``ended_at`` (UTC ms)."""
     assert call.caller is not None
     return CallRecord(
         call=call.id,
@@ -188,7 +188,7 @@ def call_record(call: Call) -> CallRecord:
         operation=call.target.operation.name if call.target else "",
         model_group=call.resolution.model_group if call.resolution else "",
         started_at=call.started_at,
-        ended_at=call.gateway.clock.now_ms(),
+        ended_at=ended_at,
         status=call.status,
         error_type=call.error_type,
         attempts=call.attempts,

@@ -89,7 +89,7 @@ def settle(call: Call) -> None:
     # A call without a caller is not recorded: who has no key cannot make the ledger grow.
     if not call.recorded and call.caller is not None:
         call.recorded = True
-        gateway.ledger.record_call(call_record(call))
+        gateway.ledger.record_call(call_record(call, gateway.clock.now_ms()))
     gateway.log(line_of(call))
 
 

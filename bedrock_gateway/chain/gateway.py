@@ -197,7 +197,7 @@ class Gateway:
             self._entropy = os.urandom(ID_RANDOM_BYTES * 256)
             start = 0
         self._spent = start + ID_RANDOM_BYTES
-        return new_id(self.clock.now_ms(), self._entropy[start : self._spent])
+        return new_id(self.clock.read() // 1_000_000, self._entropy[start : self._spent])
 
     def target(self, method: str, raw_target: str) -> Target | None:
         """Return what a request asks for, as ``RouteTable.parse``; targets seen before are not parsed again."""

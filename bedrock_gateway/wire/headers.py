@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote
 
 from bedrock_gateway.errors import InvalidRequest, MaybeBilled
@@ -82,7 +83,8 @@ def upstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
                 raise InvalidRequest(
                     "The name of an X-Amzn-Bedrock header holds a character that no header name may hold."
                 )
-        if not _is_clean(value):
+        # Printable ASCII, which nearly all are, needs no search.
+        if not (value.isascii() and value.isprintable()) and _NOT_IN_VALUE.search(value) is not None:
             raise InvalidRequest(f"The header {name} holds a control character or bytes that are not UTF-8.")
         if name not in kept or kept[name] == value:
             kept[name] = value
@@ -112,7 +114,8 @@ def downstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]
     for name, value in items:
         name = name.lower()
         if name in _DOWN or name.startswith(_DOWN_PREFIXES):
-            if _is_clean(value) and _NOT_IN_NAME.search(name) is None:
+            clean = (value.isascii() and value.isprintable()) or _NOT_IN_VALUE.search(value) is None
+            if clean and _NOT_IN_NAME.search(name) is None:
                 kept.append((name, value))
         elif name == "connection":
             hops = f"{hops},{value}"
@@ -128,6 +131,7 @@ def downstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]
     return kept
 
 
+@lru_cache(maxsize=512)
 def is_signed(name: str) -> bool:
     """Tell whether a signature covers a header (lower case): host, content-type, ``x-amz-*``, ``x-amzn-*``.
 
@@ -160,9 +164,3 @@ def _is_credential(raw_name: str) -> bool:
     """
     name = unquote(unquote(raw_name)) if "%" in raw_name else raw_name
     return name.strip().lower().startswith("x-amz-")
-
-
-def _is_clean(value: str) -> bool:
-    """Tell whether a header value can be sent as it is."""
-    # Printable ASCII, which nearly all are, needs no search.
-    return (value.isascii() and value.isprintable()) or _NOT_IN_VALUE.search(value) is None
