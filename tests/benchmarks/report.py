@@ -13,6 +13,9 @@ import attrs
 
 __all__ = ["Bars", "Figure", "draw", "table", "write_json"]
 
+#: Rounds from which on some are always disturbed by something else on the machine.
+MANY = 8
+
 
 @attrs.frozen(kw_only=True)
 class Figure:
@@ -76,9 +79,18 @@ class Figure:
             return f"≥ {self.least:g}{self.unit}"
         return f"≤ {self.most:g}{self.unit}" if self.most is not None else ""
 
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the greatest round; of many rounds, what the middle half of them lies between."""
+        if len(self.rounds) >= MANY:
+            low, _, high = statistics.quantiles(self.rounds, n=4)
+            return low, high
+        return min(self.rounds, default=math.nan), max(self.rounds, default=math.nan)
+
     def cells(self) -> tuple[str, str, str, str, str]:
         """Return the row of the table."""
-        spread = f"{min(self.rounds):,.{self.digits}f}..{max(self.rounds):,.{self.digits}f}" if self.rounds else ""
+        low, high = self.spread
+        spread = f"{low:,.{self.digits}f}..{high:,.{self.digits}f}" if self.rounds else ""
         return (
             self.name,
             self.bar,

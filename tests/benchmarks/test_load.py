@@ -200,6 +200,15 @@ def test_the_upstream_speaks_event_stream() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rounds", "spread"),
+    [([3.0, 1.0, 2.0], (1.0, 3.0)), ([1.0] * 4 + [2.0] * 4 + [-90.0, 90.0], (1.0, 2.0)), ([2.0], (2.0, 2.0))],
+)
+def test_the_spread_of_rounds(rounds: list[float], spread: tuple[float, float]) -> None:
+    """Few rounds are told by their ends, many by their middle half: a disturbed one says nothing of them."""
+    assert spread == Figure.median("", rounds).spread
+
+
+@pytest.mark.parametrize(
     ("figure", "ok"),
     [
         (Figure(name="", value=0.8, least=0.8), True),
