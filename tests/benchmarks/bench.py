@@ -3,9 +3,8 @@
 Both are kept on one core; the load generator and the upstream share another. The gateway runs as its users run it: a
 config file, a master key, signing, metering, the SQLite ledger and the log, once on uvloop and once on asyncio's loop.
 Its callers have a virtual key with budgets and limits, of a user and a team with budgets and limits of their own. Then
-it runs on the ledger of a large house. Every figure is printed beside its bar and beside its spread over the rounds (of
-eight and more, that of their middle half).
-Usage::
+it runs on the ledger of a large house. Every figure is printed beside its bar and beside its spread over the rounds; of
+eight rounds and more, over their middle half. Usage::
 
     bench.py [--quick] [--json FILE] [--plot FILE.svg] [--servers bare,asyncio,uvloop]
 
