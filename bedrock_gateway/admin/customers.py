@@ -29,7 +29,7 @@ from bedrock_gateway.admin.answers import (
 from bedrock_gateway.admin.authority import ADMIN, Admin, administrator, reader
 from bedrock_gateway.admin.figures import View
 from bedrock_gateway.admin.owner_rows import end_user_row
-from bedrock_gateway.store.administration import change, create, need, remove
+from bedrock_gateway.store.administration import change, create, need, remove_all
 from bedrock_gateway.store.listing import list_subjects
 from bedrock_gateway.store.subjects import get
 
@@ -68,13 +68,8 @@ async def delete(request: web.Request) -> dict[str, Any]:
     """Take away what was set for end users, all that are named or none."""
     admin, caller = request.app[ADMIN], administrator(request)
     ids = required(await small_body_of(request, _IDS), "user_ids", "a list of ids")
-    await admin.registry.write(_delete, admin, caller, ids)
+    await admin.registry.write(remove_all, "end_user", ids, "user_ids", admin.writing(caller))
     return {"deleted_customers": len(ids), "message": f"Successfully deleted customers with ids: {ids}"}
-
-
-def _delete(connection: sqlite3.Connection, admin: Admin, caller: Caller, ids: Sequence[str]) -> None:
-    for end_user in [need(connection, "end_user", id_, f"user_ids[{index}]") for index, id_ in enumerate(ids)]:
-        remove(connection, end_user, admin.writing(caller))
 
 
 async def block(request: web.Request) -> dict[str, Any]:

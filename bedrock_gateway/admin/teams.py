@@ -6,7 +6,7 @@ What is set on a team holds for all its keys together. Deleting a team deletes i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -32,7 +32,7 @@ from bedrock_gateway.admin.key_rows import key_rows
 from bedrock_gateway.admin.owner_rows import membership_row, team_row
 from bedrock_gateway.admin.team_members import add_members, members_given
 from bedrock_gateway.errors import AccessDenied
-from bedrock_gateway.store.administration import change, create, need, remove
+from bedrock_gateway.store.administration import change, create, need, remove_all
 from bedrock_gateway.store.listing import KeyFilter, list_keys, list_subjects
 from bedrock_gateway.store.members import find_member, members_of, teams_of
 from bedrock_gateway.store.subjects import Subject, get_many
@@ -93,13 +93,8 @@ async def delete(request: web.Request) -> dict[str, Any]:
     admin, caller = request.app[ADMIN], administrator(request)
     given = await small_body_of(request, {"team_ids": list_of(team_identifier)})
     ids = required(given, "team_ids", "a list of ids")
-    await admin.registry.write(_delete, admin, caller, ids)
+    await admin.registry.write(remove_all, "team", ids, "team_ids", admin.writing(caller))
     return {"deleted_teams": ids}
-
-
-def _delete(connection: sqlite3.Connection, admin: Admin, caller: Caller, ids: Sequence[str]) -> None:
-    for team in [need(connection, "team", id_, f"team_ids[{index}]") for index, id_ in enumerate(ids)]:
-        remove(connection, team, admin.writing(caller))
 
 
 async def block(request: web.Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ deletes its keys.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -24,7 +24,7 @@ from bedrock_gateway.admin.keys import new_key_row
 from bedrock_gateway.admin.owner_rows import user_row
 from bedrock_gateway.admin.teams import team_view
 from bedrock_gateway.errors import AccessDenied, InvalidField
-from bedrock_gateway.store.administration import change, create, need, remove
+from bedrock_gateway.store.administration import change, create, need, remove_all
 from bedrock_gateway.store.listing import KeyFilter, list_keys, list_subjects
 from bedrock_gateway.store.members import set_teams, teams_of, user_of
 from bedrock_gateway.store.subjects import get_many
@@ -91,13 +91,8 @@ async def delete(request: web.Request) -> int:
     admin, caller = request.app[ADMIN], administrator(request)
     given = await small_body_of(request, {"user_ids": list_of(name)})
     ids = required(given, "user_ids", "a list of ids")
-    await admin.registry.write(_delete, admin, caller, ids)
+    await admin.registry.write(remove_all, "user", ids, "user_ids", admin.writing(caller))
     return len(ids)
-
-
-def _delete(connection: sqlite3.Connection, admin: Admin, caller: Caller, ids: Sequence[str]) -> None:
-    for user in [need(connection, "user", id_, f"user_ids[{index}]") for index, id_ in enumerate(ids)]:
-        remove(connection, user, admin.writing(caller))
 
 
 async def info(request: web.Request) -> dict[str, Any]:

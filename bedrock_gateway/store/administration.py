@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,7 +18,7 @@ from bedrock_gateway.access.fields import changed
 from bedrock_gateway.errors import Conflict, InvalidField, NotFound
 from bedrock_gateway.store.subjects import Subject, delete, get, insert, update
 
-__all__ = ["Writing", "change", "create", "ensure_user", "need", "remove"]
+__all__ = ["Writing", "change", "create", "ensure_user", "need", "remove", "remove_all"]
 
 #: Of each kind, the fields that are columns: its id, its name.
 _ID = {"user": "user_id", "team": "team_id", "end_user": "user_id", "tag": "name", "budget": "budget_id"}
@@ -119,6 +119,17 @@ def remove(connection: sqlite3.Connection, subject: Subject, writing: Writing) -
         if user is not None:
             raise Conflict("id", f"id: budget {subject.id!r} is in use by {user}; give that another budget first")
     delete(connection, subject.kind, subject.id, writing.now_ms)
+
+
+def remove_all(connection: sqlite3.Connection, kind: str, ids: Sequence[str], field: str, writing: Writing) -> None:
+    """Take away every row of a list of ids that was given in a field, or none of them.
+
+    Raises:
+        NotFound: there is none of one of the ids.
+        Conflict: see `remove`.
+    """
+    for subject in [need(connection, kind, id_, f"{field}[{index}]") for index, id_ in enumerate(ids)]:
+        remove(connection, subject, writing)
 
 
 def ensure_user(connection: sqlite3.Connection, id_: str, writing: Writing) -> None:
