@@ -45,6 +45,7 @@ __all__ = [
     "required",
     "small_body_of",
     "usd",
+    "whole_page_of",
 ]
 
 _LOG = logging.getLogger("bedrock_gateway.admin")
@@ -266,6 +267,12 @@ def page_of(given: Mapping[str, Any], *, size: str = "size", usual: int = 10, mo
     if length > most:
         raise InvalidField(size, f"may be {most} at most")
     return Page(number=given.get("page", 1), size=length)
+
+
+def whole_page_of(request: web.Request) -> Page:
+    """Return the page that a query names of a list that is mostly read whole: 1,000 entries where it does not say."""
+    given = query_of(request, {"page": count_of, "page_size": count_of})
+    return page_of(given, size="page_size", usual=1000, most=1000)
 
 
 def usd(nano: int | None) -> float | None:

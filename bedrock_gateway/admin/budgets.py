@@ -21,11 +21,10 @@ from bedrock_gateway.admin.answers import (
     Page,
     answered,
     body_of,
-    count_of,
-    page_of,
     query_of,
     required,
     small_body_of,
+    whole_page_of,
 )
 from bedrock_gateway.admin.authority import ADMIN, Admin, administrator, reader
 from bedrock_gateway.admin.owner_rows import template_row
@@ -100,8 +99,7 @@ def _info(connection: sqlite3.Connection, ids: Sequence[str]) -> list[dict[str, 
 async def list_(request: web.Request) -> Listed:
     """Return the budgets there are."""
     admin, _ = request.app[ADMIN], reader(request)
-    given = query_of(request, {"page": count_of, "page_size": count_of})
-    return await admin.registry.read(_list, page_of(given, size="page_size", usual=1000, most=1000))
+    return await admin.registry.read(_list, whole_page_of(request))
 
 
 def _list(connection: sqlite3.Connection, page: Page) -> Listed:

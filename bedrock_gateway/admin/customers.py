@@ -20,11 +20,10 @@ from bedrock_gateway.admin.answers import (
     Page,
     answered,
     body_of,
-    count_of,
-    page_of,
     query_of,
     required,
     small_body_of,
+    whole_page_of,
 )
 from bedrock_gateway.admin.authority import ADMIN, Admin, administrator, reader
 from bedrock_gateway.admin.figures import View
@@ -116,8 +115,7 @@ def _info(connection: sqlite3.Connection, admin: Admin, id_: str) -> dict[str, A
 async def list_(request: web.Request) -> Listed:
     """Return the end users something was set for."""
     admin, _ = request.app[ADMIN], reader(request)
-    given = query_of(request, {"page": count_of, "page_size": count_of})
-    return await admin.registry.read(_list, admin, page_of(given, size="page_size", usual=1000, most=1000))
+    return await admin.registry.read(_list, admin, whole_page_of(request))
 
 
 def _list(connection: sqlite3.Connection, admin: Admin, page: Page) -> Listed:
