@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ class Running:
             create_key, f"key-{number}", Digest.of(key), fields, Writing(now_ms=1, by="test"), expires_at=None
         )
         return key
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the loop turn until a condition holds."""
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 (conditions are of any kind, and nobody tells of them)
+                await asyncio.sleep(0)
 
     def written(self) -> bytes:
         """Return every byte of the database's files."""

@@ -319,9 +319,7 @@ async def test_what_another_process_writes_is_taken_over(tmp_path: Path) -> None
         with transaction(connection):
             insert(connection, subject)
         connection.close()
-        async with asyncio.timeout(10):
-            while "beside" not in gateway.gateway.snapshot.routing.names():  # noqa: ASYNC110 (the registry's poll)
-                await asyncio.sleep(0.01)
+        await gateway.until(lambda: "beside" in gateway.gateway.snapshot.routing.names())
 
         assert 200 == (await gateway.call("beside"))[0]
 
@@ -356,9 +354,7 @@ async def test_a_source_without_credentials_shows_in_readiness_until_it_is_gone(
         await gateway.add(
             info={"id": "added"}, aws_access_key_id=None, aws_secret_access_key=None, aws_profile_name="nobodys"
         )
-        async with asyncio.timeout(20):
-            while not gateway.gateway.credentials.troubles():  # noqa: ASYNC110 (nobody tells of it)
-                await asyncio.sleep(0.01)
+        await gateway.until(gateway.gateway.credentials.troubles)
         status, told = await gateway.ask("GET", "/health/readiness", key=None)
         await gateway.ask("POST", "/model/delete", {"id": "added"})
 
