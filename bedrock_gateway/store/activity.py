@@ -83,7 +83,13 @@ def active_days(
 
 
 def activity(
-    connection: sqlite3.Connection, day: int, quarters: tuple[int, int], only: Only, *, entity: str
+    connection: sqlite3.Connection,
+    day: int,
+    quarters: tuple[int, int],
+    only: Only,
+    *,
+    entity: str,
+    most: int = MOST_OF_A_DAY,
 ) -> Activity | None:
     """Return what a day was made of, or None where nothing was.
 
@@ -91,6 +97,7 @@ def activity(
         day: its first quarter-hour.
         quarters: what the day is cut to.
         entity: ``user``, ``team``, ``tag`` or ``end_user``.
+        most: keys, and entities, that are told; the dearest.
 
     Raises:
         Unanswerable: rollups have no such combination.
@@ -102,8 +109,8 @@ def activity(
     parts = grouped(rows.select(connection, f"{by}, {SUM_COLUMNS}", group="1, 2, 3, state"), 3)
     if not parts:
         return None
-    keys, more_keys = _dearest(connection, rows, "caller")
-    entities, more_entities = _dearest(connection, rows, "label" if by_label else entity)
+    keys, more_keys = _dearest(connection, rows, "caller", most)
+    entities, more_entities = _dearest(connection, rows, "label" if by_label else entity, most)
     return Activity(
         day=day,
         sums=sum_of(list(parts.values())),
@@ -116,18 +123,18 @@ def activity(
     )
 
 
-def _dearest(connection: sqlite3.Connection, rows: RollupRows, column: str) -> tuple[dict[str, Sums], bool]:
+def _dearest(connection: sqlite3.Connection, rows: RollupRows, column: str, most: int) -> tuple[dict[str, Sums], bool]:
     """Return sums by the dearest values of a column, and whether there are more values."""
-    found = rows.select(connection, column, group=column, order="sum(spend) DESC", limit=MOST_OF_A_DAY + 1).fetchall()
+    found = rows.select(connection, column, group=column, order="sum(spend) DESC", limit=most + 1).fetchall()
     names = [name for (name,) in found if name]
-    if len(found) > MOST_OF_A_DAY:
+    if len(found) > most:
         rows = attrs.evolve(
             rows,
             condition=f"{rows.condition} AND +{column} IN (SELECT value FROM json_each(?))",
-            values=(*rows.values, json.dumps(names[:MOST_OF_A_DAY])),
+            values=(*rows.values, json.dumps(names[:most])),
         )
     sums = grouped(rows.select(connection, f"{column}, {SUM_COLUMNS}", group=f"{column}, state"), 1)
-    return {name: sums[name,] for name in names[:MOST_OF_A_DAY]}, len(found) > MOST_OF_A_DAY
+    return {name: sums[name,] for name in names[:most]}, len(found) > most
 
 
 def _by(parts: Entries, index: int) -> dict[str, Sums]:

@@ -271,11 +271,10 @@ def test_days_of_somebody(filled: sqlite3.Connection) -> None:
     assert activity(filled, FIRST // DAY_QUARTERS * DAY_QUARTERS - 960, (0, END), EVERYTHING, entity="user") is None
 
 
-def test_many_keys_of_a_day(filled: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_keys_of_a_day(filled: sqlite3.Connection) -> None:
     """Of many keys the dearest are told, and that there are more; the sums of the day are of all."""
-    monkeypatch.setattr("bedrock_gateway.store.activity.MOST_OF_A_DAY", 4)
     day = (FIRST // DAY_QUARTERS + 5) * DAY_QUARTERS
-    found = activity(filled, day, (FIRST, END), EVERYTHING, entity="team")
+    found = activity(filled, day, (FIRST, END), EVERYTHING, entity="team", most=4)
     spends = sorted(sums.spend for sums in sums_by(filled, "caller", (day, day + DAY_QUARTERS)).values())
 
     assert found is not None
