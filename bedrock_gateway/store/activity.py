@@ -16,10 +16,10 @@ from bedrock_gateway.store.periods import DAY_QUARTERS
 from bedrock_gateway.store.rollup_rows import EVERYTHING, Only, RollupRows, rollup_rows
 from bedrock_gateway.store.sums import SUM_COLUMNS, Sums, grouped, sum_of
 
-__all__ = ["MOST_OF_A_DAY", "Activity", "active_days", "activity", "dearest_callers"]
+__all__ = ["Activity", "active_days", "activity", "dearest_callers"]
 
-MOST_OF_A_DAY = 1_000
-"""Keys and other parties told of one day; the dearest."""
+#: Keys and other parties told of one day; the dearest.
+_MOST_OF_A_DAY = 1_000
 
 #: Callers that are summed up at once while the dearest are looked for.
 _AT_ONCE = 100
@@ -89,7 +89,7 @@ def activity(
     only: Only,
     *,
     entity: str,
-    most: int = MOST_OF_A_DAY,
+    most: int = _MOST_OF_A_DAY,
 ) -> Activity | None:
     """Return what a day was made of, or None where nothing was.
 
