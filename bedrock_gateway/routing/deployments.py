@@ -82,7 +82,9 @@ class Deployment:
         credentials: where they come from.
         endpoint: base URL of bedrock-runtime, or None for botocore's rule.
         weight: share under simple-shuffle; None where not given.
-        rpm, tpm: requests and tokens a minute; weights where no ``weight`` is given.
+        rpm, tpm: requests and tokens it may be sent in a minute; weights where no ``weight`` is given.
+        max_parallel: calls it may have at once; None means the router's figure.
+        cooldown_time: seconds it is left out when it fails; None means the router's.
         order: lower is tried first.
         budget: money allowed for it; once it is used up, others of its group take its calls.
         timeout: seconds to a whole non-streaming answer; None means no limit but the idle one.
@@ -107,6 +109,8 @@ class Deployment:
     weight: float | None = None
     rpm: int | None = None
     tpm: int | None = None
+    max_parallel: int | None = None
+    cooldown_time: float | None = None
     order: int = 0
     budget: Budget | None = None
     tags: tuple[str, ...] = ()
