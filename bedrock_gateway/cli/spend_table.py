@@ -206,7 +206,11 @@ def _model(terminal: Terminal, line: CallLine) -> str:
 
 
 def _deployment(terminal: Terminal, line: CallLine) -> str:
-    """Return what the deployment is called; the model of an ambient one stands beside it already."""
+    """Return what the deployment is called, for a repeat the call whose answer was kept for it; the model of an ambient
+    one stands beside it already.
+    """
+    if line.answered_by is not None:
+        return f"as call {line.answered_by}"
     name = line.deployment_name
     return terminal.word(AMBIENT if not line.model_group and name == f"{AMBIENT}: {line.model}" else name) or "-"
 

@@ -26,7 +26,7 @@ _BEFORE_MS = QUARTER_MS
 
 _COLUMNS = (
     "id, started_at, ended_at, caller, user, team, end_user, tags, operation, model_group, model, deployment, state, "
-    "status, error_type, attempts, spend"
+    "status, error_type, attempts, spend, answered_by"
 )
 _ATTEMPTS = """
 SELECT call, region, input, output, cache_read, cache_write_5m + cache_write_1h, images FROM attempts
@@ -64,6 +64,7 @@ class CallLine:
     cache_write: int
     images: int
     spend: int | None
+    answered_by: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -276,4 +277,5 @@ def _line(row: tuple[Any, ...], sums: Sequence[Any], names: Mapping[str, Deploym
         cache_write=cache_write,
         images=images,
         spend=row[16],
+        answered_by=row[17],
     )

@@ -248,8 +248,13 @@ CREATE TABLE changes (
 );
 """
 
+_THIRD = """
+ALTER TABLE calls ADD COLUMN answered_by TEXT;  -- calls.id whose kept answer it was given; null: not a kept one
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("runs, calls, attempts, usage, deployments, rollups", _FIRST),
     ("users, teams, end users, tags of calls; accounts; keys and whom they belong to", _SECOND),
+    ("calls answered by an earlier one", _THIRD),
 )
 """Title and SQL of every migration; number 1 is the first."""

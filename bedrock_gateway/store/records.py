@@ -113,6 +113,7 @@ class CallRecord:
         attempts: attempts sent upstream.
         caller_left: whether the caller left before the end.
         party: as in ``Opening``.
+        answered_by: id of the call whose answer it was given, or None; such a call has no attempts.
     """
 
     call: str
@@ -127,3 +128,4 @@ class CallRecord:
     attempts: int
     caller_left: bool = False
     party: Party = NOBODY
+    answered_by: str | None = None

@@ -41,7 +41,7 @@ _OPEN = str(State.OPEN)
 _INTERRUPTED = str(State.INTERRUPTED)
 
 _INSERT_ATTEMPTS = inserts("attempts", 25)
-_INSERT_CALLS = inserts("calls", 20)
+_INSERT_CALLS = inserts("calls", 21)
 _INSERT_ATTEMPT = _INSERT_ATTEMPTS[1]
 _INSERT_CALL = _INSERT_CALLS[1]
 _INSERT_USAGE = (
@@ -260,6 +260,7 @@ def _call_row(run: int, call: CallRecord, opening: Opening | None, attempt: _Row
         call.attempts,
         1 if call.caller_left else 0,
         *_party(call.party),
+        call.answered_by,
     )
 
 
@@ -302,7 +303,7 @@ def _apply(cursor: sqlite3.Cursor, run: int, call_id: str, change: Change) -> No
                     call_id, run, opening.caller, opening.dialect, opening.operation, opening.model_group,
                     opening.model, opening.deployment, _OPEN, 0,
                     opening.started_at if opening.admitted_at is None else opening.admitted_at,
-                    None, None, None, 0, 0, *_party(opening.party),
+                    None, None, None, 0, 0, *_party(opening.party), None,
                 )
             ),
         )  # fmt: skip
@@ -328,7 +329,7 @@ def _apply(cursor: sqlite3.Cursor, run: int, call_id: str, change: Change) -> No
                 _clean(
                     (
                         call_id, run, call.caller, call.dialect, call.operation, call.model_group, "", "", _OPEN, 0,
-                        call.started_at, None, None, None, 0, 0, *_party(call.party),
+                        call.started_at, None, None, None, 0, 0, *_party(call.party), call.answered_by,
                     )
                 ),
             )  # fmt: skip

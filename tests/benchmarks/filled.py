@@ -158,7 +158,7 @@ def _fill_calls(connection: sqlite3.Connection, keys: int, calls: int, chance: r
             for group, model, deployment, region, *_ in TARGETS
         ],
     )
-    insert_call = f"INSERT INTO calls VALUES ({','.join('?' * 20)})"
+    insert_call = f"INSERT INTO calls VALUES ({','.join('?' * 20)}, NULL)"
     insert_attempt = f"INSERT INTO attempts VALUES ({','.join('?' * 25)})"
     for first in range(0, calls, BATCH):
         rows, attempts = [], []

@@ -114,6 +114,8 @@ def test_both_ways_make_the_same_rows(tmp_path: Path) -> None:
         usage = Usage(input_tokens=1, output_tokens=2, cache_read_tokens=3, meters=(("m", 4),), raw="{}", flags=("f",))
         end = closing(one, state=state, spend=None if state is State.UNPRICED else 5, usage=usage, notes=("n",))
         changes.append((one.call, one, end, record(one, caller_left=True), False))
+    repeat = opening()
+    changes.append((repeat.call, None, None, record(repeat, attempts=0, answered_by=changes[0][0]), False))
     dumps = []
     for careful in (False, True):
         path = tmp_path / f"{careful}.db"
