@@ -5,6 +5,8 @@ nothing of the surroundings by itself.
 from __future__ import annotations
 
 import contextlib
+import functools
+import random
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +32,8 @@ from bedrock_gateway.downstream.guard import EntryPolicy, HostPolicy, instance_m
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.metering.meters import message_heads
 from bedrock_gateway.metering.prices import PriceTable
+from bedrock_gateway.routing.balancer import Balancer
+from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.store.limits import LedgerLimits
@@ -129,6 +133,7 @@ async def open_state(
         stack.push_async_callback(alerts.aclose)
         budgets = Budgets()
         calls: set[Call] = set()
+        chance = random.Random()
         gateway = Gateway(
             instance=instance,
             snapshot=snapshot,
@@ -152,7 +157,13 @@ async def open_state(
                 allowed_origins=frozenset(general.allowed_origins),
                 mark=mark,
             ),
-            health=Health(cooldown_time=config.router.cooldown_time, allowed_fails=config.router.allowed_fails),
+            balancer=Balancer(
+                rules=config.rules,
+                health=Health(cooldown_time=config.router.cooldown_time, allowed_fails=config.router.allowed_fails),
+                random=chance.random,
+                rate=functools.partial(_rate, snapshot.prices),
+            ),
+            random=chance,
             leaving=Leaving(max_seconds=general.limits.drain_timeout),
             heads=message_heads(),
             log=log,
@@ -178,6 +189,13 @@ def _snapshot(config: Config) -> Snapshot:
         num_retries=config.router.num_retries,
         least_wait=config.router.retry_after,
     )
+
+
+def _rate(prices: PriceTable, deployment: Deployment) -> int | None:
+    """Return what tokens cost on a deployment, for cost-based routing (``Price.token_rate``)."""
+    table = prices.find(deployment.price_model, deployment.region)
+    price = table if deployment.prices is None else deployment.prices.over(table)
+    return None if price is None else price.token_rate()
 
 
 def _callers(config: Config, verifier: Verifier | None) -> Callers:

@@ -68,6 +68,15 @@ class Gauges:
     alerts_queued: int = 0
 
 
+def _cooling(gateway: Gateway, names: Mapping[str, str]) -> dict[str, float]:
+    now = time.monotonic()
+    return {
+        names.get(one.deployment.id, one.deployment.id): one.cooling - now
+        for one in gateway.balancer.health.troubled
+        if one.cooling > now
+    }
+
+
 async def gauges_of(gateway: Gateway) -> Gauges:
     """Return what a gateway's figures are now; where there are very many budgets, calls go on in between."""
     budgets: list[tuple[Charge, int, int]] = []
@@ -91,7 +100,7 @@ async def gauges_of(gateway: Gateway) -> Gauges:
         budgets=budgets,
         overruns=gateway.budgets.overruns,
         # One that nothing in the table names any more, or an ambient one, keeps its id.
-        cooling={names.get(id_, id_): left for id_, left in gateway.health.cooling(time.monotonic()).items()},
+        cooling=_cooling(gateway, names),
         deployments=len(deployments),
         credentials_failing=len(gateway.credentials.troubles()),
         credentials_pending=len(gateway.credentials.pending()),

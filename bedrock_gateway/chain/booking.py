@@ -26,7 +26,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
     Raises:
         Unavailable: the ledger takes no record, so nothing is sent.
     """
-    assert call.caller is not None and call.target is not None and call.resolution is not None
+    assert call.caller is not None and call.target is not None
     gateway = call.gateway
     deployment = attempt.deployment
     attempt.at_most, attempt.bound = spend_at_most(call, attempt)
@@ -38,7 +38,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         caller=call.caller.id,
         dialect="bedrock",
         operation=call.target.operation.name,
-        model_group=call.resolution.model_group,
+        model_group=attempt.group,
         deployment=deployment.id,
         model=deployment.model_id,
         region=deployment.region,
@@ -103,9 +103,14 @@ def book(
         attempt.reservation.release()
     attempt.state, attempt.spend = settlement.state, settlement.spend
     if settlement.usage is not None:
-        attempt.input_tokens, attempt.output_tokens = settlement.usage.input_tokens, settlement.usage.output_tokens
+        usage = settlement.usage
+        attempt.input_tokens, attempt.output_tokens, attempt.tokens = (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.tokens,
+        )
         if call.admission is not None:
-            call.admission.tokens += settlement.usage.tokens
+            call.admission.tokens += usage.tokens
     if settlement.charged:
         call.spend = None if call.spend is None or settlement.spend is None else call.spend + settlement.spend
     closing = Closing(
@@ -150,11 +155,17 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
 
 def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
     """Return every account an attempt counts in."""
-    assert call.caller is not None and call.resolution is not None
+    assert call.caller is not None
     party, deployment = call.party, attempt.deployment
-    group = call.resolution.model_group
     return accounts_of(
-        call.caller.id, party.user, party.team, party.end_user, party.tags, group, deployment.model_id, deployment.id
+        call.caller.id,
+        party.user,
+        party.team,
+        party.end_user,
+        party.tags,
+        attempt.group,
+        deployment.model_id,
+        deployment.id,
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Admission, Attempt, Call
 from bedrock_gateway.dialects.output_limits import family
+from bedrock_gateway.dialects.prefixes import prefix_of
 from bedrock_gateway.dialects.requests import Extent, extent, plain_extent, read_body, tells_its_extent
 from bedrock_gateway.metering.bounding import Bound, at_most, bound
 from bedrock_gateway.metering.prices import Price
@@ -37,6 +38,8 @@ async def measure(call: Call, admission: Admission) -> None:
     body = call.body
     document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
     admission.read = True
+    if call.resolution is not None and not call.resolution.lone:
+        admission.prefix = prefix_of(document)
     admission.plain = plain_extent(operation, document, body_bytes=len(body))
     if admission.plain is None:
         admission.document = document

@@ -22,6 +22,7 @@ from bedrock_gateway.errors import Refusal
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
+from bedrock_gateway.routing.balancer import Plan, Use
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.store.records import NOBODY, Party
@@ -45,6 +46,7 @@ class Attempt:
     Attributes:
         id: its id in the ledger.
         number: 1 for the first attempt of the call.
+        use: its place on a deployment, plan: the candidates it was chosen from, group: the model group it counts in.
         deployment: where it goes.
         relay: between the dialect of the caller and that of the deployment: what is sent, and what is passed on.
         price: what it costs there, or None.
@@ -56,11 +58,15 @@ class Attempt:
         at_most: nano-USD it can cost at most, as the ledger was told; None where nothing bounds it.
         bound: the same in parts, where the body was read for it.
         opened, closed: whether the ledger has its opening and its closing.
-        state, spend, input_tokens, output_tokens: how it was booked.
+        sent_at: monotonic seconds when it was sent.
+        state, spend, input_tokens, output_tokens, tokens: how it was booked; tokens are all of them.
     """
 
     id: str
     number: int
+    use: Use
+    plan: Plan
+    group: str
     deployment: Deployment
     relay: NativeRelay
     price: Price | None
@@ -77,6 +83,8 @@ class Attempt:
     spend: int | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    tokens: int = 0
+    sent_at: float = 0.0
 
     @property
     def sent(self) -> bool:
@@ -93,6 +101,8 @@ class Admission:
         read: whether its body was read for what it asks for.
         plain: what it asks for, where that is text and nothing else, whichever model it is for; document: the body,
             where it is more and still needed; extents: what that asks for, by model family.
+        prefix: what it has in common with others of its conversation (``dialects.prefixes``), where it was read and
+            may go to several deployments.
         bounds: by deployment, what it can cost at most.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
@@ -106,6 +116,7 @@ class Admission:
     read: bool = False
     plain: Extent | None = None
     extents: dict[str, Extent] = attrs.field(factory=dict)
+    prefix: int | None = None
     bounds: dict[Deployment, Bound] = attrs.field(factory=dict)
     reservation: Reservation | None = None
     taken: Taken | None = None
@@ -131,6 +142,8 @@ class Call:
         task: the task that serves the call, for ``leave``.
         caller: filled in by ``authenticate``.
         target, resolution: operation and where it may go; filled in by ``resolve``.
+        fallbacks: groups that are asked when that gives no answer, longer: when the request is too long for it.
+        failed: deployments that failed it, with the reason; hops: groups it went on from.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
             ``resolve``.
@@ -162,6 +175,10 @@ class Call:
     caller: Caller | None = None
     target: Target | None = None
     resolution: Resolution | None = None
+    fallbacks: tuple[Resolution, ...] = ()
+    longer: tuple[Resolution, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    hops: int = 0
     forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
     query: str = ""
     model_in_body: str | None = None

@@ -1,8 +1,8 @@
 """Fourth step: which deployment, and what follows when one fails. Calls the rest of the chain once an attempt.
 
-Whether another attempt follows is decided by one table (``routing.verdicts``); which deployment is next by the group's
-strategy. An SDK that repeats by itself (``amz-sdk-request: attempt=2``) is given one attempt only, so that its repeats
-and ours never multiply.
+Whether another attempt follows is decided by one table (``routing.verdicts``); which deployment is next by the
+``Candidates``. An SDK that repeats by itself (``amz-sdk-request: attempt=2``) is given one attempt only, so that its
+repeats and ours never multiply.
 """
 
 from __future__ import annotations
@@ -11,31 +11,21 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
-from itertools import chain
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.budgets import Reservation
-from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
-from bedrock_gateway.chain.booking import book
+from bedrock_gateway.chain.attempt_failed import AttemptFailed
 from bedrock_gateway.chain.call import CALL, Attempt, Call
-from bedrock_gateway.chain.judging import judge, outcome_of
-from bedrock_gateway.chain.relay import gateway_headers
-from bedrock_gateway.chain.reserving import hold
+from bedrock_gateway.chain.candidates import Candidates
+from bedrock_gateway.chain.giving_up import book_failure, give_up
+from bedrock_gateway.chain.judging import judge
 from bedrock_gateway.dialects import bedrock
-from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
-from bedrock_gateway.errors import (
-    CredentialsError,
-    MaybeBilled,
-    Refusal,
-    Unavailable,
-    UnknownOperation,
-)
-from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.strategies import order
-from bedrock_gateway.routing.verdicts import EXPIRED, NO_CREDENTIALS, UNREACHED, Cools, Retry
+from bedrock_gateway.errors import CredentialsError
+from bedrock_gateway.routing.balancer import Use
+from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
 
 __all__ = ["fail_over"]
 
@@ -47,125 +37,175 @@ _SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
 async def fail_over(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Try deployments in order until one answers, or none is left that may."""
     call = request[CALL]
-    gateway, resolution = call.gateway, call.resolution
-    assert resolution is not None
-    candidates = order(resolution.candidates, gateway.random.random, gateway.health, time.monotonic())
-    deployment, reservation = next(candidates), None
-    if deployment.budget is not None:
-        deployment, reservation = await _first_of(call, chain((deployment,), candidates))
-    retries = _retries(call, deployment)
-    internal_errors = 0
-    renewed = False
+    candidates = await Candidates.of(call)
+    chosen: tuple[Use | None, Reservation | None] = await candidates.choose()
+    trying = _Trying(call, candidates)
     while True:
-        attempt = call.attempt = Attempt(
-            id=gateway.new_id(),
-            number=call.attempts + 1,
-            deployment=deployment,
-            relay=bedrock.NativeRelay(),
-            price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
-            last=call.attempts >= retries,
-            reservation=reservation,
-        )
+        use, reservation = chosen
+        assert use is not None
+        attempt = _begin(call, candidates, use, reservation, last=trying.is_last(use))
         try:
             return await handler(request)
         except AttemptFailed as failed:
-            verdict = failed.verdict
             _log_failure(call, attempt, failed)
-            internal_errors += verdict.retry is Retry.NEXT_ONCE
-            goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and internal_errors == 1)
-            # What never left the gateway is not one of the attempts that are counted.
-            goes_on = goes_on and not call.left and not (attempt.last and attempt.opened)
-            if reservation is not None and (goes_on or not attempt.opened):
-                # Nothing is charged for what is tried again: what was held is free for the attempt that follows.
-                reservation.release()
+            following = await trying.follow(attempt, failed)
+            if following is None:
+                return await give_up(request, call, attempt, failed)
+            chosen = following
+        finally:
+            call.gateway.balancer.end(use, attempt.tokens, time.monotonic(), sent=attempt.opened)
+
+
+def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None, *, last: bool) -> Attempt:
+    gateway, deployment = call.gateway, use.deployment
+    attempt = call.attempt = Attempt(
+        id=gateway.new_id(),
+        number=call.attempts + 1,
+        use=use,
+        plan=candidates.plan,
+        group=candidates.resolution.model_group,
+        deployment=deployment,
+        relay=bedrock.NativeRelay(),
+        price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
+        last=last,
+        reservation=reservation,
+    )
+    return attempt
+
+
+@attrs.define(eq=False)
+class _Trying:
+    """What was tried for a call so far, as far as it decides what may follow.
+
+    Attributes:
+        internal_errors: answers with one, over all groups.
+        renewed: expired credentials were read again.
+        alone: the SDK repeats by itself.
+    """
+
+    call: Call
+    candidates: Candidates
+    internal_errors: int = 0
+    renewed: bool = False
+    alone: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        """Look whether the SDK repeats by itself."""
+        sdk = _SDK_ATTEMPT.search(self.call.headers.get("amz-sdk-request", ""))
+        self.alone = sdk is not None and int(sdk[1]) > 1
+
+    def is_last(self, use: Use) -> bool:
+        """Tell whether no further attempt can follow the one that begins: then nothing of an answer is held back."""
+        if self.alone:
+            return True
+        candidates = self.candidates
+        if candidates.hops or self.call.longer:
+            return False
+        return self.call.attempts - candidates.first + 1 >= self._most(use, None)
+
+    async def follow(self, attempt: Attempt, failed: AttemptFailed) -> tuple[Use, Reservation | None] | None:
+        """Return what is tried after an attempt that failed, its end on record by then; None where nothing may be."""
+        call, candidates, verdict = self.call, self.candidates, failed.verdict
+        use, reservation = attempt.use, attempt.reservation
+        self.internal_errors += verdict.retry is Retry.NEXT_ONCE
+        goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and self.internal_errors == 1)
+        goes_on = goes_on and not call.left and not (self.alone and attempt.opened)
+        # What never left the gateway is not one of the attempts that are counted.
+        counted = attempt.number - candidates.first
+        here = goes_on and (not attempt.opened or counted < self._most(use, verdict))
+        longer = verdict is TOO_LONG and not call.left and not self.alone and call.longer
+        if reservation is not None and (goes_on or longer or not attempt.opened):
+            # Nothing is charged for what is tried again: what was held is free for the attempt that follows.
+            reservation.release()
+        following: tuple[Use | None, Reservation | None] = (None, None)
+        wait = 0.0
+        try:
             if verdict is EXPIRED:
                 _forget_credentials(call, attempt)
-                if goes_on and not renewed:
-                    renewed = True
-                    others = await _has_other_credentials(call, attempt, failed)
-                    goes_on = not call.left
-                    if others and goes_on:
-                        _book_failure(call, attempt, failed, final=False)
-                        reservation = await hold(call, deployment)
-                        continue
-            judge(call, deployment, verdict, failed.retry_after)
-            if not goes_on:
-                return await _give_up(request, call, attempt, failed)
-            # A candidate list may name the one that comes free first although it is not free: never the same one twice
-            # in a row.
-            others_left = (other for other in candidates if other is not deployment)
-            following, reservation = await _next_of(call, attempt, failed, others_left)
-            wait = 0.0
-            if following is None and verdict.same_again:
-                backoff = call.snapshot.backoff * 2 ** (attempt.number - 1)
-                asked = backoff if failed.retry_after is None else failed.retry_after
-                wait = max(asked, call.snapshot.least_wait)
-                if wait <= call.snapshot.max_wait:
-                    following, reservation = await _next_of(call, attempt, failed, (deployment,))
-            if following is None:
-                return await _give_up(request, call, attempt, failed)
-            _book_failure(call, attempt, failed, final=False)
-            if wait:
-                # A little more, so that calls that failed together do not come back together; never less than was
-                # asked.
-                wait += gateway.random.random() * wait / 4
-                call.waiting += wait
-                try:
-                    await asyncio.sleep(wait)
-                except asyncio.CancelledError:
-                    if reservation is not None:
-                        reservation.release()
-                    raise
-            deployment = following
-
-
-async def _first_of(call: Call, candidates: Iterable[Deployment]) -> tuple[Deployment, Reservation | None]:
-    """Return the first deployment whose own budget has room for the call, with what is held there.
-
-    Raises:
-        BudgetExhausted, AccessDenied, InvalidRequest, Unavailable: none has, or in none it can be told; said of the
-            last one.
-    """
-    refused: Refusal | None = None
-    for deployment in candidates:
-        if deployment.budget is None:
-            return deployment, None
-        try:
-            return deployment, await hold(call, deployment)
-        except Refusal as refusal:
-            refused = refusal
-    assert refused is not None, "a resolution has deployments"
-    raise refused
-
-
-async def _next_of(
-    call: Call, attempt: Attempt, failed: AttemptFailed, candidates: Iterable[Deployment]
-) -> tuple[Deployment, Reservation | None] | tuple[None, None]:
-    """Return what may be tried after a failed attempt, as ``_first_of``; nothing where there is none, or the caller
-    left meanwhile.
-    """
-    for deployment in candidates:
-        try:
-            reservation = await hold(call, deployment)
-        except Refusal:
-            continue
+                if here and not self.renewed:
+                    self.renewed = True
+                    if await self._has_other_credentials(attempt) and not call.left:
+                        following = await candidates.again(use)
+            if following[0] is None:
+                judge(call, attempt, verdict, failed.retry_after)
+            if here and following[0] is None and not call.left:
+                following = await candidates.next()
+                if following[0] is None and verdict.same_again and not candidates.hops:
+                    wait = self._wait(attempt, failed)
+                    if wait <= call.snapshot.max_wait:
+                        following = await candidates.again(use)
+            if (
+                following[0] is None
+                and not call.left
+                and (candidates.fall_back_to(call.longer) if longer else goes_on and candidates.fall_back())
+            ):
+                following = await self._on_the_next_group()
         except asyncio.CancelledError:
             # The call ends here; AWS has refused the attempt all the same.
-            _book_failure(call, attempt, failed, final=False)
+            book_failure(call, attempt, failed, final=False)
             raise
-        if not call.left:
-            return deployment, reservation
+        following_use, held = following
+        if following_use is None or call.left:
+            self._give_back(following_use, held)
+            return None
+        call.failed = (*call.failed, (attempt.deployment.name, verdict.name))
+        call.hops = candidates.hop
+        book_failure(call, attempt, failed, final=False)
+        if wait:
+            try:
+                await self._rest(wait)
+            except asyncio.CancelledError:
+                self._give_back(following_use, held)
+                raise
+        return following_use, held
+
+    async def _on_the_next_group(self) -> tuple[Use | None, Reservation | None]:
+        """Return a place on the group gone on to, or one after it."""
+        while True:
+            found = await self.candidates.next()
+            if found[0] is not None or not self.candidates.fall_back():
+                return found
+
+    def _wait(self, attempt: Attempt, failed: AttemptFailed) -> float:
+        """Return the seconds to wait before the only deployment left is asked again."""
+        snapshot = self.call.snapshot
+        backoff = snapshot.backoff * 2 ** (attempt.number - self.candidates.first)
+        asked = backoff if failed.retry_after is None else failed.retry_after
+        return max(asked, snapshot.least_wait)
+
+    async def _rest(self, wait: float) -> None:
+        """Wait a little more than that, so that calls that failed together do not come back together; never less."""
+        wait += self.call.gateway.random.random() * wait / 4
+        self.call.waiting += wait
+        await asyncio.sleep(wait)
+
+    def _give_back(self, use: Use | None, reservation: Reservation | None) -> None:
+        if use is not None:
+            self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
         if reservation is not None:
             reservation.release()
-    return None, None
 
+    def _most(self, use: Use, verdict: Verdict | None) -> int:
+        """Return how many attempts may follow the first on a group after a failure, or after any."""
+        rules = self.call.gateway.balancer.rules
+        policy = rules.retries_of(self.candidates.resolution.model_group)
+        usual = policy.default
+        if usual is None:
+            usual = use.deployment.max_retries
+        if usual is None:
+            usual = self.call.snapshot.num_retries
+        if verdict is None:
+            return max(usual, policy.most)
+        own: int | None = getattr(policy, verdict.kind)
+        return usual if own is None else own
 
-def _retries(call: Call, first: Deployment) -> int:
-    """Return how many attempts may follow the first."""
-    sdk = _SDK_ATTEMPT.search(call.headers.get("amz-sdk-request", ""))
-    if sdk is not None and int(sdk[1]) > 1:
-        return 0
-    return call.snapshot.num_retries if first.max_retries is None else first.max_retries
+    async def _has_other_credentials(self, attempt: Attempt) -> bool:
+        """Read the credentials of an attempt's deployment again; tell whether they are others now."""
+        try:
+            found = await self.call.gateway.credentials.get(attempt.deployment.credentials)
+        except CredentialsError:
+            return False
+        return found != attempt.credentials
 
 
 def _forget_credentials(call: Call, attempt: Attempt) -> None:
@@ -173,18 +213,6 @@ def _forget_credentials(call: Call, attempt: Attempt) -> None:
     store, source = call.gateway.credentials, attempt.deployment.credentials
     if store.current(source) == attempt.credentials:
         store.forget(source)
-
-
-async def _has_other_credentials(call: Call, attempt: Attempt, failed: AttemptFailed) -> bool:
-    """Read the credentials of an attempt's deployment again; tell whether they are others now."""
-    try:
-        return await call.gateway.credentials.get(attempt.deployment.credentials) != attempt.credentials
-    except CredentialsError:
-        return False
-    except asyncio.CancelledError:
-        # The call ends here; AWS has refused the attempt all the same.
-        _book_failure(call, attempt, failed, final=False)
-        raise
 
 
 def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
@@ -197,82 +225,3 @@ def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
             attempt.deployment.name,
             failed.reason[:500],
         )
-
-
-def _book_failure(call: Call, attempt: Attempt, failed: AttemptFailed, *, final: bool) -> asyncio.Future[None] | None:
-    """Close the attempt as its verdict says."""
-    if not attempt.opened:
-        return None
-    return book(
-        call,
-        attempt,
-        outcome_of(failed.verdict),
-        None,
-        status=failed.status,
-        error_type=failed.error_type or failed.verdict.name,
-        aws_request_id=failed.aws_request_id,
-        final=final,
-    )
-
-
-async def _give_up(request: web.Request, call: Call, attempt: Attempt, failed: AttemptFailed) -> web.StreamResponse:
-    """Answer with the last failure: upstream's own words where they are fit for the caller, ours elsewhere."""
-    verdict, answer = failed.verdict, failed.answer
-    relayed = verdict.relay and answer is not None
-    refusal = None if relayed else _refusal(attempt, failed)
-    if refusal is not None:
-        call.answered(refusal.status, refusal.error_type)
-    elif answer is not None:
-        call.answered(answer.status, failed.error_type)
-    booked = _book_failure(call, attempt, failed, final=True)
-    if booked is not None:
-        await booked
-    if refusal is not None:
-        raise refusal from failed
-    assert answer is not None
-    return await _relayed(request, call, attempt, answer)
-
-
-async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: UpstreamAnswer) -> web.StreamResponse:
-    headers = [*answer.headers, *gateway_headers(call, attempt)]
-    if answer.status != 200:
-        return WholeAnswer(answer.status, headers, answer.body)
-    # A stream whose first message is an exception stays what it is.
-    streamed = StreamedAnswer(answer.status, headers)
-    try:
-        if not call.left:
-            await streamed.start(request)
-            await streamed.write(answer.body)
-            await streamed.finish()
-    except CallerLeft:
-        streamed.abort()
-    return streamed
-
-
-def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
-    """Return our own answer for a failure that upstream said nothing fit for the caller about."""
-    name, verdict, at = attempt.deployment.name, failed.verdict, failed.reason[:500]
-    retry_after = 1 if failed.retry_after is None else max(1, round(failed.retry_after))
-    if verdict.charged or verdict.refusal is MaybeBilled:
-        return MaybeBilled(
-            f"Deployment {name!r} was sent this call and gave no whole answer ({verdict.name}). It may have been "
-            "billed, and a repeat may be billed again.",
-            at=at,
-        )
-    if verdict is UNREACHED:
-        return Unavailable(
-            f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=at
-        )
-    if verdict is NO_CREDENTIALS:
-        return Unavailable(
-            f"The gateway has no AWS credentials for deployment {name!r}; its log has the reason. Nothing was sent.",
-            retry_after=retry_after,
-            at=at,
-        )
-    if verdict.refusal is UnknownOperation:
-        return UnknownOperation(f"The endpoint of deployment {name!r} does not know this operation or model.", at=at)
-    return Unavailable(
-        f"Deployment {name!r} refused the gateway's own credentials or rights; the gateway's log has AWS's words.",
-        retry_after=retry_after,
-        at=at,
-    )

@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
+from bedrock_gateway.chain.judging import answered
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
@@ -48,11 +49,11 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
         await open_attempt(call, attempt)
         limit = _limit(call, attempt)
         async with _NO_LIMIT if limit is None else asyncio.timeout(limit):
-            begun = time.monotonic()
+            attempt.sent_at = time.monotonic()
             try:
                 response = await call.gateway.upstream.send(attempt.request)
             finally:
-                call.waiting += time.monotonic() - begun
+                call.waiting += time.monotonic() - attempt.sent_at
             try:
                 if content_coding(response.headers.get("content-encoding")) is not None:
                     raise AttemptFailed(
@@ -161,7 +162,9 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             answer=UpstreamAnswer(status, downstream_headers(response.headers.items()), body),
         )
     call.answered(status)
-    await book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
+    booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
+    answered(call, attempt, tokens=attempt.output_tokens)
+    await booked
     headers = downstream_headers(response.headers.items())
     headers += gateway_headers(call, attempt)
     if call.spend is not None and attempt.spend is not None:

@@ -25,8 +25,8 @@ from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceTable
+from bedrock_gateway.routing.balancer import Balancer
 from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.ledger import Ledger
@@ -152,7 +152,7 @@ class Gateway:
     bodies: BodyBudget
     limits: Limits
     entry: EntryPolicy
-    health: Health
+    balancer: Balancer
     leaving: Leaving
     heads: Heads
     log: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""What a failure says of a deployment, told to health; and how the attempt that met it is booked.
+"""What an answer or a failure says of a deployment, told to the balancer; and how the attempt is booked.
 
 One place for failures before the commit point (``fail_over``) and after it (``relay``).
 """
@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import time
 
-from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.metering.states import Outcome
-from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.verdicts import UNREACHED, Cools, Verdict
+from bedrock_gateway.routing.verdicts import UNREACHED, Verdict
 
-__all__ = ["judge", "outcome_of"]
+__all__ = ["answered", "judge", "outcome_of"]
 
 
-def judge(call: Call, deployment: Deployment, verdict: Verdict, retry_after: float | None = None) -> None:
+def judge(call: Call, attempt: Attempt, verdict: Verdict, retry_after: float | None = None) -> None:
     """Let a deployment rest, or count its failure, as the verdict says."""
-    assert call.resolution is not None
-    health, now, among = call.gateway.health, time.monotonic(), call.resolution.deployments()
-    match verdict.cools:
-        case Cools.DEPLOYMENT:
-            health.cool(deployment, now=now, among=among, retry_after=retry_after)
-        case Cools.MODEL:
-            health.mark_model(deployment, now=now, among=among)
-        case Cools.COUNTS:
-            health.count(deployment, now=now, among=among)
-        case Cools.NO:
-            pass
+    call.gateway.balancer.failed(attempt.use, verdict, attempt.plan, time.monotonic(), retry_after=retry_after)
+
+
+def answered(call: Call, attempt: Attempt, *, tokens: int = 0) -> None:
+    """Note that a deployment has answered, now: with the first byte of a stream, or a whole answer of so many tokens."""
+    now = time.monotonic()
+    call.gateway.balancer.answered(attempt.use, now - attempt.sent_at, now, tokens=tokens)
 
 
 def outcome_of(verdict: Verdict) -> Outcome:

@@ -22,14 +22,15 @@ def litellm_headers(call: Call, attempt: Attempt, overhead: float) -> list[tuple
         overhead: ms the gateway itself took so far.
     """
     deployment, caller = attempt.deployment, call.caller
-    assert caller is not None and call.resolution is not None
+    assert caller is not None
     headers = [
         ("x-litellm-call-id", call.id),
         ("x-litellm-model-id", deployment.id),
-        ("x-litellm-model-group", call.resolution.model_group or deployment.model_id),
+        ("x-litellm-model-group", attempt.group or deployment.model_id),
         ("x-litellm-model-region", deployment.region),
         ("x-litellm-version", f"bedrock-gateway-{VERSION}"),
         ("x-litellm-attempted-retries", str(attempt.number - 1)),
+        ("x-litellm-attempted-fallbacks", str(call.hops)),
         ("x-litellm-overhead-duration-ms", f"{overhead:.2f}"),
         ("x-litellm-response-duration-ms", f"{(time.monotonic() - call.arrived) * 1000:.2f}"),
     ]

@@ -14,7 +14,7 @@ from bedrock_gateway.access.values import LONGEST_NAME
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.errors import AccessDenied, Unauthenticated
-from bedrock_gateway.routing.resolutions import foundation_models
+from bedrock_gateway.routing.resolutions import Resolution, foundation_models
 from bedrock_gateway.store.records import Party
 from bedrock_gateway.wire.operations import Kind
 
@@ -73,6 +73,21 @@ def _check(call: Call, end_user: EndUser) -> None:
         for ids in foundation_models(resolution):
             if not in_lists((end_user.models,), resolution.model_group, ids, asked=call.asked):
                 raise AccessDenied("The end user this call is made for may not use this model.", at="end user's models")
+        if call.fallbacks or call.longer:
+            call.fallbacks = _allowed(call.fallbacks, end_user)
+            call.longer = _allowed(call.longer, end_user)
+
+
+def _allowed(resolutions: tuple[Resolution, ...], end_user: EndUser) -> tuple[Resolution, ...]:
+    """Return the groups an end user may use that the caller did not ask for."""
+    return tuple(
+        other
+        for other in resolutions
+        if all(
+            in_lists((end_user.models,), other.model_group, ids, asked=other.model_group)
+            for ids in foundation_models(other)
+        )
+    )
 
 
 async def _in_body(call: Call) -> str:

@@ -16,7 +16,7 @@ from aiohttp import web
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import Attempt, Call
-from bedrock_gateway.chain.judging import judge, outcome_of
+from bedrock_gateway.chain.judging import answered, judge, outcome_of
 from bedrock_gateway.chain.litellm_headers import litellm_headers
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
@@ -66,6 +66,8 @@ async def relay(
             held = await _first_bytes(call, response, meter)
         call.answered(response.status)
         call.first_byte = time.monotonic()
+        if not operation.stream_out or (meter.first is not None and not is_exception(meter.first)):
+            answered(call, attempt)
         fault = await _pump(request, call, response, meter, answer, held)
     finally:
         # Reached with the body unread when the first message failed or the call was ended: the connection cannot be
@@ -186,7 +188,7 @@ async def _end(
         outcome, error_type = Outcome.LEFT, call.abandoned
     elif broken:
         outcome, error_type = Outcome.CUT, fault.happened if fault is not None else Happened.CUT
-        judge(call, attempt.deployment, verdicts.of_fault(error_type))
+        judge(call, attempt, verdicts.of_fault(error_type))
     elif error_type is not None:
         # As the first message an exception means what the same error means as a status; later, that the answer broke
         # off.
@@ -194,7 +196,9 @@ async def _end(
         if meter.first is not None and is_exception(meter.first):
             verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
             outcome = outcome_of(verdict)
-        judge(call, attempt.deployment, verdict)
+        judge(call, attempt, verdict)
+    else:
+        call.gateway.balancer.well(attempt.use, time.monotonic())
     call.answered(response.status, error_type)
     booked = book(
         call,
@@ -241,6 +245,17 @@ def request_id(response: Answer | None) -> str | None:
     return None if response is None else response.headers.get("x-amzn-requestid")
 
 
+def failed_headers(call: Call) -> list[tuple[str, str]]:
+    """Return what a caller is told of the attempts that failed before: deployments and reasons, and the groups."""
+    if not call.failed:
+        return []
+    told = ", ".join(f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed)
+    headers = [("x-bedrock-gateway-failed", told)]
+    if call.hops:
+        headers.append(("x-bedrock-gateway-fallbacks", str(call.hops)))
+    return headers
+
+
 def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
     """Return what a caller is told besides the answer; the spend is added where it is known before they leave."""
     overhead = (time.monotonic() - call.arrived - call.waiting) * 1000
@@ -250,6 +265,7 @@ def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
         ("x-bedrock-gateway-attempts", str(attempt.number)),
         ("x-bedrock-gateway-overhead-ms", f"{overhead:.2f}"),
     ]
+    headers += failed_headers(call)
     if call.admission is not None:
         headers += call.admission.told
     if call.snapshot.litellm_headers:

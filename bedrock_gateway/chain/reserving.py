@@ -168,9 +168,8 @@ def _take(
 def _amount(call: Call, admission: Admission, hard: Sequence[Charge]) -> int:
     """Return the nano-USD a call can cost at most, on whichever of its deployments."""
     assert call.resolution is not None and call.target is not None
-    candidates = call.resolution.candidates
-    if len(candidates) == 1 and len(candidates[0]) == 1:
-        deployment = candidates[0][0]
+    if call.resolution.lone and not call.fallbacks and not call.longer:
+        deployment = call.resolution.candidates[0][0]
         price = call.snapshot.price_of(deployment, call.target.operation)
         return _spend(call, hard, bound_on(call, admission, deployment, price))
     return max(_spend(call, hard, bound) for bound in _bounds(call, admission))
@@ -180,8 +179,8 @@ def _bounds(call: Call, admission: Admission) -> Iterable[Bound]:
     """Return what a call can cost at most, once for each price and kind of deployment."""
     assert call.resolution is not None and call.target is not None
     seen = {}
-    for tier in call.resolution.candidates:
-        for deployment in tier:
+    for resolution in (call.resolution, *call.fallbacks, *call.longer):
+        for deployment in resolution.deployments():
             price = call.snapshot.price_of(deployment, call.target.operation)
             key = (
                 id(price),

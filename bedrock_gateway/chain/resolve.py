@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.access.rights import check_model, check_operation, may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.fallbacks import find_fallbacks
 from bedrock_gateway.errors import InvalidRequest, UnknownOperation
 from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
@@ -53,13 +54,14 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         resolution = routing.resolve(name, may_see=may_see)
     if resolution is None or (resolution.via is Via.RAW and operation.service != "bedrock-runtime"):
         # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
-        ambient = routing.ambient(operation.service)
-        resolution = Resolution(model_group="", candidates=((ambient,),), via=Via.RAW)
+        resolution = routing.ambient_resolution(operation.service)
     elif name is not None and (policy.models or (resolution.via is Via.RAW and not policy.raw_models)):
         raw = resolution.via is Via.RAW
         models = foundation_models(resolution) if policy.models else ()
         check_model(caller, name, resolution.model_group, models, raw=raw, listed=bool(routing.deployments))
     call.resolution = resolution
+    if fallbacks := call.gateway.balancer.rules.fallbacks:
+        find_fallbacks(call, fallbacks, resolution)
     return await handler(request)
 
 

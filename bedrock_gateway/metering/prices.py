@@ -219,6 +219,13 @@ class Price:
             date=str(entry.get("date", "")),
         )
 
+    def token_rate(self) -> int | None:
+        """Return nano-USD per million tokens in and as many out, by the plain rates; None where there are none."""
+        for rates in self.sets:
+            if rates.tier == "default" and rates.latency == "standard" and not rates.above and rates.input is not None:
+                return rates.input + (rates.output or 0)
+        return None
+
     def over(self, other: Price | None) -> Price:
         """Give prices in which this one's fields win over the other's, field by field."""
         if other is None:

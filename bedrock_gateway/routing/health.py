@@ -1,123 +1,148 @@
-"""Which deployments are cooling, and until when. A machine without a clock: every method takes ``now`` in monotonic
+"""Which deployments are left out, and until when. A machine without a clock: every method takes ``now`` in monotonic
 seconds.
 
-Knows ids only. Whether a failure cools, and what, is ``verdicts``' table; a client's own errors never get here.
+Whether a failure counts, and for what, is ``verdicts``' table; a client's own errors never get here. A deployment is
+left out when upstream asks for it (``Retry-After``), when it is certain to fail again (no credentials), or when enough
+calls have failed to tell: so many in a row, or half of a minute's calls. The time grows each time, and a deadline is
+only ever put off. When it is over, one call of somebody tries the deployment; others follow when that was answered.
 
-The last deployment is never cooled: where nothing else of the candidates is free, the mark is not set. A gateway that
+The last deployment is never left out: where nothing else of the candidates is free, the mark is not set. A gateway that
 refuses what AWS might have answered only adds an outage of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import attrs
 
-from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.standings import Standing
 
 __all__ = ["Health"]
 
 #: Seconds a (deployment, model) is left out after access was denied or the model was not found there.
 MODEL_COOLDOWN = 300.0
-
-#: Seconds over which failures that only count are counted.
+#: Seconds over which calls and failures are counted.
 WINDOW = 60.0
-
+#: Failures in a row that tell enough.
+FAILS_IN_A_ROW = 3
+#: Calls of a minute of which half have failed.
+LEAST_CALLS = 10
 #: Longest wait upstream may ask for; a longer one is cut to it (LiteLLM takes a Retry-After of at most 60 s too).
 LONGEST_RETRY_AFTER = 60.0
-
-#: Marks held before those that have run out are dropped.
-MOST_MARKS = 1024
+#: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again.
+LONGEST_COOLDOWN = 300.0
+ANSWERS_TO_FORGET = 10
 
 
 @attrs.define(eq=False)
 class Health:
-    """Deadlines by deployment and by (deployment, model).
+    """The rules of leaving out, over standings.
 
     Attributes:
-        cooldown_time: seconds a deployment is left out; 0 switches cooling of deployments off.
-        allowed_fails: failures within a minute that only count before they cool.
+        cooldown_time: seconds a deployment is left out the first time; 0 switches that off.
+        allowed_fails: failures a minute that do not lead to it, instead of the usual sample; None for the usual one.
     """
 
     cooldown_time: float = 5.0
-    allowed_fails: int = 3
-    _deadlines: dict[str | tuple[str, str], float] = attrs.field(factory=dict, init=False)
-    _fails: dict[str, tuple[float, int]] = attrs.field(factory=dict, init=False)
+    allowed_fails: int | None = None
+    #: Those that are left out, or were and have not answered since.
+    troubled: set[Standing] = attrs.field(factory=set, init=False)
 
-    def cool(
-        self, deployment: Deployment, *, now: float, among: Iterable[Deployment], retry_after: float | None = None
+    def available(self, standing: Standing, now: float) -> bool:
+        """Tell whether a deployment may be asked now: it is not left out, and no other call is trying it."""
+        return standing.until <= now and not (standing.tripped and standing.probing)
+
+    def wait(self, standing: Standing, now: float) -> float:
+        """Return the seconds a deployment is still left out; 0.0 where it is not."""
+        return standing.until - now if standing.until > now else 0.0
+
+    def well(self, standing: Standing, now: float) -> None:
+        """Count an answer, be it a refusal of what the caller asked for: the deployment is there."""
+        self._count(standing, now)
+        standing.streak = 0
+        standing.well += 1
+        if standing.tripped and standing.until <= now:
+            standing.tripped = standing.probing = False
+            self.troubled.discard(standing)
+        if standing.trips and standing.well >= ANSWERS_TO_FORGET:
+            standing.trips = 0
+
+    def failed(
+        self,
+        standing: Standing,
+        reason: str,
+        now: float,
+        *,
+        others: Callable[[], bool],
+        certain: bool = False,
+        retry_after: float | None = None,
     ) -> bool:
-        """Leave a deployment out for the cooldown time, or for as long as upstream asked if that is longer.
+        """Count a failure, and leave the deployment out where that, or what came before, tells enough.
 
         Args:
-            among: the candidates of the call; unless another of them is free, nothing happens.
+            others: tells whether another candidate of the call is free; without one nothing is left out.
+            certain: the next call would fail too.
             retry_after: seconds upstream asked to wait.
 
         Returns:
-            Whether it is cooling now.
+            Whether it is left out now.
         """
-        if self.cooldown_time <= 0:
-            return False
-        seconds = max(self.cooldown_time, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
-        return self._mark(deployment.id, deployment, now, seconds, among)
+        self._count(standing, now)
+        standing.fails += 1
+        standing.streak += 1
+        standing.well = 0
+        standing.reasons.append((now, reason))
+        deployment = standing.deployment
+        base = self.cooldown_time if deployment.cooldown_time is None else deployment.cooldown_time
+        asked = min(retry_after or 0.0, LONGEST_RETRY_AFTER)
+        probed = standing.tripped and standing.until <= now
+        if base > 0 and (asked or certain or probed or self._tells_enough(standing)):
+            if standing.until > now and not asked:
+                # It was sent before the deployment was left out: nothing new.
+                return True
+            grown = base * 2 ** min(standing.trips, 16)
+            seconds = max(asked, 0.0 if asked and not probed else min(grown, max(base, LONGEST_COOLDOWN)))
+            return self._leave_out(standing, now, seconds, others, cools=True)
+        return standing.until > now
 
-    def mark_model(self, deployment: Deployment, *, now: float, among: Iterable[Deployment]) -> bool:
+    def mark_model(self, standing: Standing, reason: str, now: float, *, others: Callable[[], bool]) -> bool:
         """Leave a deployment out for its present model only, for five minutes: it may not call it, or has none of that
         name.
 
         Returns:
             Whether the mark is set.
         """
-        return self._mark((deployment.id, deployment.model_id), deployment, now, MODEL_COOLDOWN, among)
+        standing.reasons.append((now, reason))
+        return self._leave_out(standing, now, MODEL_COOLDOWN, others, cools=False)
 
-    def count(self, deployment: Deployment, *, now: float, among: Iterable[Deployment]) -> bool:
-        """Count a failure that does not cool by itself; more than ``allowed_fails`` within a minute do.
-
-        Returns:
-            Whether it is cooling now.
-        """
-        since, fails = self._fails.get(deployment.id, (now, 0))
-        if now - since >= WINDOW:
-            since, fails = now, 0
-        if len(self._fails) >= MOST_MARKS:
-            self._fails = {key: value for key, value in self._fails.items() if now - value[0] < WINDOW}
-        self._fails[deployment.id] = (since, fails + 1)
-        if fails + 1 <= self.allowed_fails:
-            return False
-        if self.cool(deployment, now=now, among=among):
-            del self._fails[deployment.id]
+    def _tells_enough(self, standing: Standing) -> bool:
+        if self.allowed_fails is not None:
+            return standing.fails > self.allowed_fails
+        if standing.streak >= FAILS_IN_A_ROW:
             return True
-        return False
+        return standing.calls >= LEAST_CALLS and standing.fails * 2 >= standing.calls
 
-    def wait(self, deployment: Deployment, now: float) -> float:
-        """Return the seconds until a deployment may be asked for its model again; 0.0 where it may now."""
-        if not self._deadlines:
-            return 0.0
-        until = max(
-            self._deadlines.get(deployment.id, 0.0), self._deadlines.get((deployment.id, deployment.model_id), 0.0)
-        )
-        return until - now if until > now else 0.0
-
-    def available(self, deployment: Deployment, now: float) -> bool:
-        """Tell whether a deployment may be asked for its model now."""
-        return not self._deadlines or self.wait(deployment, now) == 0.0
-
-    def cooling(self, now: float) -> dict[str, float]:
-        """Return the deployments that are cooling and for how many seconds more, for readiness and reports."""
-        return {key: until - now for key, until in self._deadlines.items() if isinstance(key, str) and until > now}
-
-    def _mark(
-        self,
-        key: str | tuple[str, str],
-        deployment: Deployment,
-        now: float,
-        seconds: float,
-        among: Iterable[Deployment],
+    def _leave_out(
+        self, standing: Standing, now: float, seconds: float, others: Callable[[], bool], *, cools: bool
     ) -> bool:
-        if not any(other.id != deployment.id and self.available(other, now) for other in among):
-            return self.wait(deployment, now) > 0.0
-        if len(self._deadlines) >= MOST_MARKS:
-            self._deadlines = {key: until for key, until in self._deadlines.items() if until > now}
-        # A deadline is only ever put off: a second, shorter failure does not bring a deployment back early.
-        self._deadlines[key] = max(self._deadlines.get(key, 0.0), now + seconds)
+        # Not probed any more, whatever comes of it: the call that tried it has its answer.
+        standing.probing = False
+        if not others():
+            standing.tripped = False
+            self.troubled.discard(standing)
+            return standing.until > now
+        if cools:
+            standing.trips += 1
+            standing.cooling = max(standing.cooling, now + seconds)
+        standing.until = max(standing.until, now + seconds)
+        standing.tripped = True
+        standing.streak = 0
+        self.troubled.add(standing)
         return True
+
+    def _count(self, standing: Standing, now: float) -> None:
+        if now - standing.since >= WINDOW:
+            standing.since = now
+            standing.calls = standing.fails = 0
+        standing.calls += 1

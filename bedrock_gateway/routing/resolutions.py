@@ -29,19 +29,31 @@ class Via(StrEnum):
     RAW = "raw"  # a raw id nothing names: the ambient deployment
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Resolution:
-    """Where a call may go.
+    """Where a call may go. One that is made once is what others are kept by, so it is equal to itself only.
 
     Attributes:
         model_group: public name it is booked under; "" for a raw id nothing names.
         candidates: deployments in tiers, first choice first; no tier is empty.
         via: how the name was found.
+        lone: there is one deployment only.
+        limits_tokens: one of them has a limit on tokens.
     """
 
     model_group: str
     candidates: tuple[tuple[Deployment, ...], ...]
     via: Via
+    lone: bool = attrs.field(init=False)
+    limits_tokens: bool = attrs.field(init=False)
+
+    @lone.default
+    def _lone(self) -> bool:
+        return len(self.candidates) == 1 and len(self.candidates[0]) == 1
+
+    @limits_tokens.default
+    def _limits_tokens(self) -> bool:
+        return any(deployment.tpm is not None for deployment in self.deployments())
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Return every candidate, tier after tier."""

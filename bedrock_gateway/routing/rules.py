@@ -54,6 +54,20 @@ class RetryPolicy:
     internal: int | None = None
     credentials: int | None = None
     not_found: int | None = None
+    #: The largest of them, 0 without any.
+    most: int = attrs.field(init=False, eq=False, repr=False)
+
+    @most.default
+    def _most(self) -> int:
+        figures = (
+            self.default,
+            self.rate_limit,
+            self.unavailable,
+            self.internal,
+            self.credentials,
+            self.not_found,
+        )
+        return max((figure for figure in figures if figure is not None), default=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +85,10 @@ class Fallbacks:
     default: tuple[str, ...] = ()
     context_window: Mapping[str, tuple[str, ...]] = attrs.field(factory=lambda: MappingProxyType({}))
     most: int = 5
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is named at all."""
+        return bool(self.by_group or self.default or self.context_window)
 
     def after(self, name: str) -> tuple[str, ...]:
         """Return the names to ask when a group gave no answer, without itself and each once."""

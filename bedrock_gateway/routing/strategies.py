@@ -1,61 +1,87 @@
-"""In which order the candidates of a call are tried. Pure: chance and time are passed in.
+"""Which of several free deployments is asked. Pure: chance and time are passed in; nothing is remembered here.
 
-Source: LiteLLM documentation, "Router - Load Balancing", simple-shuffle (``weight``, else ``rpm``, else ``tpm``, else
-uniform) and ``order``.
+Each strategy is a function over a pool (the deployments of one tier, laid out once) and those of them that are free.
+Ties are broken by chance everywhere.
+
+Source: LiteLLM documentation, "Router - Load Balancing", for the names and what they promise; its faults are not
+copied: a deployment without a figure gets the mean of the others, not nothing, ties do not always go to the first, and
+a deployment without a sample is tried by one call at a time. ``adaptive``: Mitzenmacher, "The Power of Two Choices in
+Randomized Load Balancing" (IEEE TPDS 2001).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from math import inf
+
+import attrs
 
 from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.health import Health
+from bedrock_gateway.routing.rules import RoutingRules, Strategy
+from bedrock_gateway.routing.standings import Standing
 
-__all__ = ["order", "weights"]
+__all__ = ["PICKS", "Asked", "Pick", "Pool", "shares"]
 
 
-def order(
-    tiers: Sequence[Sequence[Deployment]], random: Callable[[], float], health: Health, now: float
-) -> Iterator[Deployment]:
-    """Yield every candidate that is free, each once: the tiers in their order, a weighted shuffle within each.
+@attrs.frozen
+class Asked:
+    """What choosing needs to know of a call: whether it streams, and when it is made (monotonic seconds)."""
 
-    Where none at all is free, the one that comes free first is yielded alone; ``health.wait`` tells how long that
-    takes. Lazy: the first deployment costs one draw, the rest only what is asked for, and what cooled in between is
-        left out.
+    stream: bool
+    now: float
 
-    Args:
-        tiers: candidates, first choice first.
-        random: gives a number in [0, 1).
-        health: what is cooling.
-        now: monotonic seconds.
+
+class Pool:
+    """The deployments of one tier.
+
+    Attributes:
+        members: their standings; deployments: by standing, as this table has them.
+        shares: by standing, its part of the calls under simple-shuffle; even: all alike.
+        rates: by standing, what its tokens cost; infinite where not known.
     """
-    found = False
-    for tier in tiers:
-        free = [deployment for deployment in tier if health.available(deployment, now)]
-        if len(free) == 1:
-            found = True
-            yield free[0]
-            continue
-        shares = weights(free)
-        while free:
-            chosen = _pick(shares, random())
-            shares.pop(chosen)
-            deployment = free.pop(chosen)
-            if health.available(deployment, now):
-                found = True
-                yield deployment
-    if not found:
-        candidates = [deployment for tier in tiers for deployment in tier]
-        if candidates:
-            yield min(candidates, key=lambda deployment: health.wait(deployment, now))
+
+    __slots__ = ("cumulative", "deployments", "even", "limited", "members", "pick", "rates", "rules", "shares")
+
+    def __init__(
+        self,
+        deployments: Sequence[Deployment],
+        standings: Sequence[Standing],
+        rules: RoutingRules,
+        rate: Callable[[Deployment], float | None],
+    ) -> None:
+        self.members = tuple(standings)
+        self.deployments: Mapping[Standing, Deployment] = dict(zip(standings, deployments, strict=True))
+        parts = shares(deployments)
+        self.shares: Mapping[Standing, float] = dict(zip(standings, parts, strict=True))
+        self.even = len(set(parts)) <= 1
+        self.cumulative = list(accumulate(parts))
+        self.limited = any(standing.limit is not None for standing in standings)
+        self.rules = rules
+        strategy = rules.strategy
+        if strategy is None:
+            # Who gives weights says how calls are to be shared out; LiteLLM's default does so.
+            weighted = any(deployment.weight is not None for deployment in deployments)
+            strategy = Strategy.SHUFFLE if weighted else Strategy.ADAPTIVE
+        self.pick = PICKS[strategy]
+        self.rates: Mapping[Standing, float] = {}
+        if strategy is Strategy.COST:
+            for standing, deployment in self.deployments.items():
+                found = 0.0 if deployment.flat else rate(deployment)
+                self.rates = {**self.rates, standing: inf if found is None else found}
 
 
-def weights(deployments: Sequence[Deployment]) -> list[float]:
+#: Chooses among free members of a pool, of which there are at least two.
+Pick = Callable[[Pool, Sequence[Standing], Asked, Callable[[], float]], Standing]
+
+
+def shares(deployments: Sequence[Deployment]) -> list[float]:
     """Return the share of each deployment under simple-shuffle.
 
     By ``weight`` if any has one, else ``rpm``, else ``tpm``, else all alike. One without the figure gets the mean of
     the others: giving a limit to one deployment must not take all traffic from the rest. ``weight: 0`` means last
-        resort, whatever else is set.
+    resort, whatever else is set.
     """
     for metric in ("weight", "rpm", "tpm"):
         figures = [getattr(deployment, metric) for deployment in deployments]
@@ -69,17 +95,89 @@ def weights(deployments: Sequence[Deployment]) -> list[float]:
     return [0.0 if deployment.weight == 0 else 1.0 for deployment in deployments]
 
 
-def _pick(shares: Sequence[float], chance: float) -> int:
-    """Return the index a chance in [0, 1) falls on; where every share is 0, all are alike."""
-    total = sum(shares)
+def simple_shuffle(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """By chance, in proportion to the shares."""
+    if pool.even:
+        return free[int(random() * len(free))]
+    cumulative = pool.cumulative if free is pool.members else list(accumulate([pool.shares[one] for one in free]))
+    total = cumulative[-1]
     if total <= 0:
-        return min(int(chance * len(shares)), len(shares) - 1)
-    point = chance * total
-    last = 0
-    for index, share in enumerate(shares):
-        if share > 0:
-            if point < share:
-                return index
-            point -= share
-            last = index
-    return last  # rounding ran past the end
+        return free[int(random() * len(free))]
+    return free[min(bisect_right(cumulative, random() * total), len(free) - 1)]
+
+
+def least_busy(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """The one with the fewest calls under way."""
+    least = min([one.in_flight for one in free])
+    return _any([one for one in free if one.in_flight == least], random)
+
+
+def latency_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """One of the fastest, by the mean of the last samples; one without a sample first, as long as nothing is under way
+    there.
+    """
+    since = asked.now - pool.rules.stats_seconds
+    stream = asked.stream
+    figures = [one.mean_latency(stream, since) for one in free]
+    untried = [
+        one for one, figure in zip(free, figures, strict=True) if figure is None and not (one.in_flight or one.streak)
+    ]
+    if untried:
+        return _any(untried, random)
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return _any(free, random)
+    most = min(known) * (1 + pool.rules.latency_buffer)
+    return _any(
+        [one for one, figure in zip(free, figures, strict=True) if figure is not None and figure <= most], random
+    )
+
+
+def usage_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """The one with the fewest tokens of late; what is under way counts as usual calls."""
+    least = min([one.used for one in free])
+    return _any([one for one in free if one.used <= least], random)
+
+
+def cost_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """The one whose tokens cost least; what is paid by the hour costs nothing, what has no price comes last."""
+    rates = pool.rates
+    least = min([rates[one] for one in free])
+    return _any([one for one in free if rates[one] == least], random)
+
+
+def adaptive(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+    """The better of two taken by chance: by calls under way, speed, and how much it throttled lately."""
+    count = len(free)
+    if pool.even:
+        first = int(random() * count)
+        second = int(random() * (count - 1))
+        one, other = free[first], free[second + (second >= first)]
+    else:
+        one = simple_shuffle(pool, free, asked, random)
+        other = simple_shuffle(pool, free, asked, random)
+        if one is other:
+            return one
+    fast, slow = one.speed(asked.stream, asked.now), other.speed(asked.stream, asked.now)
+    if fast is None or slow is None:
+        # Unknown counts as as fast as the other: neither flooded nor left alone.
+        fast = slow = 1.0
+    return one if _burden(one) * fast <= _burden(other) * slow else other
+
+
+def _burden(standing: Standing) -> float:
+    return (standing.in_flight + 1) / (standing.share * standing.share)
+
+
+def _any(choices: Sequence[Standing], random: Callable[[], float]) -> Standing:
+    return choices[0] if len(choices) == 1 else choices[int(random() * len(choices))]
+
+
+PICKS: Mapping[Strategy, Pick] = {
+    Strategy.SHUFFLE: simple_shuffle,
+    Strategy.LEAST_BUSY: least_busy,
+    Strategy.LATENCY: latency_based,
+    Strategy.USAGE: usage_based,
+    Strategy.COST: cost_based,
+    Strategy.ADAPTIVE: adaptive,
+}

@@ -74,6 +74,7 @@ class RoutingTable:
 
     __slots__ = (
         "_ambient",
+        "_ambient_resolutions",
         "_may_region",
         "_names",
         "_ready",
@@ -95,6 +96,7 @@ class RoutingTable:
         """Lay out the table; ``build`` says what the parts are."""
         self.deployments = deployments
         self._ambient = dict(ambient)
+        self._ambient_resolutions: dict[str, Resolution] = {}
         self._unserved = dict(unserved)
         self._may_region = allowed_regions
         groups: dict[str, list[Deployment]] = {}
@@ -195,6 +197,19 @@ class RoutingTable:
                 at="no ambient region",
             )
         return deployment
+
+    def ambient_resolution(self, service: str) -> Resolution:
+        """Return the same as where a call goes, one for each service.
+
+        Raises:
+            UnknownModel: as ``ambient``.
+        """
+        known = self._ambient_resolutions.get(service)
+        if known is None:
+            deployment = self.ambient(service)
+            known = Resolution(model_group="", candidates=((deployment,),), via=Via.RAW)
+            self._ambient_resolutions[service] = known
+        return known
 
     def names(self) -> tuple[str, ...]:
         """Return the names callers may ask for: groups without stars, then aliases that are not hidden."""

@@ -3,15 +3,18 @@
 Knows AWS's error types and statuses. Must not know which deployments there are, what time it is or how often was tried:
 the chain asks for a verdict and acts on it within its own bounds.
 
-The table (what happened: then; cools; may be billed):
+The table (what happened: then; what rests; may be billed):
 
-    throttled, not ready, unavailable, never reached   next deployment, the same again when none is left; deployment; no
-    internal error                                     next deployment, once; deployment; flagged
+    throttled, not ready, unavailable, never reached   next deployment, the same again when none is left; counts; no
+    internal error                                     next deployment, once; counts; flagged
     access denied, not found, unknown operation,
     model not offered there                            next deployment; (deployment, model) for 5 minutes; no
     the gateway's credentials refused, or none at all  next deployment; deployment; no
+    longer than the model reads                        another group, where one is named for it; nothing; no
     any other refusal                                  to the caller as it is; nothing; no
     sent and lost, cut, silent, unreadable             to the caller as 424; counts; yes
+
+What counts puts the deployment to rest as soon as enough calls have failed to tell, or upstream asked for it.
 
 An error's type decides before its status: a throttle may come as a 400, and inside a 200 stream there is no status at
 all. Untyped 502 and 504 come from a front that sent the request on and lost sight of it, so they are "sent and lost",
@@ -45,6 +48,8 @@ __all__ = [
     "REFUSED",
     "SILENT",
     "THROTTLED",
+    "TOO_LONG",
+    "UNAVAILABLE",
     "UNAUTHENTICATED",
     "UNKNOWN_OPERATION",
     "UNREACHED",
@@ -73,9 +78,9 @@ class Retry(StrEnum):
 class Cools(StrEnum):
     """What rests after it."""
 
-    DEPLOYMENT = "deployment"  # the deployment, for the cooldown time
+    AT_ONCE = "at_once"  # the deployment, for the cooldown time: the next call would fail too
+    DEPLOYMENT = "deployment"  # the same, as soon as enough calls have failed to tell (``health``)
     MODEL = "model"  # this model on this deployment, for 5 minutes
-    COUNTS = "counts"  # nothing yet; it counts as a failure of the deployment
     NO = "no"
 
 
@@ -84,7 +89,8 @@ class Verdict:
     """What follows from how an attempt failed.
 
     Attributes:
-        name: for logs and metrics.
+        name: for logs, metrics and reports.
+        kind: the member of ``rules.RetryPolicy`` that says how often it is repeated.
         retry: whether another attempt may follow.
         same_again: when no other deployment is left, the same may be tried again if the wait fits.
         cools: what rests after it.
@@ -94,6 +100,7 @@ class Verdict:
     """
 
     name: str
+    kind: str = "default"
     retry: Retry
     same_again: bool = False
     cools: Cools
@@ -107,32 +114,44 @@ class Verdict:
         return self.refusal is None
 
 
-THROTTLED = Verdict(name="throttled", retry=Retry.NEXT, same_again=True, cools=Cools.DEPLOYMENT)
+THROTTLED = Verdict(name="throttled", kind="rate_limit", retry=Retry.NEXT, same_again=True, cools=Cools.DEPLOYMENT)
+UNAVAILABLE = Verdict(name="unavailable", kind="unavailable", retry=Retry.NEXT, same_again=True, cools=Cools.DEPLOYMENT)
 UNREACHED = Verdict(
     name="never-reached",
+    kind="unavailable",
     retry=Retry.NEXT,
     same_again=True,
     cools=Cools.DEPLOYMENT,
     refusal=Unavailable,
 )
-INTERNAL = Verdict(name="internal-error", retry=Retry.NEXT_ONCE, cools=Cools.DEPLOYMENT, flagged=True)
+INTERNAL = Verdict(name="internal-error", kind="internal", retry=Retry.NEXT_ONCE, cools=Cools.DEPLOYMENT, flagged=True)
 # AWS's text names the gateway's account and role, and the caller's own rights are not what was refused: never relayed.
-DENIED = Verdict(name="access-denied", retry=Retry.NEXT, cools=Cools.MODEL, refusal=Unavailable)
+DENIED = Verdict(name="access-denied", kind="credentials", retry=Retry.NEXT, cools=Cools.MODEL, refusal=Unavailable)
 # Not only this model is out of reach with credentials that AWS does not take.
-UNAUTHENTICATED = Verdict(name="credentials-refused", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
+UNAUTHENTICATED = Verdict(
+    name="credentials-refused", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
+)
 # The same, but reading the credentials again may mend it.
-EXPIRED = Verdict(name="credentials-expired", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
+EXPIRED = Verdict(
+    name="credentials-expired", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
+)
 # There are none to sign with, so nothing was sent.
-NO_CREDENTIALS = Verdict(name="no-credentials", retry=Retry.NEXT, cools=Cools.DEPLOYMENT, refusal=Unavailable)
-NOT_FOUND = Verdict(name="not-found", retry=Retry.NEXT, cools=Cools.MODEL)
-NOT_OFFERED = Verdict(name="model-not-offered", retry=Retry.NEXT, cools=Cools.MODEL)
+NO_CREDENTIALS = Verdict(
+    name="no-credentials", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
+)
+NOT_FOUND = Verdict(name="not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
+NOT_OFFERED = Verdict(name="model-not-offered", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
 # It comes with status 200, which must not reach the caller.
-UNKNOWN_OPERATION = Verdict(name="unknown-operation", retry=Retry.NEXT, cools=Cools.MODEL, refusal=UnknownOperation)
+UNKNOWN_OPERATION = Verdict(
+    name="unknown-operation", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL, refusal=UnknownOperation
+)
 REFUSED = Verdict(name="refused", retry=Retry.NEVER, cools=Cools.NO)
-LOST = Verdict(name="lost", retry=Retry.NEVER, cools=Cools.COUNTS, charged=True, refusal=MaybeBilled)
-CUT = Verdict(name="cut", retry=Retry.NEVER, cools=Cools.COUNTS, charged=True, refusal=MaybeBilled)
-SILENT = Verdict(name="silent", retry=Retry.NEVER, cools=Cools.COUNTS, charged=True, refusal=MaybeBilled)
-UNREADABLE = Verdict(name="unreadable", retry=Retry.NEVER, cools=Cools.COUNTS, charged=True, refusal=MaybeBilled)
+# A refusal of the caller's request as well; a group may name another one for it (``context_window_fallbacks``).
+TOO_LONG = Verdict(name="too-long", retry=Retry.NEVER, cools=Cools.NO)
+LOST = Verdict(name="lost", retry=Retry.NEVER, cools=Cools.DEPLOYMENT, charged=True, refusal=MaybeBilled)
+CUT = Verdict(name="cut", retry=Retry.NEVER, cools=Cools.DEPLOYMENT, charged=True, refusal=MaybeBilled)
+SILENT = Verdict(name="silent", retry=Retry.NEVER, cools=Cools.DEPLOYMENT, charged=True, refusal=MaybeBilled)
+UNREADABLE = Verdict(name="unreadable", retry=Retry.NEVER, cools=Cools.DEPLOYMENT, charged=True, refusal=MaybeBilled)
 
 #: What became of an exchange that ended without a whole answer.
 _BY_FAULT: Mapping[str, Verdict] = {verdict.name: verdict for verdict in (UNREACHED, LOST, CUT, SILENT, UNREADABLE)}
@@ -146,8 +165,8 @@ _BY_TYPE: Mapping[str, Verdict] = {
     "TooManyRequestsException": THROTTLED,
     "RequestLimitExceeded": THROTTLED,
     "ModelNotReadyException": THROTTLED,
-    "ServiceUnavailableException": THROTTLED,
-    "ServiceUnavailable": THROTTLED,
+    "ServiceUnavailableException": UNAVAILABLE,
+    "ServiceUnavailable": UNAVAILABLE,
     "InternalServerException": INTERNAL,
     "InternalServerError": INTERNAL,
     "InternalFailure": INTERNAL,
@@ -184,7 +203,7 @@ _BY_STATUS: Mapping[int, Verdict] = {
     404: NOT_FOUND,
     429: THROTTLED,
     502: LOST,
-    503: THROTTLED,
+    503: UNAVAILABLE,
     504: LOST,
 }
 
@@ -193,6 +212,13 @@ _BY_STATUS: Mapping[int, Verdict] = {
 _NOT_OFFERED = re.compile(
     r"(?:Invocation of model ID \S+ with )?on-demand throughput isn['\u2019]t supported"
     r"|The provided model identifier is invalid",
+    re.IGNORECASE,
+)
+#: How models say that a request is longer than they can read. Not anchored: nothing rests after it, and only what an
+#: operator named for it is asked instead.
+_TOO_LONG = re.compile(
+    r"input is too long|prompt is too long|exceeds? (?:the )?(?:model's )?(?:maximum )?context (?:limit|length|window)"
+    r"|maximum context length|too many (?:input )?tokens|input tokens exceeded|too many total text bytes",
     re.IGNORECASE,
 )
 #: How AWS begins its answer to a Bedrock API key it does not take: a 403 whose type, if it has one, is that of a
@@ -214,7 +240,7 @@ def classify(status: int, error_type: str | None, message: str = "") -> Verdict:
     """
     kind = normal_type(error_type)
     verdict = None if kind is None else _by_type(kind, message)
-    if verdict is None or (verdict is REFUSED and status in (401, 403)):
+    if verdict is None or (verdict in (REFUSED, TOO_LONG) and status in (401, 403)):
         # Whatever its type: the caller sent AWS no credentials, so a 401 or 403 is about the gateway's and is not
         # relayed.
         verdict = _BY_STATUS.get(status)
@@ -257,7 +283,9 @@ def retry_after(header: str | None) -> float | None:
 def _by_type(kind: str, message: str) -> Verdict | None:
     """Return the verdict on a normal error type, or None where only a status can tell."""
     if kind == "ValidationException":
-        return REFUSED if _NOT_OFFERED.match(message) is None else NOT_OFFERED
+        if _NOT_OFFERED.match(message) is not None:
+            return NOT_OFFERED
+        return REFUSED if _TOO_LONG.search(message) is None else TOO_LONG
     return _BY_TYPE.get(kind)
 
 

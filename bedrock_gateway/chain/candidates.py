@@ -1,0 +1,180 @@
+"""The deployments of one call, one after another: of its group, then of the groups that are named for when that fails.
+
+Between ``routing``, which chooses, and ``fail_over``, which tries: here stands what choosing needs of a call (whom it
+sticks with, what it holds of a deployment's own budget) and what the caller is told where nothing can be chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import attrs
+
+from bedrock_gateway.access.budgets import Reservation
+from bedrock_gateway.chain.bounds import estimated_tokens, measure
+from bedrock_gateway.chain.call import Admission, Call
+from bedrock_gateway.chain.reserving import hold
+from bedrock_gateway.chain.sessions import session_of
+from bedrock_gateway.errors import Refusal, Throttled, UnknownModel
+from bedrock_gateway.routing.balancer import Plan, Use
+from bedrock_gateway.routing.resolutions import Resolution
+from bedrock_gateway.routing.rules import TagRules
+from bedrock_gateway.routing.tags import tagged
+
+__all__ = ["Candidates"]
+
+_WORDS = {"requests": "requests a minute", "tokens": "tokens a minute", "parallel": "calls at once"}
+
+
+@attrs.define(eq=False)
+class Candidates:
+    """The way of one call from deployment to deployment.
+
+    Attributes:
+        call: the call.
+        resolution: of the group that is tried now.
+        plan: its deployments.
+        hops: groups still to be tried.
+        hop: how many groups were left behind; first: number of the first attempt on the present one.
+    """
+
+    call: Call
+    resolution: Resolution
+    plan: Plan
+    tokens: int
+    hops: list[Resolution]
+    hop: int = 0
+    first: int = 1
+    _longer: bool = False
+
+    @classmethod
+    async def of(cls, call: Call) -> Candidates:
+        """Return the candidates of a call.
+
+        Raises:
+            UnknownModel: no deployment serves its tags.
+            InvalidRequest: its body cannot be read for what it asks for, and a limit on tokens needs it.
+        """
+        resolution = call.resolution
+        assert resolution is not None
+        hops = list(call.fallbacks)
+        tags = call.gateway.balancer.rules.tags
+        if tags is not None:
+            resolution = tagged(resolution, call.party.tags, tags)
+            hops = _tagged(hops, call.party.tags, tags)
+        tokens = 0
+        if resolution.limits_tokens or any(other.limits_tokens for other in call.fallbacks):
+            if call.admission is None:
+                call.admission = Admission(charges=())
+            await measure(call, call.admission)
+            tokens = estimated_tokens(call, call.admission)
+        return cls(call, resolution, _plan(call, resolution, tokens, more=bool(hops)), tokens, hops)
+
+    async def choose(self) -> tuple[Use, Reservation | None]:
+        """Return the first place to try, with what is held of the deployment's own budget.
+
+        Raises:
+            Throttled: every deployment is at a limit of its own.
+            BudgetExhausted, AccessDenied, InvalidRequest, Unavailable: none has room in its own budget, or in none it
+                can be told; said of the last one.
+        """
+        refused: Refusal | None = None
+        while True:
+            use = self.plan.next(time.monotonic())
+            if use is None:
+                if refused is None:
+                    refused = self._at_their_limits()
+                if not self.fall_back():
+                    raise refused
+                continue
+            if use.deployment.budget is None:
+                return use, None
+            try:
+                return use, await self._hold(use)
+            except Refusal as refusal:
+                refused = refusal
+
+    async def next(self) -> tuple[Use, Reservation | None] | tuple[None, None]:
+        """Return the next place on the present group, as ``choose``; nothing where none is left."""
+        while (use := self.plan.next(time.monotonic())) is not None:
+            if use.deployment.budget is None:
+                return use, None
+            try:
+                return use, await self._hold(use)
+            except Refusal:
+                continue
+        return None, None
+
+    async def again(self, use: Use) -> tuple[Use, Reservation | None] | tuple[None, None]:
+        """Return another place on the deployment of an attempt that failed; nothing where it has no room."""
+        # Its own place is free by now: a limit of one call at once is not to keep it from itself.
+        self.call.gateway.balancer.end(use, 0, time.monotonic())
+        again = self.plan.again(use, time.monotonic())
+        if again is None:
+            return None, None
+        try:
+            return again, await self._hold(again)
+        except Refusal:
+            return None, None
+
+    def fall_back(self) -> bool:
+        """Go on to the next group; tell whether there is one."""
+        if not self.hops:
+            return False
+        self._go_to(self.hops.pop(0))
+        return True
+
+    def fall_back_to(self, others: tuple[Resolution, ...]) -> bool:
+        """Go on to other groups than those that are left, once; tell whether there are any."""
+        if not self._longer:
+            self._longer, self.hops = True, list(others)
+        return self.fall_back()
+
+    def _go_to(self, resolution: Resolution) -> None:
+        self.hop += 1
+        self.first = self.call.attempts + 1
+        self.resolution = resolution
+        self.plan = _plan(self.call, resolution, self.tokens, more=bool(self.hops))
+
+    async def _hold(self, use: Use) -> Reservation | None:
+        """Hold what the call can cost in a deployment's own budget; its place is given back where that fails."""
+        try:
+            return await hold(self.call, use.deployment)
+        except (Refusal, asyncio.CancelledError):
+            self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
+            raise
+
+    def _at_their_limits(self) -> Throttled:
+        over = self.plan.over
+        assert over is not None, "a resolution has deployments, and none is passed over but for its limit"
+        asked = self.call.asked
+        return Throttled(
+            f"Every deployment of {asked!a} is at a limit of its own; the one with room first at {over.limit} "
+            f"{_WORDS[over.kind]}. There is room again in {over.retry_after} s.",
+            retry_after=over.retry_after,
+            at=f"{over.name}: {over.kind}",
+        )
+
+
+def _tagged(hops: list[Resolution], tags: tuple[str, ...], rules: TagRules) -> list[Resolution]:
+    """Return what of other groups serves a call with these tags."""
+    found = []
+    for hop in hops:
+        try:
+            found.append(tagged(hop, tags, rules))
+        except UnknownModel:
+            continue
+    return found
+
+
+def _plan(call: Call, resolution: Resolution, tokens: int, *, more: bool) -> Plan:
+    assert call.target is not None
+    return call.gateway.balancer.plan(
+        resolution,
+        now=time.monotonic(),
+        stream=call.target.operation.stream_out,
+        tokens=tokens,
+        session=None if resolution.lone else session_of(call, resolution),
+        more=more,
+    )

@@ -1,0 +1,144 @@
+"""What the gateway knows of a deployment while it runs: calls under way, how fast it answers, how it failed lately.
+
+Mutable, unlike all else in this room; held by the ``Balancer``. A standing outlives a changed config, since it is found
+by the deployment's id and model. Every moment is handed in as monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bedrock_gateway.access.limits import Limit
+from bedrock_gateway.routing.deployments import Deployment
+
+__all__ = ["HALF_LIFE", "Standing", "Usage"]
+
+#: Weight of a new sample in a smoothed figure.
+SMOOTHING = 0.2
+#: Seconds in which what is known of an idle deployment's speed loses half its weight, so that a slow one is tried again.
+HALF_LIFE = 30.0
+#: Failures whose reasons are kept.
+REASONS = 5
+#: Share of its calls a deployment is down to at least, however often it throttles.
+LEAST_SHARE = 0.05
+
+
+class Usage:
+    """Tokens of late, by forward decay: each counts for half after ``HALF_LIFE`` seconds.
+
+    The weights of new tokens grow instead of those of old ones falling, so that figures of several deployments are
+    compared as they stand. Source: Cormode et al., "Forward Decay" (ICDE 2009), section III.
+    """
+
+    __slots__ = ("since",)
+
+    #: Half-lives after which figures are scaled down again: floats have room for 1,000.
+    LONGEST = 500 * HALF_LIFE
+
+    def __init__(self) -> None:
+        self.since = 0.0
+
+    def weight(self, now: float) -> float:
+        """Return what a token used now counts."""
+        return float(2.0 ** ((now - self.since) / HALF_LIFE))
+
+
+class Standing:
+    """One deployment, for one model.
+
+    Attributes:
+        deployment: as the newest config has it.
+        limit: its own limits, or None; name: by what they are counted.
+        in_flight: attempts under way.
+        until: it is left out before this moment; cooling: the same without what only concerns its model.
+        tripped: it was left out and has not answered since: one call tries it (``probing``) before others follow.
+        trips: how often in a row it was left out, each time for longer.
+        since, calls, fails: of the present minute; streak: failures in a row; well: answers in a row.
+        reasons: moment and name of the last failures.
+        first_byte, answer: smoothed seconds to the first byte of a stream, and for an answer by the size of it; None
+            before the first.
+        latencies: the last such samples, with their moments, by stream or not.
+        sampled: moment of the last sample.
+        share: part of its calls it is taken for able to serve; falls when it throttles.
+        used: tokens of late (``Usage``); mean_tokens: of one call.
+    """
+
+    __slots__ = (
+        "answer",
+        "answers",
+        "calls",
+        "cooling",
+        "deployment",
+        "fails",
+        "first_byte",
+        "in_flight",
+        "latencies",
+        "limit",
+        "mean_tokens",
+        "name",
+        "probing",
+        "reasons",
+        "sampled",
+        "share",
+        "since",
+        "streak",
+        "throttled",
+        "tripped",
+        "trips",
+        "until",
+        "used",
+        "well",
+    )
+
+    def __init__(self, deployment: Deployment, most_parallel: int | None = None, samples: int = 10) -> None:
+        self.name = f"deployment {deployment.id} {deployment.model_id}"
+        self.in_flight = 0
+        self.until = self.cooling = 0.0
+        self.tripped = self.probing = False
+        self.trips = 0
+        self.since = 0.0
+        self.calls = self.fails = self.streak = self.well = 0
+        self.reasons: deque[tuple[float, str]] = deque(maxlen=REASONS)
+        self.first_byte: float | None = None
+        self.answer: float | None = None
+        self.latencies: tuple[deque[tuple[float, float]], ...] = (deque(maxlen=samples), deque(maxlen=samples))
+        self.sampled = 0.0
+        self.share = 1.0
+        self.used = 0.0
+        self.mean_tokens = 1000.0
+        self.answers = self.throttled = 0
+        self.of(deployment, most_parallel)
+
+    def of(self, deployment: Deployment, most_parallel: int | None) -> None:
+        """Take note of how the config describes it now."""
+        self.deployment = deployment
+        parallel = most_parallel if deployment.max_parallel is None else deployment.max_parallel
+        self.limit: Limit | None = None
+        if not (deployment.rpm is None and deployment.tpm is None and parallel is None):
+            self.limit = Limit(requests=deployment.rpm, tokens=deployment.tpm, parallel=parallel)
+
+    def speed(self, stream: bool, now: float) -> float | None:
+        """Return the smoothed seconds of its answers, fading with the time since the last; None while unknown."""
+        figure = self.first_byte if stream else self.answer
+        if figure is None:
+            return None
+        idle = now - self.sampled
+        return figure if idle < HALF_LIFE else figure * 0.5 ** (idle / HALF_LIFE - 1)
+
+    def answered(self, stream: bool, seconds: float, now: float) -> None:
+        """Take a sample: seconds to the first byte of a stream, else seconds by the size of an answer."""
+        if stream:
+            known = self.first_byte
+            self.first_byte = seconds if known is None else known + SMOOTHING * (seconds - known)
+        else:
+            known = self.answer
+            self.answer = seconds if known is None else known + SMOOTHING * (seconds - known)
+        self.latencies[stream].append((now, seconds))
+        self.sampled = now
+
+    def mean_latency(self, stream: bool, since: float) -> float | None:
+        """Return the mean of the last samples, none of them older than ``since``; None where there are none."""
+        samples = self.latencies[stream]
+        while samples and samples[0][0] < since:
+            samples.popleft()
+        return sum(seconds for _, seconds in samples) / len(samples) if samples else None
