@@ -20,7 +20,7 @@ from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.routing.rules import RoutingRules
 from bedrock_gateway.routing.standings import LEAST_SHARE, Standing, Usage
-from bedrock_gateway.routing.strategies import Asked, Pool
+from bedrock_gateway.routing.strategies import Pool
 from bedrock_gateway.routing.verdicts import Cools, Verdict
 
 __all__ = ["Balancer", "Plan", "Use"]
@@ -77,7 +77,7 @@ class Plan:
         self._tokens = tokens
         self._session = session
         self._more = more
-        self._tried: set[Standing] | None = None
+        self._tried: tuple[Standing, ...] = ()
         self._given = more
         self.over: OverLimit | None = None
 
@@ -93,13 +93,11 @@ class Plan:
             members: Sequence[Standing] = pool.members
             if tried or troubled:
                 available = balancer.health.available
-                members = [
-                    one for one in members if not (tried and one in tried) and (not troubled or available(one, now))
-                ]
-                if not members:
+                free = [one for one in members if one not in tried and (one not in troubled or available(one, now))]
+                if not free:
                     continue
-                if len(members) == len(pool.members):
-                    members = pool.members
+                if len(free) < len(members):
+                    members = free
             use = self._choose(pool, members, now)
             if use is not None:
                 return use
@@ -121,12 +119,11 @@ class Plan:
 
     def _choose(self, pool: Pool, free: Sequence[Standing], now: float) -> Use | None:
         balancer = self._balancer
-        asked = Asked(self._stream, now)
         while free:
             if len(free) == 1:
                 chosen = free[0]
             else:
-                chosen = pool.pick(pool, free, asked, balancer.random)
+                chosen = pool.pick(pool, free, self._stream, now, balancer.random)
                 if self._session is not None:
                     chosen = self._where_it_was(free, chosen, now)
             use = self._take(pool, chosen, now)
@@ -155,10 +152,10 @@ class Plan:
             except OverLimit as over:
                 if self.over is None or over.retry_after < self.over.retry_after:
                     self.over = over
-                self._leave_aside(standing)
+                self._tried += (standing,)
                 return None
         self._given = True
-        self._leave_aside(standing)
+        self._tried += (standing,)
         estimate = standing.mean_tokens * balancer.usage.weight(now)
         standing.used += estimate
         standing.in_flight += 1
@@ -169,18 +166,13 @@ class Plan:
             balancer.affinities.note(self._session, standing, now)
         return use
 
-    def _leave_aside(self, standing: Standing) -> None:
-        if self._tried is None:
-            self._tried = set()
-        self._tried.add(standing)
-
     def _last_resort(self, now: float) -> Use | None:
         health = self._balancer.health
         left = [
             (health.wait(one, now), number, pool, one)
             for number, pool in enumerate(self._pools)
             for one in pool.members
-            if not (self._tried and one in self._tried)
+            if one not in self._tried
         ]
         left.sort(key=lambda found: found[:2])
         for _, _, pool, standing in left:

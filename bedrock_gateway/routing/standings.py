@@ -7,6 +7,7 @@ by the deployment's id and model. Every moment is handed in as monotonic seconds
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from bedrock_gateway.access.limits import Limit
 from bedrock_gateway.routing.deployments import Deployment
@@ -57,7 +58,7 @@ class Standing:
         reasons: moment and name of the last failures.
         first_byte, answer: smoothed seconds to the first byte of a stream, and for an answer by the size of it; None
             before the first.
-        latencies: the last such samples, with their moments, by stream or not.
+        latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, infinite without.
         sampled: moment of the last sample.
         share: part of its calls it is taken for able to serve; falls when it throttles.
         used: tokens of late (``Usage``); mean_tokens: of one call.
@@ -74,6 +75,8 @@ class Standing:
         "in_flight",
         "latencies",
         "limit",
+        "mean_answer",
+        "mean_first_byte",
         "mean_tokens",
         "name",
         "probing",
@@ -101,7 +104,8 @@ class Standing:
         self.reasons: deque[tuple[float, str]] = deque(maxlen=REASONS)
         self.first_byte: float | None = None
         self.answer: float | None = None
-        self.latencies: tuple[deque[tuple[float, float]], ...] = (deque(maxlen=samples), deque(maxlen=samples))
+        self.latencies: tuple[deque[float], ...] = (deque(maxlen=samples), deque(maxlen=samples))
+        self.mean_first_byte = self.mean_answer = inf
         self.sampled = 0.0
         self.share = 1.0
         self.used = 0.0
@@ -133,12 +137,17 @@ class Standing:
         else:
             known = self.answer
             self.answer = seconds if known is None else known + SMOOTHING * (seconds - known)
-        self.latencies[stream].append((now, seconds))
+        samples = self.latencies[stream]
+        samples.append(seconds)
+        mean = sum(samples) / len(samples)
+        if stream:
+            self.mean_first_byte = mean
+        else:
+            self.mean_answer = mean
         self.sampled = now
 
-    def mean_latency(self, stream: bool, since: float) -> float | None:
-        """Return the mean of the last samples, none of them older than ``since``; None where there are none."""
-        samples = self.latencies[stream]
-        while samples and samples[0][0] < since:
-            samples.popleft()
-        return sum(seconds for _, seconds in samples) / len(samples) if samples else None
+    def forget_latencies(self) -> None:
+        """Forget the last samples: they are too old."""
+        for samples in self.latencies:
+            samples.clear()
+        self.mean_first_byte = self.mean_answer = inf

@@ -16,21 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from math import inf
 
-import attrs
-
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
 from bedrock_gateway.routing.standings import Standing
 
-__all__ = ["PICKS", "Asked", "Pick", "Pool", "shares"]
-
-
-@attrs.frozen
-class Asked:
-    """What choosing needs to know of a call: whether it streams, and when it is made (monotonic seconds)."""
-
-    stream: bool
-    now: float
+__all__ = ["PICKS", "Pick", "Pool", "shares"]
 
 
 class Pool:
@@ -39,10 +29,22 @@ class Pool:
     Attributes:
         members: their standings; deployments: by standing, as this table has them.
         shares: by standing, its part of the calls under simple-shuffle; even: all alike.
-        rates: by standing, what its tokens cost; infinite where not known.
+        rates: by standing, what its tokens cost, infinite where not known; cheapest: those that cost least. Both only
+            for the strategy that asks.
     """
 
-    __slots__ = ("cumulative", "deployments", "even", "limited", "members", "pick", "rates", "rules", "shares")
+    __slots__ = (
+        "cheapest",
+        "cumulative",
+        "deployments",
+        "even",
+        "limited",
+        "members",
+        "pick",
+        "rates",
+        "rules",
+        "shares",
+    )
 
     def __init__(
         self,
@@ -65,15 +67,19 @@ class Pool:
             weighted = any(deployment.weight is not None for deployment in deployments)
             strategy = Strategy.SHUFFLE if weighted else Strategy.ADAPTIVE
         self.pick = PICKS[strategy]
-        self.rates: Mapping[Standing, float] = {}
+        self.rates: dict[Standing, float] = {}
         if strategy is Strategy.COST:
             for standing, deployment in self.deployments.items():
                 found = 0.0 if deployment.flat else rate(deployment)
-                self.rates = {**self.rates, standing: inf if found is None else found}
+                self.rates[standing] = inf if found is None else found
+        least = min(self.rates.values(), default=0.0)
+        self.cheapest = [standing for standing, found in self.rates.items() if found == least]
 
 
-#: Chooses among free members of a pool, of which there are at least two.
-Pick = Callable[[Pool, Sequence[Standing], Asked, Callable[[], float]], Standing]
+#: Gives a number in [0, 1).
+Chance = Callable[[], float]
+#: Chooses among free members of a pool, of which there are at least two, for a call that streams or not, at a moment.
+Pick = Callable[[Pool, Sequence[Standing], bool, float, Chance], Standing]
 
 
 def shares(deployments: Sequence[Deployment]) -> list[float]:
@@ -95,7 +101,7 @@ def shares(deployments: Sequence[Deployment]) -> list[float]:
     return [0.0 if deployment.weight == 0 else 1.0 for deployment in deployments]
 
 
-def simple_shuffle(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def simple_shuffle(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """By chance, in proportion to the shares."""
     if pool.even:
         return free[int(random() * len(free))]
@@ -106,47 +112,52 @@ def simple_shuffle(pool: Pool, free: Sequence[Standing], asked: Asked, random: C
     return free[min(bisect_right(cumulative, random() * total), len(free) - 1)]
 
 
-def least_busy(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def least_busy(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """The one with the fewest calls under way."""
-    least = min([one.in_flight for one in free])
-    return _any([one for one in free if one.in_flight == least], random)
+    return _least(free, [one.in_flight for one in free], random)
 
 
-def latency_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def latency_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """One of the fastest, by the mean of the last samples; one without a sample first, as long as nothing is under way
     there.
     """
-    since = asked.now - pool.rules.stats_seconds
-    stream = asked.stream
-    figures = [one.mean_latency(stream, since) for one in free]
-    untried = [
-        one for one, figure in zip(free, figures, strict=True) if figure is None and not (one.in_flight or one.streak)
-    ]
-    if untried:
-        return _any(untried, random)
-    known = [figure for figure in figures if figure is not None]
-    if not known:
-        return _any(free, random)
-    most = min(known) * (1 + pool.rules.latency_buffer)
-    return _any(
-        [one for one, figure in zip(free, figures, strict=True) if figure is not None and figure <= most], random
-    )
+    figures = [one.mean_first_byte for one in free] if stream else [one.mean_answer for one in free]
+    least = min(figures)
+    if least == inf:
+        known: Sequence[Standing] = free
+    elif not pool.rules.latency_buffer:
+        known = (_least(free, figures, random),)
+    else:
+        most = least * (1 + pool.rules.latency_buffer)
+        known = [one for one, figure in zip(free, figures, strict=True) if figure <= most]
+    if inf in figures:
+        untried = [
+            one
+            for one, figure in zip(free, figures, strict=True)
+            if figure == inf and not (one.in_flight or one.streak)
+        ]
+        known = untried or known
+    chosen = _any(known, random)
+    if chosen.sampled < now - pool.rules.stats_seconds:
+        # What is known of it is too old to tell; it is tried as one of which nothing is.
+        chosen.forget_latencies()
+    return chosen
 
 
-def usage_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def usage_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """The one with the fewest tokens of late; what is under way counts as usual calls."""
-    least = min([one.used for one in free])
-    return _any([one for one in free if one.used <= least], random)
+    return _least(free, [one.used for one in free], random)
 
 
-def cost_based(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def cost_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """The one whose tokens cost least; what is paid by the hour costs nothing, what has no price comes last."""
     rates = pool.rates
-    least = min([rates[one] for one in free])
-    return _any([one for one in free if rates[one] == least], random)
+    if free is pool.members:
+        return _any(pool.cheapest, random)
+    return _least(free, [rates[one] for one in free], random)
 
 
-def adaptive(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callable[[], float]) -> Standing:
+def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """The better of two taken by chance: by calls under way, speed, and how much it throttled lately."""
     count = len(free)
     if pool.even:
@@ -154,11 +165,11 @@ def adaptive(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callabl
         second = int(random() * (count - 1))
         one, other = free[first], free[second + (second >= first)]
     else:
-        one = simple_shuffle(pool, free, asked, random)
-        other = simple_shuffle(pool, free, asked, random)
+        one = simple_shuffle(pool, free, stream, now, random)
+        other = simple_shuffle(pool, free, stream, now, random)
         if one is other:
             return one
-    fast, slow = one.speed(asked.stream, asked.now), other.speed(asked.stream, asked.now)
+    fast, slow = one.speed(stream, now), other.speed(stream, now)
     if fast is None or slow is None:
         # Unknown counts as as fast as the other: neither flooded nor left alone.
         fast = slow = 1.0
@@ -167,6 +178,14 @@ def adaptive(pool: Pool, free: Sequence[Standing], asked: Asked, random: Callabl
 
 def _burden(standing: Standing) -> float:
     return (standing.in_flight + 1) / (standing.share * standing.share)
+
+
+def _least(free: Sequence[Standing], figures: list[float] | list[int], random: Chance) -> Standing:
+    """Return the one with the least figure, any of them where several have it."""
+    least = min(figures)
+    if figures.count(least) == 1:
+        return free[figures.index(least)]
+    return _any([one for one, figure in zip(free, figures, strict=True) if figure == least], random)
 
 
 def _any(choices: Sequence[Standing], random: Callable[[], float]) -> Standing:
