@@ -180,12 +180,15 @@ def _burden(standing: Standing) -> float:
     return (standing.in_flight + 1) / (standing.share * standing.share)
 
 
-def _least(free: Sequence[Standing], figures: list[float] | list[int], random: Chance) -> Standing:
+def _least(free: Sequence[Standing], figures: Sequence[float], random: Chance) -> Standing:
     """Return the one with the least figure, any of them where several have it."""
     least = min(figures)
-    if figures.count(least) == 1:
+    times = figures.count(least)
+    if times == 1:
         return free[figures.index(least)]
-    return _any([one for one, figure in zip(free, figures, strict=True) if figure == least], random)
+    if times == len(free):
+        return _any(free, random)
+    return _any([free[index] for index, figure in enumerate(figures) if figure == least], random)
 
 
 def _any(choices: Sequence[Standing], random: Callable[[], float]) -> Standing:
