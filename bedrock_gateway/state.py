@@ -26,6 +26,7 @@ from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.gateway import Clock, Gateway, Snapshot
 from bedrock_gateway.chain.leaving import Leaving
+from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.config.settings import Config
 from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy, HostPolicy, instance_mark
@@ -163,6 +164,8 @@ async def open_state(
                 random=chance.random,
                 rate=functools.partial(_rate, snapshot.prices),
             ),
+            total_timeout=general.limits.total_timeout,
+            queue=None if general.queue is None else Queue(general.queue),
             random=chance,
             leaving=Leaving(max_seconds=general.limits.drain_timeout),
             heads=message_heads(),

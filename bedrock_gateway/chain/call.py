@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bedrock_gateway.chain.gateway import Gateway, Snapshot
+    from bedrock_gateway.chain.queueing import Place
     from bedrock_gateway.downstream.bodies import Ticket
 
 __all__ = ["CALL", "Admission", "Attempt", "Call"]
@@ -143,6 +144,8 @@ class Call:
         caller: filled in by ``authenticate``.
         target, resolution: operation and where it may go; filled in by ``resolve``.
         fallbacks: groups that are asked when that gives no answer, longer: when the request is too long for it.
+        deadline: ends it when it takes too long in all.
+        place: where it waits in line, or its turn; queued: seconds it has waited.
         failed: deployments that failed it, with the reason; hops: groups it went on from.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
@@ -179,6 +182,9 @@ class Call:
     longer: tuple[Resolution, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     hops: int = 0
+    deadline: asyncio.TimerHandle | None = None
+    place: Place | None = None
+    queued: float = 0.0
     forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
     query: str = ""
     model_in_body: str | None = None

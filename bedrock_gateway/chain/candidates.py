@@ -35,7 +35,7 @@ class Candidates:
         call: the call.
         resolution: of the group that is tried now.
         plan: its deployments.
-        hops: groups still to be tried.
+        every: all groups, in order; hops: those still to be tried.
         hop: how many groups were left behind; first: number of the first attempt on the present one.
     """
 
@@ -43,6 +43,7 @@ class Candidates:
     resolution: Resolution
     plan: Plan
     tokens: int
+    every: tuple[Resolution, ...]
     hops: list[Resolution]
     hop: int = 0
     first: int = 1
@@ -69,7 +70,8 @@ class Candidates:
                 call.admission = Admission(charges=())
             await measure(call, call.admission)
             tokens = estimated_tokens(call, call.admission)
-        return cls(call, resolution, _plan(call, resolution, tokens, more=bool(hops)), tokens, hops)
+        plan = _plan(call, resolution, tokens, more=bool(hops))
+        return cls(call, resolution, plan, tokens, (resolution, *hops), hops)
 
     async def choose(self) -> tuple[Use, Reservation | None]:
         """Return the first place to try, with what is held of the deployment's own budget.
@@ -130,6 +132,15 @@ class Candidates:
         if not self._longer:
             self._longer, self.hops = True, list(others)
         return self.fall_back()
+
+    def restart(self) -> None:
+        """Begin again with the first group: time has passed."""
+        call = self.call
+        assert call.resolution is not None
+        self.hops = list(self.every[1:])
+        self.first = call.attempts + 1
+        self.resolution = self.every[0]
+        self.plan = _plan(call, self.resolution, self.tokens, more=bool(self.hops))
 
     def _go_to(self, resolution: Resolution) -> None:
         self.hop += 1

@@ -34,6 +34,11 @@ _PLAIN = re.compile(r"[\w.:/#*-]+")
 async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer refusals in the caller's dialect; release and record everything at the end."""
     call = request[CALL]
+    seconds = call.gateway.total_timeout
+    if seconds is not None:
+        call.deadline = asyncio.get_running_loop().call_later(
+            seconds, call.gateway.leaving.abandon, call, f"its total_timeout of {seconds:g} s has passed"
+        )
     try:
         answer = await handler(request)
     except Refusal as refusal:
@@ -82,6 +87,10 @@ def settle(call: Call) -> None:
     if call.ticket is not None:
         call.ticket.release()
     release(call)
+    if call.deadline is not None:
+        call.deadline.cancel()
+    if call.place is not None:
+        call.place.decided(answered=False)
     gateway.leaving.done(call)
     gateway.calls.discard(call)
     if not gateway.calls:

@@ -22,8 +22,9 @@ from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.candidates import Candidates
 from bedrock_gateway.chain.giving_up import book_failure, give_up
 from bedrock_gateway.chain.judging import judge
+from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.dialects import bedrock
-from bedrock_gateway.errors import CredentialsError
+from bedrock_gateway.errors import CredentialsError, Throttled
 from bedrock_gateway.routing.balancer import Use
 from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
 
@@ -37,13 +38,11 @@ _SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
 async def fail_over(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Try deployments in order until one answers, or none is left that may."""
     call = request[CALL]
-    candidates = await Candidates.of(call)
-    chosen: tuple[Use | None, Reservation | None] = await candidates.choose()
-    trying = _Trying(call, candidates)
+    gateway = call.gateway
+    trying = _Trying(call, await Candidates.of(call))
+    use, reservation = await trying.begin()
     while True:
-        use, reservation = chosen
-        assert use is not None
-        attempt = _begin(call, candidates, use, reservation, last=trying.is_last(use))
+        attempt = _begin(call, trying.candidates, use, reservation, last=trying.is_last(use))
         try:
             return await handler(request)
         except AttemptFailed as failed:
@@ -51,9 +50,11 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             following = await trying.follow(attempt, failed)
             if following is None:
                 return await give_up(request, call, attempt, failed)
-            chosen = following
+            use, reservation = following
         finally:
-            call.gateway.balancer.end(use, attempt.tokens, time.monotonic(), sent=attempt.opened)
+            gateway.balancer.end(attempt.use, attempt.tokens, time.monotonic(), sent=attempt.opened)
+            if gateway.queue is not None:
+                gateway.queue.freed()
 
 
 def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None, *, last: bool) -> Attempt:
@@ -99,14 +100,53 @@ class _Trying:
         if self.alone:
             return True
         candidates = self.candidates
-        if candidates.hops or self.call.longer:
+        if candidates.hops or self.call.longer or self.call.gateway.queue is not None:
             return False
         return self.call.attempts - candidates.first + 1 >= self._most(use, None)
+
+    async def begin(self) -> tuple[Use, Reservation | None]:
+        """Return the first place to try; where there is a line, behind all who wait in it.
+
+        Raises:
+            Refusal: as ``Candidates.choose``.
+        """
+        call, queue = self.call, self.call.gateway.queue
+        if queue is None:
+            return await self.candidates.choose()
+        assert call.resolution is not None
+        if queue.busy(call.resolution):
+            place = queue.enter(call, call.resolution)
+            if place is None:
+                raise queue.full(call, call.resolution)
+            await queue.wait(call, call.resolution, place)
+        return await self._choose_in_turn(queue)
+
+    async def _choose_in_turn(self, queue: Queue) -> tuple[Use, Reservation | None]:
+        """Return the first place to try, as soon as the limits of the deployments have room."""
+        call = self.call
+        assert call.resolution is not None
+        while True:
+            try:
+                chosen = await self.candidates.choose()
+            except Throttled as full:
+                place = queue.enter(call, call.resolution, full.retry_after or 1, local=True)
+                if place is None:
+                    raise
+                await queue.wait(call, call.resolution, place)
+                self.candidates.restart()
+                continue
+            if call.place is not None and call.place.line.local:
+                # What was waited for is had: whoever is next may try too.
+                call.place.decided(answered=True)
+            return chosen
 
     async def follow(self, attempt: Attempt, failed: AttemptFailed) -> tuple[Use, Reservation | None] | None:
         """Return what is tried after an attempt that failed, its end on record by then; None where nothing may be."""
         call, candidates, verdict = self.call, self.candidates, failed.verdict
-        use, reservation = attempt.use, attempt.reservation
+        use, reservation, queue = attempt.use, attempt.reservation, call.gateway.queue
+        later = verdict.same_again and verdict.relay
+        if call.place is not None and not later:
+            call.place.decided(answered=True)
         self.internal_errors += verdict.retry is Retry.NEXT_ONCE
         goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and self.internal_errors == 1)
         goes_on = goes_on and not call.left and not (self.alone and attempt.opened)
@@ -128,9 +168,11 @@ class _Trying:
                         following = await candidates.again(use)
             if following[0] is None:
                 judge(call, attempt, verdict, failed.retry_after)
+                # Not under way any more, however long is waited for what follows.
+                call.gateway.balancer.end(use, attempt.tokens, time.monotonic(), sent=attempt.opened)
             if here and following[0] is None and not call.left:
                 following = await candidates.next()
-                if following[0] is None and verdict.same_again and not candidates.hops:
+                if following[0] is None and verdict.same_again and not candidates.hops and not (queue and later):
                     wait = self._wait(attempt, failed)
                     if wait <= call.snapshot.max_wait:
                         following = await candidates.again(use)
@@ -145,12 +187,12 @@ class _Trying:
             book_failure(call, attempt, failed, final=False)
             raise
         following_use, held = following
+        if following_use is None and queue is not None and later and not call.left and not self.alone:
+            return await self._queue_up(queue, attempt, failed)
         if following_use is None or call.left:
             self._give_back(following_use, held)
             return None
-        call.failed = (*call.failed, (attempt.deployment.name, verdict.name))
-        call.hops = candidates.hop
-        book_failure(call, attempt, failed, final=False)
+        self._go_on(attempt, failed)
         if wait:
             try:
                 await self._rest(wait)
@@ -158,6 +200,31 @@ class _Trying:
                 self._give_back(following_use, held)
                 raise
         return following_use, held
+
+    def _go_on(self, attempt: Attempt, failed: AttemptFailed) -> None:
+        """Close a failed attempt that another one follows."""
+        call = self.call
+        call.failed = (*call.failed, (attempt.deployment.name, failed.verdict.name))
+        call.hops = self.candidates.hop
+        book_failure(call, attempt, failed, final=False)
+
+    async def _queue_up(
+        self, queue: Queue, attempt: Attempt, failed: AttemptFailed
+    ) -> tuple[Use, Reservation | None] | None:
+        """Wait in line until AWS may have room again; return the place to try then, None where there is no waiting.
+
+        Raises:
+            Throttled: it waited for as long as it may.
+        """
+        call = self.call
+        assert call.resolution is not None
+        place = queue.enter(call, call.resolution, self._wait(attempt, failed), local=False)
+        if place is None:
+            return None
+        self._go_on(attempt, failed)
+        await queue.wait(call, call.resolution, place)
+        self.candidates.restart()
+        return await self._choose_in_turn(queue)
 
     async def _on_the_next_group(self) -> tuple[Use | None, Reservation | None]:
         """Return a place on the group gone on to, or one after it."""

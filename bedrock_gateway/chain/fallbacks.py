@@ -1,5 +1,5 @@
-"""Which groups may be asked instead of the one a caller asked for: those an operator named, as far as the caller may use
-them and the request means the same to their models.
+"""Which groups may be asked instead of the one a caller asked for: those an operator named, as far as the caller may
+use them and the request means the same to their models.
 """
 
 from __future__ import annotations

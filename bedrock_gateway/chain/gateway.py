@@ -21,6 +21,7 @@ from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.leaving import Leaving
+from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy
 from bedrock_gateway.downstream.limits import Limits
@@ -153,6 +154,10 @@ class Gateway:
     limits: Limits
     entry: EntryPolicy
     balancer: Balancer
+    #: Seconds a call may take in all, or None.
+    total_timeout: float | None
+    #: None where calls do not wait for a deployment.
+    queue: Queue | None
     leaving: Leaving
     heads: Heads
     log: Callable[[str], None]

@@ -20,8 +20,10 @@ def judge(call: Call, attempt: Attempt, verdict: Verdict, retry_after: float | N
 
 
 def answered(call: Call, attempt: Attempt, *, tokens: int = 0) -> None:
-    """Note that a deployment has answered, now: with the first byte of a stream, or a whole answer of so many tokens."""
+    """Note that a deployment has answered, now: a stream's first byte, or a whole answer of so many tokens."""
     now = time.monotonic()
+    if call.place is not None:
+        call.place.decided(answered=True)
     call.gateway.balancer.answered(attempt.use, now - attempt.sent_at, now, tokens=tokens)
 
 

@@ -266,6 +266,8 @@ def gateway_headers(call: Call, attempt: Attempt) -> list[tuple[str, str]]:
         ("x-bedrock-gateway-overhead-ms", f"{overhead:.2f}"),
     ]
     headers += failed_headers(call)
+    if call.queued:
+        headers.append(("x-bedrock-gateway-queued-ms", f"{call.queued * 1000:.0f}"))
     if call.admission is not None:
         headers += call.admission.told
     if call.snapshot.litellm_headers:

@@ -135,7 +135,7 @@ class Plan:
     def _where_it_was(self, free: Sequence[Standing], chosen: Standing, now: float) -> Standing:
         """Return a free deployment that knows the session, unless it is much busier than the one that was chosen."""
         seen = self._balancer.affinities.seen(self._session, now)
-        if not seen or chosen in seen and len(seen) == 1:
+        if not seen:
             return chosen
         warm = [one for one in reversed(seen) if one in free]
         if not warm:

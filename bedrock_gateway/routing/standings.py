@@ -16,7 +16,8 @@ __all__ = ["HALF_LIFE", "Standing", "Usage"]
 
 #: Weight of a new sample in a smoothed figure.
 SMOOTHING = 0.2
-#: Seconds in which what is known of an idle deployment's speed loses half its weight, so that a slow one is tried again.
+#: Seconds in which what is known of an idle deployment's speed loses half its weight, so that a slow one is tried
+#: again.
 HALF_LIFE = 30.0
 #: Failures whose reasons are kept.
 REASONS = 5
