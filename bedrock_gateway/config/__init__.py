@@ -7,11 +7,14 @@
     keys         which keys there are, and what each is to this version
     credentials  credentials, region and endpoint of a deployment
     entries      model_list to deployments
+    names        which names lead somewhere
     aliases      model_group_alias
+    fallbacks    fallbacks and the like
+    routing      what of router_settings chooses among deployments, and general_settings.queue, to rules
     added        models given over the API, as JSON, to deployments
     services     general_settings.services to ambient deployments
     alerting     general_settings.alerting to webhooks
-    settings     router_settings, general_settings, and what all comes to: ``Config``
+    settings     the rest of router_settings, general_settings, and what all comes to: ``Config``
     loading      the whole way
 
 Pure: reads no file, no environment, no clock. Config dissolves at the door: ``app`` hands its parts on and keeps none

@@ -18,7 +18,7 @@ import attrs
 
 from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.document import Entry, Node
-from bedrock_gateway.config.entries import Entries, with_timeouts
+from bedrock_gateway.config.entries import Entries, with_router
 from bedrock_gateway.config.keys import PARAMS
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
 from bedrock_gateway.errors import Fault, InvalidField, InvalidRequest
@@ -87,6 +87,7 @@ class ModelRules:
         settable: parameters that may be set although the API may not set them by itself.
         endpoints: base URLs that may be set, in one spelling.
         timeouts: ``timeout`` and ``stream_timeout`` of models that have none, in seconds.
+        cools: whether anything is left out when it fails.
         names: names of aliases, which no model may take.
         ids: ids of the config's own deployments, which no model may take.
         moved: what becomes of each deployment; the simulator takes all of them.
@@ -99,6 +100,7 @@ class ModelRules:
     settable: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
     timeouts: tuple[float | None, float | None] = (None, None)
+    cools: bool = True
     names: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     moved: Callable[[Deployment], Deployment] = _stay
@@ -127,7 +129,7 @@ class ModelRules:
             faults = sorted(reader.faults, key=lambda fault: fault.line)
             raise InvalidModel(tuple((_field(fault, places), fault.message) for fault in faults))
         warnings = tuple(warning.message for warning in (*reader.warnings, *around.warnings))
-        return self.moved(with_timeouts(deployment, *self.timeouts)), warnings
+        return self.moved(with_router(deployment, *self.timeouts, cools=self.cools)), warnings
 
     def _guard(self, document: Mapping[str, object], root: Node, reader: Reader) -> None:
         """Note a fault for everything the API may not set."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from bedrock_gateway.config.document import Entry
-from bedrock_gateway.config.reading import Section, nearest
-from bedrock_gateway.routing.model_names import is_raw_id
+from bedrock_gateway.config.document import Entry, Node
+from bedrock_gateway.config.names import Names
+from bedrock_gateway.config.reading import Section, from_environment, nearest
 from bedrock_gateway.routing.table import Alias
 
 __all__ = ["aliases"]
@@ -46,7 +46,7 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
         alias = _alias(section, name, entry)
         if alias is not None:
             found[name] = (alias, entry)
-    names = {*groups, *section.entries}
+    names = Names(frozenset(groups), frozenset(section.entries))
     targets = {name: alias.targets for name, (alias, _) in found.items()}
     told: set[str] = set()
     for name, (alias, entry) in found.items():
@@ -57,13 +57,9 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
                 section.reader.fault(
                     entry.node.line, entry.node.column, f"{section.name(name)} leads to itself; name a model group"
                 )
-            elif target not in names and not is_raw_id(target) and not any("*" in group for group in groups):
-                section.reader.fault(
-                    entry.node.line,
-                    entry.node.column,
-                    f"{section.name(name)} leads to {target!r}, which is no model group"
-                    + nearest(target, names - {name}),
-                )
+            elif target not in names:
+                said = names.unknown(target, _written(entry.node), without=name)
+                section.reader.fault(entry.node.line, entry.node.column, f"{section.name(name)} leads to {said}")
         circle, deep = _follow(name, targets)
         if circle and not told.issuperset(circle):
             told.update(circle)
@@ -95,6 +91,12 @@ def _alias(section: Section, name: str, entry: Entry) -> Alias | None:
         inner.fault("models", f"{path} names no model group; give models: [a, b]")
     balance, hidden = bool(inner.boolean("balance")), bool(inner.boolean("hidden"))
     return Alias(name=name, targets=targets, balance=balance, hidden=hidden) if targets else None
+
+
+def _written(node: Node) -> Node:
+    """Return the first value inside that is taken out of the environment, else the node."""
+    inside = node.value if isinstance(node.value, list) else [entry.node for _, entry in node.items()]
+    return next((found for found in map(_written, inside) if from_environment(found)), node)
 
 
 def _follow(name: str, targets: Mapping[str, Collection[str]]) -> tuple[tuple[str, ...], bool]:

@@ -23,7 +23,7 @@ from bedrock_gateway.routing.deployments import CredentialSource, Deployment, Gu
 from bedrock_gateway.routing.model_names import ModelName, NameKind, bedrock_id, parse_arn, parse_model
 from bedrock_gateway.routing.table import stable_id
 
-__all__ = ["Entries", "Listed", "with_timeouts"]
+__all__ = ["Entries", "Listed", "with_router"]
 
 _ENTRY_KEYS = ("model_name", "litellm_params", "model_info")
 
@@ -234,6 +234,8 @@ class Entries:
             weight=params.number("weight", least=0, most=1e9),
             rpm=params.integer("rpm", least=1),
             tpm=params.integer("tpm", least=1),
+            max_parallel=params.integer("max_parallel_requests", least=1),
+            cooldown_time=_cooldown_time(params, info),
             order=params.integer("order", least=-1000, most=1000) or 0,
             budget=read_budget(params, self.around.calendar),
             tags=params.texts("tags"),
@@ -326,13 +328,27 @@ class Entries:
         return Price.from_litellm(figures, max_output_tokens=info.integer("max_output_tokens", least=1))
 
 
-def with_timeouts(deployment: Deployment, timeout: float | None, stream_timeout: float | None) -> Deployment:
-    """Return a deployment with the router's timeouts (seconds) where it has none of its own."""
+def with_router(
+    deployment: Deployment, timeout: float | None, stream_timeout: float | None, *, cools: bool
+) -> Deployment:
+    """Return a deployment as the router's settings leave it.
+
+    Args:
+        timeout, stream_timeout: seconds, where it has none of its own.
+        cools: whether anything is left out when it fails; where nothing is, its own time does not count either.
+    """
     return attrs.evolve(
         deployment,
         timeout=timeout if deployment.timeout is None else deployment.timeout,
         stream_timeout=stream_timeout if deployment.stream_timeout is None else deployment.stream_timeout,
+        cooldown_time=deployment.cooldown_time if cools else None,
     )
+
+
+def _cooldown_time(params: Section, info: Section) -> float | None:
+    """Return seconds; LiteLLM takes them in both places."""
+    own, other = (section.number("cooldown_time", least=0, most=86_400) for section in (params, info))
+    return other if own is None else own
 
 
 def _guardrail(params: Section) -> Guardrail | None:

@@ -11,6 +11,8 @@ Source: LiteLLM documentation, "Config settings", "Router settings", "AWS Bedroc
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from bedrock_gateway.config.document import Node
@@ -23,10 +25,14 @@ __all__ = [
     "LITELLM",
     "MODEL_INFO",
     "PARAMS",
+    "QUEUE",
+    "RETRY_POLICY",
     "ROUTER",
+    "STRATEGY_ARGS",
     "TOP",
     "Keys",
     "check_keys",
+    "honoured_names",
     "is_price_key",
     "restricting_names",
 ]
@@ -74,14 +80,14 @@ PARAMS = Keys(
     | _words(
         """model model_id custom_llm_provider aws_region_name aws_bedrock_runtime_endpoint api_base base_url
         litellm_credential_name weight rpm tpm order tags timeout stream_timeout max_retries num_retries
-        guardrailConfig ssl_verify extra_headers max_budget budget_duration"""
+        guardrailConfig ssl_verify extra_headers max_budget budget_duration cooldown_time max_parallel_requests"""
     ),
     satisfied=_words("use_in_pass_through"),
     inert=_words(
         """aws_bedrock_control_plane_endpoint aws_bedrock_project_id aws_batch_role_arn s3_bucket_name
         s3_output_bucket_name s3_region_name s3_access_key_id s3_secret_access_key s3_endpoint_url
         s3_encryption_key_id s3_bucket_owner bedrock_tags tag_regex timeout_by_service_tier
-        stream_timeout_by_service_tier cooldown_time drop_params additional_drop_params allowed_openai_params
+        stream_timeout_by_service_tier drop_params additional_drop_params allowed_openai_params
         max_tokens max_completion_tokens temperature top_p top_k n stop seed user stream stream_options
         presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format tools tool_choice
         parallel_tool_calls reasoning_effort thinking dimensions encoding_format metadata extra_body
@@ -91,14 +97,13 @@ PARAMS = Keys(
         supports_system_message use_litellm_proxy hf_model_name"""
     ),
     restricting=_words(
-        """max_parallel_requests itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit
-        guardrails mock_response"""
+        """itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit guardrails mock_response"""
     ),
     prices=True,
 )
 
 MODEL_INFO = Keys(
-    honoured=_words("id base_model max_output_tokens"),
+    honoured=_words("id base_model max_output_tokens cooldown_time"),
     restricting=_words("blocked access_groups access_windows team_id supported_environments"),
     extra=True,
     prices=True,
@@ -106,37 +111,39 @@ MODEL_INFO = Keys(
 
 ROUTER = Keys(
     honoured=_words(
-        """routing_strategy num_retries retry_after cooldown_time disable_cooldowns allowed_fails timeout
-        stream_timeout model_group_alias"""
+        """routing_strategy routing_strategy_args num_retries retry_after retry_policy model_group_retry_policy
+        cooldown_time disable_cooldowns allowed_fails timeout stream_timeout model_group_alias
+        fallbacks default_fallbacks context_window_fallbacks max_fallbacks
+        enable_tag_filtering tag_filtering_match_any tag_routing_prefix
+        optional_pre_call_checks model_group_affinity_config deployment_affinity_ttl_seconds
+        default_max_parallel_requests"""
     ),
     satisfied=_words("enable_weighted_failover ignore_invalid_deployments router_general_settings"),
     inert=_words(
-        """routing_strategy_args routing_groups retry_policy model_group_retry_policy allowed_fails_policy
-        fallbacks default_fallbacks context_window_fallbacks content_policy_fallbacks max_fallbacks
-        enable_pre_call_checks tag_filtering_match_any tag_routing_prefix default_priority
+        """routing_groups allowed_fails_policy content_policy_fallbacks enable_pre_call_checks default_priority
         default_litellm_params redis_host redis_port redis_password redis_url redis_db redis_username redis_ssl
         cache_responses cache_kwargs caching_groups client_ttl polling_interval enable_health_check_routing
         health_check_staleness_threshold enable_mid_stream_fallback_continuation fallback_on_unsupported_params
-        deployment_affinity_ttl_seconds set_verbose debug_level max_retries assistants_config alerting_config
+        set_verbose debug_level max_retries assistants_config alerting_config
         num_retries_per_request"""
     ),
-    restricting=_words(
-        """optional_pre_call_checks enable_tag_filtering provider_budget_config default_max_parallel_requests
-        guardrail_list"""
-    ),
+    restricting=_words("provider_budget_config guardrail_list"),
 )
 
 LITELLM = Keys(
-    honoured=_words("num_retries request_timeout allowed_fails max_budget budget_duration timezone"),
+    honoured=_words(
+        """num_retries request_timeout allowed_fails max_budget budget_duration timezone
+        fallbacks default_fallbacks context_window_fallbacks max_fallbacks"""
+    ),
     satisfied=_words(
         """turn_off_message_logging redact_messages_in_exceptions redact_user_api_key_info suppress_startup_output
         disable_aiohttp_transport"""
     ),
     inert=_words(
-        """drop_params modify_params fallbacks default_fallbacks context_window_fallbacks content_policy_fallbacks
-        set_verbose json_logs callbacks success_callback failure_callback service_callback audit_log_callbacks
-        log_raw_request_response disable_streaming_logging cache cache_params
-        budget_exceeded_status_code budget_exceeded_throttle_percentage budget_rollover default_soft_budget
+        """drop_params modify_params content_policy_fallbacks set_verbose json_logs callbacks success_callback
+        failure_callback service_callback audit_log_callbacks log_raw_request_response disable_streaming_logging
+        cache cache_params budget_exceeded_status_code budget_exceeded_throttle_percentage budget_rollover
+        default_soft_budget
         cost_discount_config cost_margin_config include_cost_in_streaming_usage bedrock_request_metadata_fields
         bedrock_neutralize_orphaned_tool_blocks enable_anthropic_prompt_caching anthropic_prompt_caching_ttl
         disable_end_user_cost_tracking extra_spend_tag_headers disable_add_user_agent_to_request_tags
@@ -160,7 +167,8 @@ GENERAL = Keys(
     honoured=_words(
         """master_key database_url allowed_hosts allowed_origins allowed_regions services
         on_disconnect cancel_on_disconnect ledger_durability
-        max_request_size_mb max_request_memory_mb idle_timeout drain_timeout shutdown_timeout max_drains
+        max_request_size_mb max_request_memory_mb idle_timeout total_timeout drain_timeout shutdown_timeout max_drains
+        queue keep_answers
         default_allowed_operations pass_through_all_models litellm_headers soft_budget
         accept_key_as_access_key_id api_settable_params allowed_endpoints alerting alert_to_webhook_url ignore"""
     ),
@@ -198,8 +206,23 @@ GENERAL = Keys(
     ),
 )
 
-#: Values of ``optional_pre_call_checks`` that refuse calls; the others only choose among deployments.
-_REFUSING_CHECKS = _words("enforce_model_rate_limits router_budget_limiting")
+#: ``routing_strategy_args``.
+STRATEGY_ARGS = Keys(
+    honoured=_words("ttl lowest_latency_buffer max_latency_list_size"), inert=_words("ttft_percentile")
+)
+
+#: ``retry_policy``, and that of each group in ``model_group_retry_policy``.
+RETRY_POLICY = Keys(
+    honoured=_words(
+        """DefaultRetries RateLimitErrorRetries ServiceUnavailableErrorRetries InternalServerErrorRetries
+        AuthenticationErrorRetries NotFoundErrorRetries"""
+    ),
+    # Above 0 each does nothing, for a reason of its own.
+    satisfied=_words("BadRequestErrorRetries TimeoutErrorRetries ContentPolicyViolationErrorRetries"),
+)
+
+#: ``general_settings.queue``.
+QUEUE = Keys(honoured=_words("max_size max_per_key timeout"))
 
 
 def is_price_key(key: str) -> bool:
@@ -209,6 +232,15 @@ def is_price_key(key: str) -> bool:
 
 def restricting_names() -> frozenset[str]:
     """Return every name ``general_settings.ignore`` may hold: ``key`` or ``section.key``."""
+    return _names(lambda keys: keys.restricting)
+
+
+def honoured_names() -> frozenset[str]:
+    """Return every ``key`` and ``section.key`` that is read."""
+    return _names(lambda keys: keys.honoured)
+
+
+def _names(chosen: Callable[[Keys], frozenset[str]]) -> frozenset[str]:
     names: set[str] = set()
     for section, keys in (
         ("", TOP),
@@ -218,8 +250,8 @@ def restricting_names() -> frozenset[str]:
         ("litellm_settings", LITELLM),
         ("general_settings", GENERAL),
     ):
-        names.update(keys.restricting)
-        names.update(f"{section}.{key}" for key in keys.restricting if section)
+        names.update(chosen(keys))
+        names.update(f"{section}.{key}" for key in chosen(keys) if section)
     return frozenset(names)
 
 
@@ -241,7 +273,7 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
         ):
             continue
         if key in keys.restricting:
-            if not _restricts(owner, key, entry.node):
+            if not _restricts(entry.node):
                 continue
             if key in ignored or f"{owner}.{key}" in ignored:
                 section.reader.warn(
@@ -260,8 +292,6 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
             section.reader.fault(entry.line, entry.column, f"{name} is not a known key{nearest(key, keys.known())}")
 
 
-def _restricts(owner: str, key: str, node: Node) -> bool:
+def _restricts(node: Node) -> bool:
     """Tell whether the value of a restricting key keeps anybody from anything: false, null and empty lists do not."""
-    if key == "optional_pre_call_checks" and isinstance(node.value, list):
-        return any(item.value in _REFUSING_CHECKS for item in node.value if isinstance(item.value, str))
     return not (node.value is None or node.value is False or node.value in ("", [], {}))

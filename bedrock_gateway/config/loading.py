@@ -15,12 +15,15 @@ from bedrock_gateway.config.aliases import aliases
 from bedrock_gateway.config.budgets import gateway_budget, time_zone
 from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
-from bedrock_gateway.config.entries import Entries, Listed, with_timeouts
-from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, restricting_names
+from bedrock_gateway.config.entries import Entries, Listed, with_router
+from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, honoured_names, restricting_names
+from bedrock_gateway.config.names import Names
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
+from bedrock_gateway.config.routing import routing_rules
 from bedrock_gateway.config.services import services
 from bedrock_gateway.config.settings import Config, database_url, general_settings, router_settings
 from bedrock_gateway.errors import ConfigError, Fault
+from bedrock_gateway.routing.deployments import Deployment
 
 __all__ = ["load_config", "load_database_url"]
 
@@ -103,15 +106,22 @@ def load_config(
         # With a list, what it does not name may stay without a region; without one there is nothing else.
         reader.faults.append(Fault(reader.file, root.line, root.column, NO_REGION))
     others = aliases(router, listed.group_names)
+    named = router.section("model_group_alias").entries  # also where one is wrong: that is told once
+    rules = routing_rules(router, litellm, Names(listed.group_names, frozenset(named)))
     if reader.faults:
         raise _error(reader)
     timeouts = (routing.timeout, routing.stream_timeout)
+    cools = not router.boolean("disable_cooldowns")
+
+    def settled(deployment: Deployment) -> Deployment:
+        return with_router(deployment, *timeouts, cools=cools)
+
     return Config(
         file=file if text is not None else "",
-        deployments=tuple(with_timeouts(deployment, *timeouts) for deployment in listed.deployments),
+        deployments=tuple(map(settled, listed.deployments)),
         unserved=tuple(listed.unserved.items()),
         aliases=others,
-        ambient=tuple((service, with_timeouts(deployment, *timeouts)) for service, deployment in ambient),
+        ambient=tuple((service, settled(deployment)) for service, deployment in ambient),
         added=ModelRules(
             around=around,
             ambient=source,
@@ -120,12 +130,14 @@ def load_config(
             settable=settable,
             endpoints=endpoints,
             timeouts=timeouts,
+            cools=cools,
             names=frozenset(alias.name for alias in others),
             ids=frozenset(
                 deployment.id for deployment in (*listed.deployments, *(deployment for _, deployment in ambient))
             ),
         ),
         router=routing,
+        rules=rules,
         budget=whole,
         timezone=zone_name,
         general=settings,
@@ -194,7 +206,12 @@ def _ignored(general: Section) -> frozenset[str]:
     known = restricting_names()
     names = general.texts("ignore")
     for name in names:
-        if name not in known:
+        if name in known:
+            continue
+        if name in honoured_names():
+            # Once it was not: whoever named it must learn that it holds now.
+            general.fault("ignore", f"{general.name('ignore')}: {name!r} is honoured by this version; name it no more")
+        else:
             general.fault(
                 "ignore", f"{general.name('ignore')}: {name!r} is no key that restricts{nearest(name, known)}"
             )

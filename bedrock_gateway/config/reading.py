@@ -17,10 +17,13 @@ import attrs
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.errors import Fault
 
-__all__ = ["ENVIRON", "Reader", "Section", "nearest"]
+__all__ = ["ENVIRON", "SHOWN", "Reader", "Section", "from_environment", "nearest", "quoted"]
 
 #: What a value begins with that is taken from the environment.
 ENVIRON = "os.environ/"
+
+#: Characters of a text that a message repeats.
+SHOWN = 100
 
 #: Faults kept; more of them help nobody.
 MOST_FAULTS = 200
@@ -36,6 +39,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the name most like this one, or nothing."""
     found = difflib.get_close_matches(name[:64], list(names), n=1, cutoff=0.7)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def from_environment(node: Node) -> bool:
+    """Tell whether a value is taken out of the environment: it could be a secret, put into the wrong variable."""
+    return isinstance(node.value, str) and node.value.startswith(ENVIRON)
+
+
+def quoted(text: str, node: Node) -> str:
+    """Return a text as messages quote it; one out of the environment is not."""
+    if from_environment(node):
+        return "a value out of the environment"
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
 @attrs.define(eq=False)
@@ -182,21 +197,23 @@ class Reader:
         value = self.text(path, node)
         if value is None or value in choices:
             return value
-        said = "" if isinstance(node.value, str) and node.value.startswith(ENVIRON) else nearest(value, choices)
+        said = "" if from_environment(node) else nearest(value, choices)
         self.fault(node.line, node.column, f"{path} must be one of {', '.join(choices)}{said}")
         return None
 
-    def texts(self, path: str, node: Node) -> tuple[str, ...]:
-        """Return a list of text; text with commas out of a variable is split at them."""
-        found: list[str] = []
+    def words(self, path: str, node: Node) -> Iterator[tuple[str, Node]]:
+        """Yield each text of a list with the node it is in; text with commas out of a variable is split at them."""
         for item in self.items(path, node):
             value = self.text(path, item)
-            if value is not None:
-                from_environ = isinstance(item.value, str) and item.value.startswith(ENVIRON)
-                found.extend(
-                    part.strip() for part in value.split(",") if part.strip()
-                ) if from_environ else found.append(value)
-        return tuple(found)
+            if value is None:
+                continue
+            for part in value.split(",") if from_environment(item) else [value]:
+                if part.strip():
+                    yield part.strip(), item
+
+    def texts(self, path: str, node: Node) -> tuple[str, ...]:
+        """Return a list of text; text with commas out of a variable is split at them."""
+        return tuple(text for text, _ in self.words(path, node))
 
 
 @attrs.frozen(eq=False)

@@ -21,8 +21,10 @@ from bedrock_gateway.config.alerting import webhooks
 from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
 from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.config.routing import queue_rules
 from bedrock_gateway.errors import Fault
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.rules import QueueRules, RoutingRules
 from bedrock_gateway.routing.table import Alias, RoutingTable
 
 __all__ = [
@@ -38,17 +40,6 @@ __all__ = [
 _T = TypeVar("_T")
 
 MEBIBYTE = 1024 * 1024
-
-#: Strategies LiteLLM knows; the first is the one served.
-STRATEGIES = (
-    "simple-shuffle",
-    "least-busy",
-    "latency-based-routing",
-    "usage-based-routing",
-    "usage-based-routing-v2",
-    "cost-based-routing",
-    "provider-budget-routing",
-)
 
 #: Characters after ``sk-`` below which a master key can be guessed.
 SHORTEST_MASTER_KEY = 20
@@ -75,24 +66,22 @@ _KNOWN_MASTER_KEYS = frozenset(
 
 @attrs.frozen(kw_only=True)
 class RouterSettings:
-    """``router_settings``.
+    """``router_settings`` as far as they do not choose among deployments; ``RoutingRules`` are the rest.
 
     Attributes:
-        routing_strategy: ``simple-shuffle``.
         num_retries: further attempts of a call after the first.
         retry_after: seconds at least between two attempts on one deployment.
         cooldown_time: seconds a failing deployment is left out; 0 switches it off.
-        allowed_fails: failures within a minute that only count before they cool.
+        allowed_fails: failures within a minute that only count before they cool; None where nothing is said.
         timeout: seconds to a whole non-streaming answer, where the deployment has none; None means no limit but the
             idle one.
         stream_timeout: seconds to the first byte of a streaming one.
     """
 
-    routing_strategy: str = "simple-shuffle"
     num_retries: int = 2
     retry_after: float = 0.0
     cooldown_time: float = 5.0
-    allowed_fails: int = 3
+    allowed_fails: int | None = None
     timeout: float | None = None
     stream_timeout: float | None = None
 
@@ -105,6 +94,7 @@ class Limits:
         body: bytes of one request body.
         bodies: bytes of all bodies in memory together.
         idle_timeout: seconds upstream may be silent.
+        total_timeout: seconds a call may take in all, its answer included; None for no limit.
         drain_timeout: seconds an answer is read on after its caller has left.
         shutdown_timeout: seconds open answers get to finish when the gateway stops.
         max_drains: answers of one caller read on at once.
@@ -113,6 +103,7 @@ class Limits:
     body: int = 26_000_000
     bodies: int = 256 * MEBIBYTE
     idle_timeout: float = 600.0
+    total_timeout: float | None = None
     drain_timeout: float = 900.0
     shutdown_timeout: float = 30.0
     max_drains: int = 8
@@ -134,6 +125,8 @@ class GeneralSettings:
         on_disconnect: what happens upstream when a caller leaves early.
         ledger_durability: ``process`` or ``power``.
         limits: bounds on requests and waiting.
+        queue: calls wait for a free deployment instead of an immediate 429; None where they do not.
+        keep_answers: answers are kept for callers that ask for the same once more.
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
         litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
         webhooks: URLs that are told of budgets; they may hold secrets.
@@ -150,6 +143,8 @@ class GeneralSettings:
     on_disconnect: OnLeave = OnLeave.DRAIN
     ledger_durability: str = "process"
     limits: Limits = attrs.field(factory=Limits)
+    queue: QueueRules | None = None
+    keep_answers: bool = False
     accept_key_as_access_key_id: bool = True
     litellm_headers: bool = False
     webhooks: tuple[str, ...] = attrs.field(default=(), repr=False)
@@ -170,6 +165,7 @@ class Config:
         budget: of the whole gateway, or None.
         timezone: IANA name of the zone whose days and months budgets go by.
         router, general: settings.
+        rules: how one of several deployments is chosen, and what is asked instead.
         added: how models given over the API are read.
         warnings: what does nothing here, in file order.
     """
@@ -180,6 +176,7 @@ class Config:
     aliases: tuple[Alias, ...]
     ambient: tuple[tuple[str, Deployment], ...]
     router: RouterSettings
+    rules: RoutingRules
     general: GeneralSettings
     budget: Budget | None
     timezone: str
@@ -222,14 +219,11 @@ def master_key_weakness(key: str) -> str | None:
 
 
 def router_settings(router: Section, litellm: Section, *, ignored: frozenset[str]) -> RouterSettings:
-    """Read ``router_settings``; what is not there is taken from ``litellm_settings``, as LiteLLM does."""
+    """Read ``router_settings`` but for the rules; what is not there is taken from ``litellm_settings``, as LiteLLM
+    does.
+    """
     check_keys(router, ROUTER, ignored=ignored)
     check_keys(litellm, LITELLM, ignored=ignored)
-    strategy = router.choice("routing_strategy", STRATEGIES)
-    if strategy not in (None, STRATEGIES[0]):
-        router.warn(
-            "routing_strategy", f"routing_strategy {strategy} is not served by this version; {STRATEGIES[0]} is used"
-        )
     cooldown_time = router.number("cooldown_time", least=0, most=86_400)
     if router.boolean("disable_cooldowns"):
         cooldown_time = 0.0
@@ -240,7 +234,7 @@ def router_settings(router: Section, litellm: Section, *, ignored: frozenset[str
         ),
         retry_after=_first(router.number("retry_after", least=0, most=3600), default.retry_after),
         cooldown_time=_first(cooldown_time, default.cooldown_time),
-        allowed_fails=_first(router.integer("allowed_fails"), litellm.integer("allowed_fails"), default.allowed_fails),
+        allowed_fails=_optional(router.integer("allowed_fails"), litellm.integer("allowed_fails")),
         timeout=_optional(router.seconds("timeout"), litellm.seconds("request_timeout")),
         stream_timeout=router.seconds("stream_timeout"),
     )
@@ -290,6 +284,8 @@ def general_settings(
         on_disconnect=OnLeave(leave or OnLeave.DRAIN),
         ledger_durability=general.choice("ledger_durability", ("process", "power")) or "process",
         limits=_limits(general),
+        queue=queue_rules(general),
+        keep_answers=bool(general.boolean("keep_answers")),
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
         litellm_headers=bool(general.boolean("litellm_headers")),
         webhooks=webhooks(general, around),
@@ -305,6 +301,7 @@ def _limits(general: Section) -> Limits:
         body=default.body if body is None else int(body * MEBIBYTE),
         bodies=default.bodies if bodies is None else int(bodies * MEBIBYTE),
         idle_timeout=_first(general.seconds("idle_timeout"), default.idle_timeout),
+        total_timeout=general.seconds("total_timeout"),
         drain_timeout=_first(general.seconds("drain_timeout"), default.drain_timeout),
         shutdown_timeout=_first(general.number("shutdown_timeout", least=0, most=86_400), default.shutdown_timeout),
         max_drains=_first(general.integer("max_drains", most=100_000), default.max_drains),
@@ -343,7 +340,8 @@ def bad_database(url: str | None) -> str:
     return ""
 
 
-def _optional(*values: float | None) -> float | None:
+def _optional(*values: _T | None) -> _T | None:
+    """Return the first value that is there, or None."""
     return next((value for value in values if value is not None), None)
 
 

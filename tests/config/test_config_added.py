@@ -141,7 +141,7 @@ def test_every_fault_is_told_at_once_with_its_field() -> None:
                 "rpm": "many",
                 "timeout": -1,
                 "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE",
-                "max_parallel_requests": 5,
+                "itpm": 5,
             },
             "model_info": {"id": ["a"], "blocked": True},
         }
@@ -162,9 +162,8 @@ def test_every_fault_is_told_at_once_with_its_field() -> None:
             "litellm_params.aws_access_key_id needs aws_secret_access_key beside it",
         ),
         (
-            "litellm_params.max_parallel_requests",
-            "litellm_params.max_parallel_requests restricts and is not enforced by this version; remove it, or add "
-            "'max_parallel_requests' "
+            "litellm_params.itpm",
+            "litellm_params.itpm restricts and is not enforced by this version; remove it, or add 'itpm' "
             "to general_settings.ignore",
         ),
         ("model_info.id", "model_info.id must be text, not a list"),

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from bedrock_gateway.config import load_config
 from bedrock_gateway.config.document import Node, compose
-from bedrock_gateway.config.keys import GENERAL, LITELLM, MODEL_INFO, PARAMS, ROUTER, TOP
+from bedrock_gateway.config.keys import (
+    GENERAL,
+    LITELLM,
+    MODEL_INFO,
+    PARAMS,
+    QUEUE,
+    RETRY_POLICY,
+    ROUTER,
+    STRATEGY_ARGS,
+    TOP,
+)
 from bedrock_gateway.errors import UnknownModel
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "config.yaml"
@@ -35,7 +45,8 @@ def test_it_names_every_option() -> None:
     root = compose(EXAMPLE.read_bytes(), lambda line, column, message: None)
     assert root is not None
     written = set(keys_of(root))
-    honoured = frozenset.union(*(keys.honoured for keys in (TOP, PARAMS, MODEL_INFO, ROUTER, LITELLM, GENERAL)))
+    sections = (TOP, PARAMS, MODEL_INFO, ROUTER, STRATEGY_ARGS, RETRY_POLICY, LITELLM, GENERAL, QUEUE)
+    honoured = frozenset.union(*(keys.honoured for keys in sections))
 
     assert set() == honoured - written
 

@@ -8,7 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bedrock_gateway.config import Config, load_config
-from bedrock_gateway.config.keys import GENERAL, LITELLM, MODEL_INFO, PARAMS, ROUTER, TOP
+from bedrock_gateway.config.keys import (
+    GENERAL,
+    LITELLM,
+    MODEL_INFO,
+    PARAMS,
+    QUEUE,
+    RETRY_POLICY,
+    ROUTER,
+    STRATEGY_ARGS,
+    TOP,
+)
 from bedrock_gateway.errors import ConfigError, UnknownModel
 
 SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -66,20 +76,47 @@ ALIASES = st.dictionaries(
     ),
     max_size=4,
 )
+NAMES = st.lists(st.one_of(st.sampled_from(["a", "b", "c*", "cx", "x", "*"]), VALUES), max_size=3)
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "fallbacks": st.lists(
+            st.dictionaries(st.sampled_from("abxy*"), st.one_of(NAMES, VALUES), max_size=2), max_size=3
+        ),
+        "default_fallbacks": NAMES,
+        "context_window_fallbacks": st.one_of(
+            st.lists(st.dictionaries(st.sampled_from("abxy"), NAMES), max_size=2), VALUES
+        ),
+        "routing_strategy_args": st.dictionaries(keys(STRATEGY_ARGS.known()), VALUES, max_size=2),
+        "retry_policy": st.dictionaries(keys(RETRY_POLICY.known()), VALUES, max_size=2),
+        "model_group_retry_policy": st.dictionaries(
+            st.sampled_from("abx"), st.one_of(st.dictionaries(keys(RETRY_POLICY.known()), VALUES, max_size=2), VALUES)
+        ),
+        "model_group_affinity_config": st.dictionaries(st.sampled_from("abx"), VALUES, max_size=2),
+    },
+)
 CONFIGS = st.fixed_dictionaries(
     {},
     optional={
         "model_list": st.one_of(st.lists(ENTRY, max_size=3), VALUES),
         "router_settings": st.one_of(
             st.builds(
-                lambda rest, aliases: {**rest, "model_group_alias": aliases},
+                lambda rest, rules, aliases: {**rest, **rules, "model_group_alias": aliases},
                 st.dictionaries(keys(ROUTER.known()), VALUES, max_size=2),
+                RULES,
                 ALIASES,
             ),
             VALUES,
         ),
         "litellm_settings": st.dictionaries(keys(LITELLM.known()), VALUES, max_size=3),
-        "general_settings": st.dictionaries(keys(GENERAL.known()), VALUES, max_size=4),
+        "general_settings": st.builds(
+            lambda rest, queue: {**rest, **queue},
+            st.dictionaries(keys(GENERAL.known()), VALUES, max_size=4),
+            st.one_of(
+                st.just({}),
+                st.builds(lambda queue: {"queue": queue}, st.dictionaries(keys(QUEUE.known()), VALUES, max_size=2)),
+            ),
+        ),
         "environment_variables": VALUES,
         "credential_list": VALUES,
         "anything": VALUES,
@@ -152,6 +189,7 @@ def test_config_like_text(data: dict[str, Any]) -> None:
     table = config.routing_table()
     for name in table.names():
         assert table.resolve(name).deployments()
+        assert name not in config.rules.fallbacks.after(name)
     for name in ("us.amazon.nova-pro-v1:0", "nothing", "bedrock/x", "", "*"):
         try:
             assert table.resolve(name).deployments()

@@ -12,6 +12,7 @@ from bedrock_gateway.access.windows import Window, zone
 from bedrock_gateway.config import Config, GeneralSettings, Limits, RouterSettings, load_config, master_key_weakness
 from bedrock_gateway.errors import ConfigError
 from bedrock_gateway.routing.deployments import CredentialKind
+from bedrock_gateway.routing.rules import QueueRules
 from bedrock_gateway.routing.table import Alias
 
 MODEL = (
@@ -33,10 +34,9 @@ def test_defaults() -> None:
 
 
 def test_router_settings() -> None:
-    """Every router setting arrives."""
+    """Every router setting arrives that does not choose among deployments."""
     config = load(
-        MODEL
-        + "router_settings: {routing_strategy: simple-shuffle, num_retries: 7, retry_after: 1.5, cooldown_time: 30, "
+        MODEL + "router_settings: {num_retries: 7, retry_after: 1.5, cooldown_time: 30, "
         "allowed_fails: 9, timeout: 100, stream_timeout: 20}\n"
     )
 
@@ -71,18 +71,14 @@ def test_litellm_settings_fill_the_routers_gaps() -> None:
 
 
 def test_cooldowns_can_be_switched_off() -> None:
-    """disable_cooldowns wins over cooldown_time."""
-    assert 0 == load(MODEL + "router_settings: {disable_cooldowns: yes, cooldown_time: 9}\n").router.cooldown_time
+    """disable_cooldowns wins over cooldown_time, also over those of deployments."""
+    own = MODEL.replace("us-east-1}", "us-east-1, cooldown_time: 7}")
+    off = load(own + "router_settings: {disable_cooldowns: yes, cooldown_time: 9}\n")
+    on = load(own + "router_settings: {disable_cooldowns: no, cooldown_time: 9}\n")
 
-
-def test_a_strategy_of_another_version_is_a_warning() -> None:
-    """A strategy LiteLLM knows and this version does not serve is replaced, and said so."""
-    config = load(MODEL + "router_settings: {routing_strategy: least-busy}\n")
-
-    assert "simple-shuffle" == config.router.routing_strategy
-    assert ["config.yaml:3:37: routing_strategy least-busy is not served by this version; simple-shuffle is used"] == [
-        str(warning) for warning in config.warnings
-    ]
+    assert (0, None) == (off.router.cooldown_time, off.deployments[0].cooldown_time)
+    assert (9, 7) == (on.router.cooldown_time, on.deployments[0].cooldown_time)
+    assert (False, True) == (off.added.cools, on.added.cools)
 
 
 def test_general_settings() -> None:
@@ -103,11 +99,14 @@ general_settings:
   max_request_size_mb: 1
   max_request_memory_mb: 2
   idle_timeout: 3
+  total_timeout: 60
   drain_timeout: 4
   shutdown_timeout: 0
   max_drains: 6
   accept_key_as_access_key_id: "no"
   litellm_headers: on
+  queue: true
+  keep_answers: yes
   ignore: allowed_ips
 """,
         {"KEY": " sk-with-a-line-feed-after-it\n"},
@@ -125,8 +124,16 @@ general_settings:
             on_disconnect=OnLeave.ABORT,
             ledger_durability="power",
             limits=Limits(
-                body=1 << 20, bodies=2 << 20, idle_timeout=3, drain_timeout=4, shutdown_timeout=0, max_drains=6
+                body=1 << 20,
+                bodies=2 << 20,
+                idle_timeout=3,
+                total_timeout=60,
+                drain_timeout=4,
+                shutdown_timeout=0,
+                max_drains=6,
             ),
+            queue=QueueRules(),
+            keep_answers=True,
             accept_key_as_access_key_id=False,
             litellm_headers=True,
             ignore=("allowed_ips",),
@@ -196,6 +203,16 @@ def test_aliases() -> None:
     ) == load(text).aliases
 
 
+def test_an_alias_is_checked_against_what_a_wildcard_takes() -> None:
+    """A wildcard group takes the names that match it, and no typing errors beside."""
+    wildcard = MODEL.replace("model_name: a,", 'model_name: "nova-*",')
+
+    (alias,) = load(wildcard + "router_settings: {model_group_alias: {x: nova-7}}\n").aliases
+    assert ("nova-7",) == alias.targets
+    with pytest.raises(ConfigError, match="leads to 'anything', which is no model group"):
+        load(wildcard + "router_settings: {model_group_alias: {x: anything}}\n")
+
+
 def test_a_long_chain_of_aliases_is_no_circle_and_resolves() -> None:
     """Aliases of aliases are followed as far as they go, in any order of the file."""
     chain = "".join(f"    n{number}: n{number - 1}\n" for number in range(15, 0, -1))
@@ -218,25 +235,25 @@ def test_what_does_nothing_is_a_warning_with_its_line() -> None:
     config = load(
         MODEL.replace("us-east-1}", "us-east-1, max_tokens: 5, use_in_pass_through: true}")
         + "litellm_settings:\n  drop_params: true\n  turn_off_message_logging: true\n"
-        "router_settings:\n  fallbacks: []\n"
+        "router_settings:\n  content_policy_fallbacks: []\n"
         "general_settings:\n  alerting: [slack]\n  fail_closed_budget_enforcement: true\n"
     )
 
     assert [
         (2, "model_list[0].litellm_params.max_tokens does nothing here"),
         (4, "litellm_settings.drop_params does nothing here"),
-        (7, "router_settings.fallbacks does nothing here"),
+        (7, "router_settings.content_policy_fallbacks does nothing here"),
         (9, "general_settings.alerting: 'slack' does nothing here, only webhook does"),
     ] == [(warning.line, warning.message) for warning in config.warnings]
 
 
-@pytest.mark.parametrize("ignore", ["max_parallel_requests", "litellm_params.max_parallel_requests"])
+@pytest.mark.parametrize("ignore", ["itpm", "litellm_params.itpm"])
 def test_a_restricting_key_may_be_ignored(ignore: str) -> None:
     """general_settings.ignore turns the fault into a warning, by key or by section and key."""
-    restricted = MODEL.replace("us-east-1}", "us-east-1, max_parallel_requests: 5}")
+    restricted = MODEL.replace("us-east-1}", "us-east-1, itpm: 5}")
     text = restricted + f"general_settings: {{ignore: [{ignore}]}}\n"
 
-    assert ["model_list[0].litellm_params.max_parallel_requests is not enforced; general_settings.ignore says so"] == [
+    assert ["model_list[0].litellm_params.itpm is not enforced; general_settings.ignore says so"] == [
         warning.message for warning in load(text).warnings
     ]
 
@@ -259,11 +276,6 @@ def test_a_restricting_key_that_restricts_nothing_is_fine(value: str) -> None:
     )
 
     assert () == load(text).warnings
-
-
-def test_checks_that_only_choose_are_no_restriction() -> None:
-    """optional_pre_call_checks restricts only with checks that refuse."""
-    assert () == load(MODEL + "router_settings: {optional_pre_call_checks: [prompt_caching]}\n").warnings
 
 
 def test_without_a_file() -> None:
