@@ -15,6 +15,7 @@ from bedrock_gateway.config import Config
 from bedrock_gateway.errors import ConfigError, StartError
 from bedrock_gateway.metering.prices import Price, PriceTable
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource, Deployment
+from bedrock_gateway.routing.rules import Fallbacks
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(config: Config, prices: PriceTable) -> list[str]:
-    """Return the lines that describe a config: the table of deployments, aliases, what is ambient, and the warnings."""
+    """Return the lines that describe a config: deployments, aliases, fallbacks, settings, and the warnings."""
     ambient = [deployment for _, deployment in config.ambient[:1] if deployment.region]
     rows = [_row(deployment, prices) for deployment in (*config.deployments, *ambient)]
     lines = _table([_HEADINGS, *rows])
@@ -76,19 +77,37 @@ def report(config: Config, prices: PriceTable) -> list[str]:
         for alias in config.aliases:
             joined = (" + " if alias.balance else ", then ").join(alias.targets)
             lines.append(f"  {alias.name:<{width}}  -> {joined}{'  (hidden)' if alias.hidden else ''}")
+    lines += _fallbacks(config.rules.fallbacks)
     if config.unserved:
         lines += ["", "Not served (404)"]
         lines += [f"  {group}: {reason}" for group, reason in config.unserved]
-    general = config.general
+    general, strategy, queue = config.general, config.rules.strategy, config.general.queue
     lines += [
         "",
         f"Access     {'locked by a master key' if general.master_key else 'open: loopback only, any key is accepted'}",
         f"Ledger     {general.ledger_durability}; on disconnect {general.on_disconnect.value}",
         f"Retries    {config.router.num_retries}; a failing deployment cools {config.router.cooldown_time:g} s",
     ]
+    if strategy is not None:
+        lines.append(f"Routing    {strategy.value}")
+    if queue is not None:
+        lines.append(
+            f"Queue      {queue.most} calls, {queue.most_per_key} of one key; each waits {queue.seconds:g} s at most"
+        )
     if config.warnings:
         lines += ["", *(f"warning: {warning}" for warning in config.warnings)]
     return lines
+
+
+def _fallbacks(fallbacks: Fallbacks) -> list[str]:
+    """Return the lines that say what is asked instead, in the file's order; nothing where nothing is."""
+    rows = [(group, names, "") for group, names in fallbacks.by_group.items()]
+    if fallbacks.default:
+        rows.append(("(default)", fallbacks.default, ""))
+    rows += [(group, names, "  (request too long)") for group, names in fallbacks.context_window.items()]
+    width = max((len(group) for group, _, _ in rows), default=0)
+    lines = [f"  {group:<{width}}  -> {', then '.join(names) or 'nothing'}{when}" for group, names, when in rows]
+    return ["", f"Fallbacks ({fallbacks.most} at most for a call)", *lines] if lines else []
 
 
 def _row(deployment: Deployment, prices: PriceTable) -> tuple[str, ...]:
