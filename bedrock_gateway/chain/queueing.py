@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
@@ -33,6 +34,7 @@ class Place:
     key: str
     until: float
     go: asyncio.Future[None]
+    turn: int = 0  # the how manieth of its line; 0 before the first
     in_turn: bool = False
 
     def decided(self, *, answered: bool) -> None:
@@ -47,8 +49,9 @@ class _Line:
     """Those who wait for one group.
 
     Attributes:
-        waiting: by key, in the order of their turns.
-        count: all of them.
+        waiting: by key, in the order of their turns; returned: those who had a turn and were throttled, by its number:
+            they go before all others.
+        count: all of them; turn: number of the last turn.
         opens_at: nobody is let go before (loop time).
         local: what is waited for is a limit of our own: whatever ends may make room.
         turns: let go and not decided yet; width: how many may be.
@@ -57,54 +60,65 @@ class _Line:
 
     forget: Callable[[_Line], None]
     waiting: OrderedDict[str, deque[Place]] = attrs.field(factory=OrderedDict)
+    returned: list[tuple[int, Place]] = attrs.field(factory=list)
     count: int = 0
+    turn: int = 0
     opens_at: float = 0.0
     local: bool = False
     turns: int = 0
     width: int = 1
     timer: asyncio.TimerHandle | None = None
 
-    def add(self, place: Place, *, first: bool) -> None:
-        """Put a call into the line: behind those of its key, or before all where it had its turn already."""
-        own = self.waiting.get(place.key)
-        if own is None:
-            own = self.waiting[place.key] = deque()
-        if first:
-            own.appendleft(place)
-            self.waiting.move_to_end(place.key, last=False)
+    def add(self, place: Place) -> None:
+        """Put a call into the line: behind those of its key, or with others who had their turn already."""
+        if place.turn:
+            insort(self.returned, (place.turn, place))
         else:
-            own.append(place)
+            self.waiting.setdefault(place.key, deque()).append(place)
         self.count += 1
 
     def remove(self, place: Place) -> None:
         """Take out a call that does not wait any more."""
         own = self.waiting.get(place.key)
-        if own is not None and place in own:
+        if (place.turn, place) in self.returned:
+            self.returned.remove((place.turn, place))
+            self.count -= 1
+        elif own is not None and place in own:
             own.remove(place)
             self.count -= 1
             if not own:
                 del self.waiting[place.key]
 
     def decided(self, *, answered: bool) -> None:
-        """Let more go after an answer, one by one after a refusal."""
+        """Let more go after an answer, one by one after a refusal, and where each that goes knows at once."""
         self.turns -= 1
-        self.width = min(self.width * 2, WIDEST) if answered else 1
+        self.width = min(self.width * 2, WIDEST) if answered and not self.local else 1
         self.pump()
+
+    def _take(self) -> Place:
+        """Take out the next one."""
+        self.count -= 1
+        if self.returned:
+            return self.returned.pop(0)[1]
+        key, own = next(iter(self.waiting.items()))
+        place = own.popleft()
+        if own:
+            self.waiting.move_to_end(key)
+        else:
+            del self.waiting[key]
+        return place
 
     def pump(self) -> None:
         """Let go who may."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self.count and self.turns < self.width and now >= self.opens_at:
-            key, own = next(iter(self.waiting.items()))
-            place = own.popleft()
-            if own:
-                self.waiting.move_to_end(key)
-            else:
-                del self.waiting[key]
-            self.count -= 1
+            place = self._take()
             if not place.go.done():
                 self.turns += 1
+                if not place.turn:
+                    self.turn += 1
+                    place.turn = self.turn
                 place.in_turn = True
                 place.go.set_result(None)
         if self.timer is not None:
@@ -162,7 +176,9 @@ class Queue:
         if local is not None:
             line.local = local
         place = call.place = Place(line, key, until, loop.create_future())
-        line.add(place, first=before is not None)
+        if before is not None and before.line is line:
+            place.turn = before.turn
+        line.add(place)
         if before is not None:
             before.decided(answered=False)
         return place
