@@ -255,7 +255,9 @@ class _Trying:
     def _most(self, use: Use, verdict: Verdict | None) -> int:
         """Return how many attempts may follow the first on a group after a failure, or after any."""
         rules = self.call.gateway.balancer.rules
-        policy = rules.retries_of(self.candidates.resolution.model_group)
+        policy = rules.retries_of(
+            "" if self.candidates.hop else self.call.asked, self.candidates.resolution.model_group
+        )
         usual = policy.default
         if usual is None:
             usual = use.deployment.max_retries

@@ -29,7 +29,7 @@ def session_of(call: Call, resolution: Resolution) -> Hashable | None:
     caller = call.caller
     assert caller is not None and call.target is not None
     rules, group = call.gateway.balancer.rules, resolution.model_group
-    wanted = rules.affinity_of(group)
+    wanted = rules.affinity_of(call.asked, group)
     if not wanted:
         return None
     headers = call.headers
@@ -41,12 +41,10 @@ def session_of(call: Call, resolution: Resolution) -> Hashable | None:
     kind = call.target.operation.kind
     if kind is Kind.CONVERSE or kind is Kind.INVOKE:
         admission = call.admission
-        if admission is not None and admission.read and group not in rules.group_affinity:
-            prefix = admission.prefix
-        elif Affinity.PREFIX in wanted:
-            prefix = admission.prefix if admission is not None and admission.read else _read(call)
-        else:
-            prefix = None
+        read = admission is not None and admission.read
+        prefix = None
+        if Affinity.PREFIX in wanted or (read and wanted is rules.affinity):
+            prefix = admission.prefix if admission is not None and read else _read(call)
         if prefix is not None:
             return caller.id, group, prefix
     return (caller.id, group) if Affinity.CALLER in wanted else None

@@ -38,17 +38,17 @@ TOKENS_OF_NOTHING = 50
 class Use:
     """One attempt's place on a deployment, until ``Balancer.end``."""
 
-    __slots__ = ("_ended", "deployment", "estimate", "probe", "standing", "stream", "taken", "told")
+    __slots__ = ("_ended", "at", "deployment", "estimate", "standing", "stream", "taken", "told")
 
     def __init__(
-        self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float
+        self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float, at: float
     ) -> None:
         self.deployment = deployment
         self.standing = standing
         self.taken = taken
         self.stream = stream
-        self.estimate = estimate  # in ``Standing.used``
-        self.probe = False
+        self.estimate = estimate  # tokens, in ``Standing.used`` since ``at``
+        self.at = at
         self.told = False  # health knows how it went
         self._ended = False
 
@@ -156,12 +156,12 @@ class Plan:
                 return None
         self._given = True
         self._tried += (standing,)
-        estimate = standing.mean_tokens * balancer.usage.weight(now)
-        standing.used += estimate
+        estimate = standing.mean_tokens
+        standing.used += estimate * balancer.usage.weight(now)
         standing.in_flight += 1
-        use = Use(pool.deployments[standing], standing, taken, self._stream, estimate)
-        if standing.tripped and standing.until <= now and not standing.probing:
-            standing.probing = use.probe = True
+        use = Use(pool.deployments[standing], standing, taken, self._stream, estimate, now)
+        if standing.tripped and standing.until <= now and standing.probing is None:
+            standing.probing = use
         if self._session is not None:
             balancer.affinities.note(self._session, standing, now)
         return use
@@ -226,7 +226,7 @@ class Balancer:
         """
         pools = self._pools.get(resolution)
         if pools is None:
-            pools = self._lay_out(resolution)
+            pools = self._lay_out(resolution, now)
         if now - self.usage.since > Usage.LONGEST:
             self._rescale(now)
         return Plan(self, pools, stream, tokens, session, more)
@@ -284,12 +284,12 @@ class Balancer:
         use._ended = True
         standing = use.standing
         standing.in_flight -= 1
-        standing.used += tokens * self.usage.weight(now) - use.estimate
+        standing.used += tokens * self.usage.weight(now) - use.estimate * self.usage.weight(use.at)
         if tokens:
             standing.mean_tokens += 0.1 * (tokens - standing.mean_tokens)
-        if use.probe and not use.told:
-            # Nothing was learnt: the next call tries.
-            standing.probing = False
+        if standing.probing is use:
+            # It has not answered: the next call tries.
+            standing.probing = None
         if use.taken is not None:
             if sent:
                 use.taken.settle(tokens, now)
@@ -302,8 +302,6 @@ class Balancer:
         key = deployment.id, deployment.model_id
         known = self._standings.get(key)
         if known is None:
-            if len(self._standings) >= MOST_STANDINGS:
-                self._forget()
             known = self._standings[key] = Standing(deployment, self.rules.max_parallel, self.rules.latency_samples)
         elif known.deployment is not deployment:
             known.of(deployment, self.rules.max_parallel)
@@ -313,9 +311,11 @@ class Balancer:
         """Yield everything that is known of deployments that were asked for."""
         return iter(self._standings.values())
 
-    def _lay_out(self, resolution: Resolution) -> tuple[Pool, ...]:
+    def _lay_out(self, resolution: Resolution, now: float) -> tuple[Pool, ...]:
         if len(self._pools) >= MOST_POOLS:
             self._pools.clear()
+        if len(self._standings) + len(resolution.deployments()) > MOST_STANDINGS:
+            self._forget(now)
         pools = []
         for tier in resolution.candidates:
             # A weight of 0 means last resort, whichever way the others are chosen.
@@ -325,13 +325,19 @@ class Balancer:
         self._pools[resolution] = tuple(pools)
         return self._pools[resolution]
 
-    def _forget(self) -> None:
-        """Forget idle standings; pools may hold them and are laid out anew."""
+    def _forget(self, now: float) -> None:
+        """Forget idle standings; pools may hold them and are laid out anew.
+
+        Those left out are kept if they are not too many: each name that is nowhere found leaves one behind.
+        """
         self._pools.clear()
         troubled = self.health.troubled
-        self._standings = {
-            key: standing for key, standing in self._standings.items() if standing.in_flight or standing in troubled
-        }
+        for kept in (troubled, {one for one in troubled if one.cooling > now}, ()):
+            left = {key: one for key, one in self._standings.items() if one.in_flight or one in kept}
+            if len(left) <= MOST_STANDINGS // 2:
+                break
+        self._standings = left
+        troubled.intersection_update(left.values())
 
     def _rescale(self, now: float) -> None:
         """Begin counting usage anew, so that weights stay numbers."""

@@ -63,7 +63,8 @@ class Health:
         standing.streak = 0
         standing.well += 1
         if standing.tripped and standing.until <= now:
-            standing.tripped = standing.probing = False
+            standing.tripped = False
+            standing.probing = None
             self.troubled.discard(standing)
         if standing.trips and standing.well >= ANSWERS_TO_FORGET:
             standing.trips = 0
@@ -127,11 +128,13 @@ class Health:
         self, standing: Standing, now: float, seconds: float, others: Callable[[], bool], *, cools: bool
     ) -> bool:
         # Not probed any more, whatever comes of it: the call that tried it has its answer.
-        standing.probing = False
+        standing.probing = None
         if not others():
+            if standing.until > now:
+                return True
             standing.tripped = False
             self.troubled.discard(standing)
-            return standing.until > now
+            return False
         if cools:
             standing.trips += 1
             standing.cooling = max(standing.cooling, now + seconds)

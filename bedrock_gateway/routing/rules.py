@@ -75,7 +75,7 @@ class Fallbacks:
     """Which names are asked instead, in order, when no deployment of a group answers.
 
     Attributes:
-        by_group: for one model group; "*" is for every other one.
+        by_group: for one name; "*" is for every other model group (a raw id nothing names is in none).
         default: after those of ``by_group``, for any group.
         context_window: when the request is too long for the model; nothing else leads there.
         most: names tried for one call.
@@ -165,10 +165,12 @@ class RoutingRules:
     retry_policy: RetryPolicy = attrs.field(factory=RetryPolicy)
     group_retry_policy: Mapping[str, RetryPolicy] = attrs.field(factory=lambda: MappingProxyType({}))
 
-    def affinity_of(self, group: str) -> frozenset[Affinity]:
-        """Return by what the calls of a group stick."""
-        return self.group_affinity.get(group, self.affinity)
+    def affinity_of(self, asked: str, group: str) -> frozenset[Affinity]:
+        """Return by what the calls of a group stick, that was asked for by this name."""
+        own = self.group_affinity
+        return own[asked] if asked in own else own.get(group, self.affinity)
 
-    def retries_of(self, group: str) -> RetryPolicy:
-        """Return the policy of a group."""
-        return self.group_retry_policy.get(group, self.retry_policy)
+    def retries_of(self, asked: str, group: str) -> RetryPolicy:
+        """Return the policy of a group that was asked for by this name."""
+        own = self.group_retry_policy
+        return own[asked] if asked in own else own.get(group, self.retry_policy)

@@ -36,13 +36,15 @@ class Usage:
 
     #: Half-lives after which figures are scaled down again: floats have room for 1,000.
     LONGEST = 500 * HALF_LIFE
+    #: Half-lives that are told apart: nobody may have asked for a day.
+    MOST = 1000.0
 
     def __init__(self) -> None:
         self.since = 0.0
 
     def weight(self, now: float) -> float:
-        """Return what a token used now counts."""
-        return float(2.0 ** ((now - self.since) / HALF_LIFE))
+        """Return what a token used at a moment counts; of one before ``since``, next to nothing."""
+        return float(2.0 ** min((now - self.since) / HALF_LIFE, self.MOST))
 
 
 class Standing:
@@ -53,14 +55,15 @@ class Standing:
         limit: its own limits, or None; name: by what they are counted.
         in_flight: attempts under way.
         until: it is left out before this moment; cooling: the same without what only concerns its model.
-        tripped: it was left out and has not answered since: one call tries it (``probing``) before others follow.
+        tripped: it was left out and has not answered since: one call tries it before others follow.
+        probing: the call that does, until it ends; None where none does.
         trips: how often in a row it was left out, each time for longer.
         since, calls, fails: of the present minute; streak: failures in a row; well: answers in a row.
         reasons: moment and name of the last failures.
         first_byte, answer: smoothed seconds to the first byte of a stream, and for an answer by the size of it; None
             before the first.
         latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, infinite without.
-        sampled: moment of the last sample.
+        sampled: moment of the last sample, by stream or not.
         share: part of its calls it is taken for able to serve; falls when it throttles.
         used: tokens of late (``Usage``); mean_tokens: of one call.
     """
@@ -98,7 +101,8 @@ class Standing:
         self.name = f"deployment {deployment.id} {deployment.model_id}"
         self.in_flight = 0
         self.until = self.cooling = 0.0
-        self.tripped = self.probing = False
+        self.tripped = False
+        self.probing: object | None = None
         self.trips = 0
         self.since = 0.0
         self.calls = self.fails = self.streak = self.well = 0
@@ -107,7 +111,7 @@ class Standing:
         self.answer: float | None = None
         self.latencies: tuple[deque[float], ...] = (deque(maxlen=samples), deque(maxlen=samples))
         self.mean_first_byte = self.mean_answer = inf
-        self.sampled = 0.0
+        self.sampled = [0.0, 0.0]
         self.share = 1.0
         self.used = 0.0
         self.mean_tokens = 1000.0
@@ -127,7 +131,7 @@ class Standing:
         figure = self.first_byte if stream else self.answer
         if figure is None:
             return None
-        idle = now - self.sampled
+        idle = now - self.sampled[stream]
         return figure if idle < HALF_LIFE else figure * 0.5 ** (idle / HALF_LIFE - 1)
 
     def answered(self, stream: bool, seconds: float, now: float) -> None:
@@ -145,10 +149,12 @@ class Standing:
             self.mean_first_byte = mean
         else:
             self.mean_answer = mean
-        self.sampled = now
+        self.sampled[stream] = now
 
-    def forget_latencies(self) -> None:
+    def forget_latencies(self, stream: bool) -> None:
         """Forget the last samples: they are too old."""
-        for samples in self.latencies:
-            samples.clear()
-        self.mean_first_byte = self.mean_answer = inf
+        self.latencies[stream].clear()
+        if stream:
+            self.mean_first_byte = inf
+        else:
+            self.mean_answer = inf

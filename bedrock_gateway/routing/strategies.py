@@ -18,7 +18,7 @@ from math import inf
 
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
-from bedrock_gateway.routing.standings import Standing
+from bedrock_gateway.routing.standings import HALF_LIFE, Standing
 
 __all__ = ["PICKS", "Pick", "Pool", "shares"]
 
@@ -31,6 +31,7 @@ class Pool:
         shares: by standing, its part of the calls under simple-shuffle; even: all alike.
         rates: by standing, what its tokens cost, infinite where not known; cheapest: those that cost least. Both only
             for the strategy that asks.
+        stale: by stream or not, the moment before which no sample is too old.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Pool:
         "rates",
         "rules",
         "shares",
+        "stale",
     )
 
     def __init__(
@@ -74,6 +76,18 @@ class Pool:
                 self.rates[standing] = inf if found is None else found
         least = min(self.rates.values(), default=0.0)
         self.cheapest = [standing for standing, found in self.rates.items() if found == least]
+        self.stale = [0.0, 0.0]
+
+    def forget_latencies(self, stream: bool, now: float) -> None:
+        """Forget what is known of members by samples that are too old to tell: they are tried again."""
+        oldest, seconds = now, self.rules.stats_seconds
+        for one in self.members:
+            if one.latencies[stream]:
+                if one.sampled[stream] + seconds <= now:
+                    one.forget_latencies(stream)
+                else:
+                    oldest = min(oldest, one.sampled[stream])
+        self.stale[stream] = oldest + seconds
 
 
 #: Gives a number in [0, 1).
@@ -119,8 +133,10 @@ def least_busy(pool: Pool, free: Sequence[Standing], stream: bool, now: float, r
 
 def latency_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """One of the fastest, by the mean of the last samples; one without a sample first, as long as nothing is under way
-    there.
+    there and none has failed just now.
     """
+    if pool.stale[stream] <= now:
+        pool.forget_latencies(stream, now)
     figures = [one.mean_first_byte for one in free] if stream else [one.mean_answer for one in free]
     least = min(figures)
     if least == inf:
@@ -134,14 +150,10 @@ def latency_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float
         untried = [
             one
             for one, figure in zip(free, figures, strict=True)
-            if figure == inf and not (one.in_flight or one.streak)
+            if figure == inf and not one.in_flight and not (one.streak and now < one.reasons[-1][0] + HALF_LIFE)
         ]
         known = untried or known
-    chosen = _any(known, random)
-    if chosen.sampled < now - pool.rules.stats_seconds:
-        # What is known of it is too old to tell; it is tried as one of which nothing is.
-        chosen.forget_latencies()
-    return chosen
+    return _any(known, random)
 
 
 def usage_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:

@@ -181,6 +181,7 @@ async def test_a_throttled_call_waits_instead_of_failing(tmp_path: Path, action:
         here.simulator.faults.add("throttle", times=4)
         status, headers, _ = await call(here, "hello", action)
         await here.settled()
+        await here.until(lambda: len(here.rows("SELECT state FROM attempts WHERE state != 'open'")) == 5)
 
         states = [row["state"] for row in here.rows("SELECT state FROM attempts ORDER BY number")]
         assert (200, "5") == (status, headers["x-bedrock-gateway-attempts"])
@@ -203,12 +204,13 @@ async def test_many_throttled_calls_all_come_through(tmp_path: Path) -> None:
 
 async def test_a_call_has_its_total_timeout(tmp_path: Path) -> None:
     """What takes longer in all is ended: it may have been billed, so no SDK is to repeat it."""
-    config = GROUPS + "general_settings: {total_timeout: 0.1}\n"
+    config = GROUPS + "general_settings: {total_timeout: 0.5}\n"
     async with running(tmp_path, config) as here:
         here.simulator.faults.add("silent")
         status, headers, told = await call(here, "hello")
         await here.settled()
+        await here.until(lambda: here.rows("SELECT state FROM attempts"))
 
         assert (424, "ModelErrorException") == (status, headers["x-amzn-errortype"])
-        assert "total_timeout of 0.1 s" in json.loads(told)["message"]
+        assert "total_timeout of 0.5 s" in json.loads(told)["message"]
         assert ["estimated"] == [row["state"] for row in here.rows("SELECT state FROM attempts")]
