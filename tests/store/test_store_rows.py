@@ -139,7 +139,7 @@ def test_both_ways_make_the_same_rows(tmp_path: Path) -> None:
         connection.close()
         assert_sums(path)
     assert dumps[0] == dumps[1]
-    assert len(CLOSED) == len(dumps[0][0])
+    assert len(changes) == len(dumps[0][0])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 63, 64, 100])
