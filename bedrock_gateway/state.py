@@ -25,6 +25,7 @@ from bedrock_gateway.admin.added_models import AddedModels
 from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.gateway import Clock, Gateway, Snapshot
+from bedrock_gateway.chain.keeping import Keeping
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.config.settings import Config
@@ -172,7 +173,10 @@ async def open_state(
             log=log,
             clock=clock,
             calls=calls,
+            keeping=Keeping() if general.keep_answers else None,
         )
+        if gateway.keeping is not None:
+            stack.callback(gateway.keeping.close)
         registry.on_change.append(gateway.changed)
         models = await AddedModels.open(gateway, config=config, root=root)
         stack.push_async_callback(models.aclose)

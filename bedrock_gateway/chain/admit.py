@@ -1,5 +1,5 @@
 """Third step: may it go on right now? Reads the body, in bounded memory; nothing is taken before all of it may be
-taken.
+taken. A repeat of a call whose answer was kept ends here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.booking import off_record
 from bedrock_gateway.chain.call import CALL
+from bedrock_gateway.chain.following import follow
 from bedrock_gateway.chain.party import identify_party
 from bedrock_gateway.chain.reserving import reserve
 from bedrock_gateway.errors import Unavailable
@@ -29,5 +30,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise off_record(trouble)
     await take_body(request, call)
     end_user = await identify_party(call)
+    if gateway.keeping is not None and (kept := await follow(request, call)) is not None:
+        return kept
     await reserve(call, end_user)
     return await handler(request)

@@ -205,6 +205,7 @@ def call_record(call: Call, ended_at: int) -> CallRecord:
         attempts=call.attempts,
         caller_left=call.left,
         party=call.party,
+        answered_by=call.answered_by,
     )
 
 

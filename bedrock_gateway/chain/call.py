@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bedrock_gateway.chain.gateway import Gateway, Snapshot
+    from bedrock_gateway.chain.keeping import KeptAnswer
     from bedrock_gateway.chain.queueing import Place
     from bedrock_gateway.downstream.bodies import Ticket
 
@@ -158,6 +159,9 @@ class Call:
         guarded: whether the caller asked for a guardrail; None until somebody wants to know.
         attempt: the attempt under way; attempts: how many were begun.
         spend: nano-USD of what was charged so far; None once a part of it is not known.
+        repeat_key: what it has in common with its repeats alone, where answers are kept; else empty.
+        kept: what is kept of its answer since its caller left; answered_by: id of the call whose kept answer it was
+            given.
         left: the caller has gone; abandoned: why the call was ended before its time, or "".
         waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
@@ -200,6 +204,9 @@ class Call:
     attempt: Attempt | None = None
     attempts: int = 0
     spend: int | None = 0
+    repeat_key: bytes = b""
+    kept: KeptAnswer | None = None
+    answered_by: str | None = None
     left: bool = False
     abandoned: str = ""
     waiting: float = 0.0

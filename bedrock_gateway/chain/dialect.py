@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.booking import book, call_record, release, usd
 from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.following import stop_keeping
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
@@ -92,6 +93,8 @@ def settle(call: Call) -> None:
     if call.place is not None:
         call.place.decided(answered=False)
     gateway.leaving.done(call)
+    if call.kept is not None:
+        stop_keeping(call)
     gateway.calls.discard(call)
     if not gateway.calls:
         gateway.idle.set()
@@ -132,6 +135,8 @@ def line_of(call: Call) -> str:
             line += (
                 f" state={attempt.state.value} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
             )
+    if call.answered_by:
+        line += f" answered_by={call.answered_by}"
     if call.left:
         line += " caller_left=yes"
     if call.abandoned:

@@ -165,13 +165,16 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)
     await booked
+    content = attempt.relay.receive_data(body) + attempt.relay.receive_eof()
     headers = downstream_headers(response.headers.items())
+    if call.kept is not None:
+        call.kept.whole(status, [*headers], attempt.deployment.name, content)
     headers += gateway_headers(call, attempt)
     if call.spend is not None and attempt.spend is not None:
         headers.append(("x-bedrock-gateway-spend-usd", usd(call.spend)))
         if call.snapshot.litellm_headers:
             headers.append(response_cost(call.spend))
-    return WholeAnswer(status, headers, attempt.relay.receive_data(body) + attempt.relay.receive_eof())
+    return WholeAnswer(status, headers, content)
 
 
 async def _refused(call: Call, response: Answer) -> None:

@@ -20,6 +20,7 @@ from bedrock_gateway.access.labels import Labels
 from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.keeping import Keeping
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.downstream.bodies import BodyBudget
@@ -168,6 +169,8 @@ class Gateway:
     attempts: Counter[str] = attrs.field(factory=Counter)
     #: The gateway's own answers, by error type.
     refusals: Counter[str] = attrs.field(factory=Counter)
+    #: Answers kept for repeats; None: none are.
+    keeping: Keeping | None = None
     stopping: bool = False
     #: Stop without waiting for calls under way.
     hurried: bool = False

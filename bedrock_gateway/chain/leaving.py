@@ -14,6 +14,7 @@ import attrs
 
 from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.following import keep
 from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable
 from bedrock_gateway.metering.states import State
 
@@ -41,7 +42,8 @@ class Leaving:
         if call.admission is not None:
             call.admission.left()
         if call.recorded:
-            # All is booked; what was still to be passed on goes nowhere.
+            # All is booked; what was still to be passed on goes nowhere, or to a repeat.
+            keep(call)
             return
         attempt = call.attempt
         if call.caller is None or attempt is None or not attempt.sent:
@@ -83,6 +85,7 @@ class Leaving:
             return
         loop = asyncio.get_running_loop()
         self._drains[call] = loop.call_later(self.max_seconds, self._close, call, "caller left; read on for too long")
+        keep(call)
 
     def _close(self, call: Call, reason: str) -> None:
         self.done(call)

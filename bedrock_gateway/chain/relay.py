@@ -17,12 +17,13 @@ from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge, outcome_of
+from bedrock_gateway.chain.keeping import KeptAnswer
 from bedrock_gateway.chain.litellm_headers import litellm_headers
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
 from bedrock_gateway.errors import MaybeBilled
 from bedrock_gateway.metering.meters import Meter, open_meter
-from bedrock_gateway.metering.states import Outcome
+from bedrock_gateway.metering.states import Outcome, State
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
@@ -135,7 +136,7 @@ async def _pump(
 ) -> UpstreamFault | None:
     """Pass on everything upstream says until it ends; return what broke it off, or None for a proper end."""
     assert call.attempt is not None
-    leaving = call.gateway.leaving
+    leaving, kept = call.gateway.leaving, call.kept
     # Looked up once: what is between these two is done for every message of every stream.
     read, write, meter_data = call.gateway.upstream.read, answer.write, meter.receive_data
     passed_on = call.attempt.relay.receive_data
@@ -145,6 +146,10 @@ async def _pump(
                 await answer.start(request)
                 for data in held:
                     await answer.write(passed_on(data))
+            elif kept is not None:
+                _begin_keeping(kept, call, response)
+                for data in held:
+                    kept.write(passed_on(data))
         except CallerLeft:
             answer.abort()
             leaving.leave(call)
@@ -158,6 +163,8 @@ async def _pump(
                 except CallerLeft:
                     answer.abort()
                     leaving.leave(call)
+            elif kept is not None:
+                kept.write(passed_on(data))
             meter_data(data)
     except UpstreamFault as fault:
         return fault
@@ -167,6 +174,16 @@ async def _pump(
             raise
         task.uncancel()
         return UpstreamFault(Happened.CUT, call.abandoned)
+
+
+def _begin_keeping(kept: KeptAnswer, call: Call, response: Answer) -> None:
+    """Keep an answer from its head on, now that it goes to nobody."""
+    assert call.target is not None and call.attempt is not None
+    if call.target.operation.stream_out:
+        kept.begin(response.status, downstream_headers(response.headers.items()), call.attempt.deployment.name)
+    else:
+        # Of those only what is too large to be kept comes as a stream.
+        kept.forget()
 
 
 async def _end(
@@ -212,6 +229,9 @@ async def _end(
     try:
         await booked
         if call.left:
+            if call.kept is not None and not broken:
+                call.kept.write(attempt.relay.receive_eof())
+                call.kept.finish(keep=attempt.state is not State.REFUSED)
             return answer
         if not broken:
             await answer.write(attempt.relay.receive_eof())
