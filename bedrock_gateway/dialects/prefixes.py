@@ -17,7 +17,8 @@ _OPENING_ROLES = ("system", "developer")
 
 
 def prefix_of(document: dict[str, Any]) -> int | None:
-    """Return a number that requests with the same system prompt and tools share; None for one that has neither.
+    """Return a number that requests with the same system prompt and tools share; None for one that has neither, or in
+    which they are nested too deep to tell.
 
     It holds within one process only: Python's hashes are keyed.
     """
@@ -25,4 +26,7 @@ def prefix_of(document: dict[str, Any]) -> int | None:
     messages = document.get("messages")
     if type(messages) is list and messages and type(messages[0]) is dict and messages[0].get("role") in _OPENING_ROLES:
         found.append(messages[0])
-    return hash(json.dumps(found)) if found else None
+    try:
+        return hash(json.dumps(found)) if found else None
+    except RecursionError:
+        return None
