@@ -19,7 +19,7 @@ from aiohttp import web
 from gate import gated
 from running import GROUPS, Running, running
 
-from bedrock_gateway.routing.health import Health
+from bedrock_gateway.routing.health import FAILS_IN_A_ROW, Health
 
 BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": "What is a gateway good for?"}]}]}).encode()
 
@@ -79,20 +79,21 @@ def waits(here: Running) -> dict[str, float]:
     """Return the seconds each deployment of the group is still left out, by region."""
     now = time.monotonic()
     deployments = here.gateway.snapshot.routing.resolve("claude").deployments()
-    return {one.region: here.gateway.health.wait(one, now) for one in deployments}
+    balancer = here.gateway.balancer
+    return {one.region: balancer.health.wait(balancer.standing(one), now) for one in deployments}
 
 
 def let_pass(here: Running, seconds: float) -> None:
     """Let time pass for what is cooling."""
-    deadlines = here.gateway.health._deadlines
-    for key in deadlines:
-        deadlines[key] -= seconds
+    for standing in here.gateway.balancer.standings():
+        standing.until -= seconds
+        standing.cooling -= seconds
 
 
 async def test_weights_are_respected(tmp_path: Path) -> None:
     """Calls are shared out by weight, a deployment of weight 0 gets none while another is free."""
     async with running(tmp_path, WEIGHTED) as here:
-        here.gateway.random = random.Random(5)
+        here.gateway.balancer.random = random.Random(5).random
         for _ in range(80):
             await ask(here)
 
@@ -118,12 +119,12 @@ async def test_tiers_are_asked_in_their_order(tmp_path: Path) -> None:
     async with running(tmp_path) as here:
         for _ in range(3):
             await ask(here)
-        here.simulator.faults.add("throttle", access_key_id="AKIDEPLOYMENTA")
-        here.simulator.faults.add("throttle", access_key_id="AKIDEPLOYMENTB")
-        await ask(here)
-        await ask(here)
+        here.simulator.faults.add("throttle", times=FAILS_IN_A_ROW, access_key_id="AKIDEPLOYMENTA")
+        here.simulator.faults.add("throttle", times=FAILS_IN_A_ROW, access_key_id="AKIDEPLOYMENTB")
+        for _ in range(FAILS_IN_A_ROW + 1):
+            await ask(here)
 
-        assert "AAA" + "ABC" + "C" == asked(here)
+        assert "AAA" + "ABC" * FAILS_IN_A_ROW + "C" == asked(here)
 
 
 @pytest.mark.parametrize(
@@ -134,16 +135,17 @@ async def test_tiers_are_asked_in_their_order(tmp_path: Path) -> None:
     ],
 )
 async def test_a_failing_deployment_is_left_out_and_let_back(tmp_path: Path, kind: str, action: str) -> None:
-    """For the cooldown time nobody asks a deployment that failed; after it the deployment has its place again."""
+    """For the cooldown time nobody asks a deployment that failed often enough; after it, it has its place again."""
     async with running(tmp_path) as here:
-        here.simulator.faults.add(kind)
-        await ask(here, action=action)
-        await ask(here, action=action)
+        here.simulator.faults.add(kind, times=FAILS_IN_A_ROW, access_key_id="AKIDEPLOYMENTA")
+        for _ in range(FAILS_IN_A_ROW + 1):
+            await ask(here, action=action)
         left_out = waits(here)
         let_pass(here, left_out["us-east-1"])
         await ask(here, action=action)
+        await ask(here, action=action)
 
-        assert "AB" + "B" + "A" == asked(here)
+        assert "AB" * FAILS_IN_A_ROW + "B" + "AA" == asked(here)
         assert 0.0 < left_out["us-east-1"] <= 5.0
         assert 0.0 == left_out["us-west-2"]
 
@@ -152,21 +154,21 @@ async def test_the_last_attempt_cools_its_deployment_too(tmp_path: Path) -> None
     """A stream that nothing can replace is not held back; its first exception still says what it says."""
     async with running(tmp_path) as here:
         here.gateway.snapshot = attrs.evolve(here.gateway.snapshot, num_retries=0)
-        here.simulator.faults.add("exception-first")
-        await ask(here, action="converse-stream")
-        await ask(here, action="converse-stream")
+        here.simulator.faults.add("exception-first", times=FAILS_IN_A_ROW)
+        for _ in range(FAILS_IN_A_ROW + 1):
+            await ask(here, action="converse-stream")
 
-        assert "AB" == asked(here)
+        assert "A" * FAILS_IN_A_ROW + "B" == asked(here)
 
 
 async def test_a_cooldown_time_of_none_leaves_nobody_out(tmp_path: Path) -> None:
     """``cooldown_time: 0`` switches it off: the call goes on elsewhere, the next one begins where it did before."""
     async with running(tmp_path, GROUPS + "router_settings: {cooldown_time: 0}\n") as here:
-        here.simulator.faults.add("throttle")
-        await ask(here)
-        await ask(here)
+        here.simulator.faults.add("throttle", times=FAILS_IN_A_ROW, access_key_id="AKIDEPLOYMENTA")
+        for _ in range(FAILS_IN_A_ROW + 1):
+            await ask(here)
 
-        assert "ABA" == asked(here)
+        assert "AB" * FAILS_IN_A_ROW + "A" == asked(here)
 
 
 async def test_what_is_the_callers_business_leaves_nobody_out(tmp_path: Path) -> None:
@@ -240,14 +242,15 @@ async def test_a_model_that_is_not_there_is_marked_for_five_minutes(tmp_path: Pa
         assert "AB" + "B" + "A" == asked(here)
         assert 290.0 < marked["us-east-1"] <= 300.0
         # The deployment itself is well: readiness does not count it as cooling.
-        assert {} == here.gateway.health.cooling(time.monotonic())
+        now = time.monotonic()
+        assert [] == [one.name for one in here.gateway.balancer.standings() if one.cooling > now]
 
 
 @pytest.mark.parametrize("kind", ["throttle", "access-denied", "internal", "reset"])
 async def test_the_last_deployment_is_never_cooled(tmp_path: Path, kind: str) -> None:
     """Where nothing else is left, the call still goes to AWS: refusing it would add an outage of our own."""
     async with running(tmp_path) as here:
-        here.gateway.health = Health(cooldown_time=60.0, allowed_fails=0)
+        here.gateway.balancer.health = Health(cooldown_time=60.0, allowed_fails=0)
         here.gateway.snapshot = attrs.evolve(here.gateway.snapshot, num_retries=0)
         here.simulator.faults.add(kind, times=5)
         for _ in range(5):

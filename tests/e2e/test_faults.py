@@ -228,7 +228,8 @@ async def here(shared: tuple[Running, Any]) -> AsyncIterator[Running]:
     here, _ = shared
     here.simulator.faults.clear()
     here.simulator.received.clear()
-    here.gateway.health = Health(cooldown_time=0)
+    here.gateway.balancer.health = Health(cooldown_time=0)
+    here.gateway.balancer._forget()
     yield here
     await here.settled()
     assert 0 == here.gateway.bodies.held
@@ -596,7 +597,7 @@ async def test_a_spend_is_told_with_a_small_answer(here: Running) -> None:
 
 async def test_faults_after_the_commit_point_count(here: Running, client: Any) -> None:
     """A deployment whose streams keep breaking off is left out once it has failed more often than it may."""
-    here.gateway.health = Health(cooldown_time=60.0, allowed_fails=2)
+    here.gateway.balancer.health = Health(cooldown_time=60.0, allowed_fails=2)
     here.simulator.faults.add("cut", times=None, access_key_id="AKIDEPLOYMENTA")
     here.simulator.faults.add("exception", times=None, access_key_id="AKIDEPLOYMENTB", after=3)
 
@@ -610,7 +611,7 @@ async def test_faults_after_the_commit_point_count(here: Running, client: Any) -
 
 async def test_a_lost_call_counts_for_its_deployment(here: Running) -> None:
     """Answers lost before the commit point count too, and a caller's own errors do not."""
-    here.gateway.health = Health(cooldown_time=60.0, allowed_fails=1)
+    here.gateway.balancer.health = Health(cooldown_time=60.0, allowed_fails=1)
     here.simulator.faults.add("validation", times=5)
     for _ in range(5):
         await fetch(here, "claude", "converse")
@@ -622,9 +623,9 @@ async def test_a_lost_call_counts_for_its_deployment(here: Running) -> None:
 
 
 class BrokenHealth(Health):
-    """Health that fails whoever asks it to cool a deployment."""
+    """Health that fails whoever tells it of a failure."""
 
-    def cool(self, *args: Any, **settings: Any) -> bool:
+    def failed(self, *args: Any, **settings: Any) -> bool:
         """Fail as a defect would."""
         raise ZeroDivisionError("a defect")
 
@@ -633,7 +634,7 @@ async def test_a_defect_of_ours_after_dispatch_leaves_no_row_open(
     here: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call that broke off by a defect of the gateway is a 424 that tells no details, and is booked as an estimate."""
-    here.gateway.health = BrokenHealth()
+    here.gateway.balancer.health = BrokenHealth()
     here.simulator.faults.add("throttle")
 
     answer = await fetch(here, "single", "converse")
@@ -776,7 +777,7 @@ ODD = {
         status=500, headers=HTML, body=PAGE, told=(500, None), sent=1, row=("refused", "internal-error", 500)
     ),
     "untyped 503": Odd(
-        status=503, headers=HTML, body=PAGE, told=(503, None), sent=3, row=("refused", "throttled", 503)
+        status=503, headers=HTML, body=PAGE, told=(503, None), sent=3, row=("refused", "unavailable", 503)
     ),
     "untyped 504": Odd(status=504, headers=HTML, body=PAGE, told=MAYBE_BILLED, sent=1, row=("estimated", "lost", 504)),
     "type in the body": Odd(

@@ -111,9 +111,9 @@ async def test_what_is_under_way_is_read(tmp_path: Path) -> None:
 async def test_a_deployment_that_cools_is_named(tmp_path: Path) -> None:
     """A deployment left out is told by its name in the config, and for how long it still is."""
     async with running(tmp_path, LOCKED) as here:
-        first, second = here.gateway.snapshot.routing.resolve("claude").deployments()[:2]
-        now = asyncio.get_running_loop().time()
-        here.gateway.health.cool(second, now=now, among=(first, second), retry_after=30)
+        _, second = here.gateway.snapshot.routing.resolve("claude").deployments()[:2]
+        now, balancer = asyncio.get_running_loop().time(), here.gateway.balancer
+        balancer.health.failed(balancer.standing(second), "throttled", now, others=lambda: True, retry_after=30)
         told = await scraped(here)
 
     assert 1 == told["deployments_cooling"]
