@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from bedrock_gateway.admin import activity, administered_routes, model_lists, models, spend, spend_reports
+from bedrock_gateway.admin import (
+    activity,
+    administered_routes,
+    deployment_health,
+    model_lists,
+    models,
+    spend,
+    spend_reports,
+)
 
 __all__ = ["API"]
 
 #: What is administered and reported over HTTP, in LiteLLM's paths and shapes.
-API = (administered_routes, models, model_lists, spend, spend_reports, activity)
+API = (administered_routes, models, model_lists, spend, spend_reports, activity, deployment_health)

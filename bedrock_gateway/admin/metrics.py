@@ -12,9 +12,8 @@ import importlib
 from aiohttp import web
 
 from bedrock_gateway.admin.answers import answered
-from bedrock_gateway.admin.authority import reader
 from bedrock_gateway.admin.gauges import gauges_of
-from bedrock_gateway.admin.peers import from_this_machine, passed_on
+from bedrock_gateway.admin.watching import check_watcher
 from bedrock_gateway.chain.gateway import GATEWAY
 from bedrock_gateway.downstream.answers import WholeAnswer
 
@@ -28,13 +27,9 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """Answer with the figures of this moment; they are read on the loop and written in a thread.
 
     Raises:
-        Unauthenticated: no good key came, and the caller is not on this machine or calls it by a name that may be a web
-            page's, which a browser here was told leads to this machine.
-        AccessDenied: its key may not read everything.
+        Unauthenticated, AccessDenied: as ``check_watcher``.
     """
-    names_us = request.app[GATEWAY].entry.hosts.allows(request.headers.get("Host", ""))
-    if passed_on(request) or not (names_us and from_this_machine(request)):
-        reader(request)
+    check_watcher(request)
     exposition = await asyncio.to_thread(importlib.import_module, EXPOSITION)
     body = await asyncio.to_thread(exposition.exposition, await gauges_of(request.app[GATEWAY]))
     return WholeAnswer(200, [("Content-Type", exposition.CONTENT_TYPE), ("Cache-Control", "no-store")], body)

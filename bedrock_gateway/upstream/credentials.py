@@ -114,6 +114,11 @@ class CredentialStore:
         """Return what is wrong by source, for readiness."""
         return {describe(source): entry.trouble for source, entry in self._entries.items() if entry.trouble}
 
+    def trouble_of(self, source: CredentialSource) -> str:
+        """Return what is wrong with one source, or ""."""
+        entry = self._entries.get(source)
+        return "" if entry is None else entry.trouble or ""
+
     def pending(self) -> list[str]:
         """Return the sources whose first fetch is still under way, for readiness."""
         return [describe(source) for source, entry in self._entries.items() if entry.fetching and not entry.current]
