@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
 from bedrock_gateway.routing import verdicts
+from bedrock_gateway.routing.rules import RetryPolicy
 from bedrock_gateway.routing.verdicts import (
     Cools,
     Retry,
@@ -28,29 +30,49 @@ ON_DEMAND = (
     "Retry your request with the ID or ARN of an inference profile that contains this model."
 )
 INVALID_ID = "The provided model identifier is invalid."
+TOO_LONG = (
+    "Input is too long for requested model.",
+    "The model returned the following errors: Input is too long for requested model.",
+    "prompt is too long: 210000 tokens > 200000 maximum",
+    "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+    "This request exceeds the model's maximum context length.",
+    "This model's maximum context length is 8192 tokens. Please reduce the length of the prompt.",
+    "Too many input tokens. Max input tokens: 8192, request input token count: 9000",
+    "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
+    "400 Bad Request: Too many total text bytes",
+)
+NOT_TOO_LONG = (
+    "max_tokens: 9000 is more than 4096, the most this model answers with",
+    "messages: roles must alternate",
+    "The text field is too long.",
+)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "retry", "same_again", "cools", "charged", "flagged", "refusal"),
+    ("verdict", "kind", "retry", "same_again", "cools", "charged", "flagged", "refusal"),
     [
-        (verdicts.THROTTLED, Retry.NEXT, True, Cools.DEPLOYMENT, False, False, None),
-        (verdicts.UNREACHED, Retry.NEXT, True, Cools.DEPLOYMENT, False, False, Unavailable),
-        (verdicts.INTERNAL, Retry.NEXT_ONCE, False, Cools.DEPLOYMENT, False, True, None),
-        (verdicts.DENIED, Retry.NEXT, False, Cools.MODEL, False, False, Unavailable),
-        (verdicts.UNAUTHENTICATED, Retry.NEXT, False, Cools.DEPLOYMENT, False, False, Unavailable),
-        (verdicts.EXPIRED, Retry.NEXT, False, Cools.DEPLOYMENT, False, False, Unavailable),
-        (verdicts.NOT_FOUND, Retry.NEXT, False, Cools.MODEL, False, False, None),
-        (verdicts.NOT_OFFERED, Retry.NEXT, False, Cools.MODEL, False, False, None),
-        (verdicts.UNKNOWN_OPERATION, Retry.NEXT, False, Cools.MODEL, False, False, UnknownOperation),
-        (verdicts.REFUSED, Retry.NEVER, False, Cools.NO, False, False, None),
-        (verdicts.LOST, Retry.NEVER, False, Cools.COUNTS, True, False, MaybeBilled),
-        (verdicts.CUT, Retry.NEVER, False, Cools.COUNTS, True, False, MaybeBilled),
-        (verdicts.SILENT, Retry.NEVER, False, Cools.COUNTS, True, False, MaybeBilled),
-        (verdicts.UNREADABLE, Retry.NEVER, False, Cools.COUNTS, True, False, MaybeBilled),
+        (verdicts.THROTTLED, "rate_limit", Retry.NEXT, True, Cools.DEPLOYMENT, False, False, None),
+        (verdicts.UNAVAILABLE, "unavailable", Retry.NEXT, True, Cools.DEPLOYMENT, False, False, None),
+        (verdicts.UNREACHED, "unavailable", Retry.NEXT, True, Cools.DEPLOYMENT, False, False, Unavailable),
+        (verdicts.INTERNAL, "internal", Retry.NEXT_ONCE, False, Cools.DEPLOYMENT, False, True, None),
+        (verdicts.DENIED, "credentials", Retry.NEXT, False, Cools.MODEL, False, False, Unavailable),
+        (verdicts.UNAUTHENTICATED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
+        (verdicts.EXPIRED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
+        (verdicts.NO_CREDENTIALS, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
+        (verdicts.NOT_FOUND, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, None),
+        (verdicts.NOT_OFFERED, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, None),
+        (verdicts.UNKNOWN_OPERATION, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, UnknownOperation),
+        (verdicts.REFUSED, "default", Retry.NEVER, False, Cools.NO, False, False, None),
+        (verdicts.TOO_LONG, "default", Retry.NEVER, False, Cools.NO, False, False, None),
+        (verdicts.LOST, "default", Retry.NEVER, False, Cools.DEPLOYMENT, True, False, MaybeBilled),
+        (verdicts.CUT, "default", Retry.NEVER, False, Cools.DEPLOYMENT, True, False, MaybeBilled),
+        (verdicts.SILENT, "default", Retry.NEVER, False, Cools.DEPLOYMENT, True, False, MaybeBilled),
+        (verdicts.UNREADABLE, "default", Retry.NEVER, False, Cools.DEPLOYMENT, True, False, MaybeBilled),
     ],
 )
 def test_rows(
     verdict: Verdict,
+    kind: str,
     retry: Retry,
     same_again: bool,
     cools: Cools,
@@ -59,9 +81,18 @@ def test_rows(
     refusal: type[Refusal] | None,
 ) -> None:
     """Each row of the table says what the design says."""
-    assert (retry, same_again, cools) == (verdict.retry, verdict.same_again, verdict.cools)
+    assert (kind, retry, same_again, cools) == (verdict.kind, verdict.retry, verdict.same_again, verdict.cools)
     assert (charged, flagged, refusal) == (verdict.charged, verdict.flagged, verdict.refusal)
     assert (refusal is None) == verdict.relay
+
+
+def test_every_kind_is_one_an_operator_can_rule() -> None:
+    """A verdict's kind is a member of the retry policy, and what is never repeated has none of its own."""
+    found = [value for value in vars(verdicts).values() if isinstance(value, Verdict)]
+
+    assert {field.name for field in attrs.fields(RetryPolicy)} - {"most"} == {verdict.kind for verdict in found}
+    assert {"default"} == {verdict.kind for verdict in found if verdict.retry is Retry.NEVER}
+    assert len(found) == len({verdict.name for verdict in found})
 
 
 @pytest.mark.parametrize(
@@ -75,8 +106,10 @@ def test_rows(
         (429, "SomethingNew", "", verdicts.THROTTLED),
         (429, "ModelNotReadyException", "", verdicts.THROTTLED),
         (424, "ModelNotReadyException", "", verdicts.THROTTLED),
-        (503, "ServiceUnavailableException", "", verdicts.THROTTLED),
-        (503, None, "", verdicts.THROTTLED),
+        (503, "ServiceUnavailableException", "", verdicts.UNAVAILABLE),
+        (503, "ServiceUnavailable", "", verdicts.UNAVAILABLE),
+        (503, "SomethingNew", "", verdicts.UNAVAILABLE),
+        (503, None, "", verdicts.UNAVAILABLE),
         (500, "InternalServerException", "", verdicts.INTERNAL),
         (500, None, "", verdicts.INTERNAL),
         (529, "", "", verdicts.INTERNAL),
@@ -103,6 +136,13 @@ def test_rows(
         (400, "ValidationException", INVALID_ID, verdicts.NOT_OFFERED),
         (400, "ValidationException", f"messages.0 is wrong: {INVALID_ID}", verdicts.REFUSED),
         (400, "ValidationException", "", verdicts.REFUSED),
+        *((400, "ValidationException", message, verdicts.TOO_LONG) for message in TOO_LONG),
+        *((400, "ValidationException", message, verdicts.REFUSED) for message in NOT_TOO_LONG),
+        (400, "ValidationException", f"{INVALID_ID} {TOO_LONG[0]}", verdicts.NOT_OFFERED),
+        (400, "ServiceQuotaExceededException", TOO_LONG[0], verdicts.REFUSED),
+        (400, None, TOO_LONG[0], verdicts.REFUSED),
+        (401, "ValidationException", TOO_LONG[0], verdicts.UNAUTHENTICATED),
+        (403, "ValidationException", TOO_LONG[0], verdicts.DENIED),
         (400, "ServiceQuotaExceededException", "", verdicts.REFUSED),
         (400, "ConflictException", "", verdicts.REFUSED),
         (408, "ModelTimeoutException", "", verdicts.REFUSED),
@@ -122,7 +162,7 @@ def test_classify(status: int, error_type: str | None, message: str, expected: V
     ("exception_type", "message", "expected"),
     [
         ("throttlingException", "", verdicts.THROTTLED),
-        ("serviceUnavailableException", "", verdicts.THROTTLED),
+        ("serviceUnavailableException", "", verdicts.UNAVAILABLE),
         ("modelNotReadyException", "", verdicts.THROTTLED),
         ("internalServerException", "", verdicts.INTERNAL),
         ("InternalError", "", verdicts.INTERNAL),
@@ -130,6 +170,7 @@ def test_classify(status: int, error_type: str | None, message: str, expected: V
         ("resourceNotFoundException", "", verdicts.NOT_FOUND),
         ("validationException", "", verdicts.REFUSED),
         ("validationException", INVALID_ID, verdicts.NOT_OFFERED),
+        ("validationException", TOO_LONG[0], verdicts.TOO_LONG),
         ("modelStreamErrorException", "", verdicts.REFUSED),
         ("modelTimeoutException", "", verdicts.REFUSED),
         ("somethingNew", "", verdicts.REFUSED),
@@ -247,7 +288,7 @@ def test_retry_after(header: str | None, expected: float | None) -> None:
 @given(
     status=st.sampled_from([400, 401, 403]) | st.integers(300, 599),
     error_type=st.none() | st.sampled_from([*verdicts._BY_TYPE, "ValidationException"]) | st.text(max_size=20),
-    message=st.text(max_size=20) | st.sampled_from([ON_DEMAND, INVALID_ID]),
+    message=st.text(max_size=20) | st.sampled_from([ON_DEMAND, INVALID_ID, *TOO_LONG]),
     body=st.binary(max_size=40)
     | st.recursive(
         st.text(max_size=3),
@@ -263,5 +304,5 @@ def test_always_a_verdict(status: int, error_type: str | None, message: str, bod
     assert not (verdict.charged and verdict.retry is not Retry.NEVER)
     assert not (verdict.charged and verdict.relay)
     if status in (401, 403):
-        assert verdict not in (verdicts.REFUSED, verdicts.UNREADABLE)
+        assert verdict not in (verdicts.REFUSED, verdicts.TOO_LONG, verdicts.UNREADABLE)
     unknown_operation(body)
