@@ -5,6 +5,7 @@ tokens needs it.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Admission, Attempt, Call
@@ -36,16 +37,23 @@ async def measure(call: Call, admission: Admission) -> None:
     if admission.read or operation.free or not (converse or tells_its_extent(operation)):
         return
     body = call.body
-    document = await asyncio.to_thread(read_body, body) if len(body) > OFF_LOOP else read_body(body)
+    balanced = call.resolution is not None and not call.resolution.lone
+    document, call.prefix = (
+        await asyncio.to_thread(_read, body, balanced) if len(body) > OFF_LOOP else _read(body, balanced)
+    )
     admission.read = True
-    if call.resolution is not None and not call.resolution.lone:
-        admission.prefix = prefix_of(document)
     admission.plain = plain_extent(operation, document, body_bytes=len(body))
     if admission.plain is None:
         admission.document = document
     if converse:
         # Names written with escapes are found too.
         call.guarded = "guardrailConfig" in document
+
+
+def _read(body: bytes | bytearray, balanced: bool) -> tuple[dict[str, Any], int | None]:
+    """Return a body's document and, where its call may go to several deployments, its prefix."""
+    document = read_body(body)
+    return document, prefix_of(document) if balanced else None
 
 
 def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Price | None) -> Bound:

@@ -103,8 +103,6 @@ class Admission:
         read: whether its body was read for what it asks for.
         plain: what it asks for, where that is text and nothing else, whichever model it is for; document: the body,
             where it is more and still needed; extents: what that asks for, by model family.
-        prefix: what it has in common with others of its conversation (``dialects.prefixes``), where it was read and
-            may go to several deployments.
         bounds: by deployment, what it can cost at most.
         reservation: money held; None where no hard budget is concerned.
         taken: places under limits; None where there are none.
@@ -118,7 +116,6 @@ class Admission:
     read: bool = False
     plain: Extent | None = None
     extents: dict[str, Extent] = attrs.field(factory=dict)
-    prefix: int | None = None
     bounds: dict[Deployment, Bound] = attrs.field(factory=dict)
     reservation: Reservation | None = None
     taken: Taken | None = None
@@ -147,6 +144,7 @@ class Call:
         fallbacks: groups that are asked when that gives no answer, longer: when the request is too long for it.
         deadline: ends it when it takes too long in all.
         place: where it waits in line, or its turn; queued: seconds it has waited.
+        prefix: what it has in common with others of its conversation (``dialects.prefixes``), where it was read for it.
         failed: deployments that failed it, with the reason; hops: groups it went on from.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
@@ -184,6 +182,7 @@ class Call:
     resolution: Resolution | None = None
     fallbacks: tuple[Resolution, ...] = ()
     longer: tuple[Resolution, ...] = ()
+    prefix: int | None = None
     failed: tuple[tuple[str, str], ...] = ()
     hops: int = 0
     deadline: asyncio.TimerHandle | None = None

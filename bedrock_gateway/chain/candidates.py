@@ -15,7 +15,7 @@ from bedrock_gateway.access.budgets import Reservation
 from bedrock_gateway.chain.bounds import estimated_tokens, measure
 from bedrock_gateway.chain.call import Admission, Call
 from bedrock_gateway.chain.reserving import hold
-from bedrock_gateway.chain.sessions import session_of
+from bedrock_gateway.chain.sessions import read_prefix, session_of, wants_prefix
 from bedrock_gateway.errors import Refusal, Throttled, UnknownModel
 from bedrock_gateway.routing.balancer import Plan, Use
 from bedrock_gateway.routing.resolutions import Resolution
@@ -70,6 +70,9 @@ class Candidates:
                 call.admission = Admission(charges=())
             await measure(call, call.admission)
             tokens = estimated_tokens(call, call.admission)
+        for one in (resolution, *hops):
+            if wants_prefix(call, one):
+                await read_prefix(call)
         plan = _plan(call, resolution, tokens, more=bool(hops))
         return cls(call, resolution, plan, tokens, (resolution, *hops), hops)
 
@@ -85,9 +88,11 @@ class Candidates:
         while True:
             use = self.plan.next(time.monotonic())
             if use is None:
-                if refused is None:
-                    refused = self._at_their_limits()
+                full = self._at_their_limits()
+                if refused is None or (full and isinstance(refused, Throttled) and _sooner(full, refused)):
+                    refused = full
                 if not self.fall_back():
+                    assert refused is not None, "of the last group one is given, or passed over for its limit"
                     raise refused
                 continue
             if use.deployment.budget is None:
@@ -156,9 +161,11 @@ class Candidates:
             self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
             raise
 
-    def _at_their_limits(self) -> Throttled:
+    def _at_their_limits(self) -> Throttled | None:
+        """Return what to tell where deployments were passed over because of their limits."""
         over = self.plan.over
-        assert over is not None, "a resolution has deployments, and none is passed over but for its limit"
+        if over is None:
+            return None
         asked = self.call.asked
         return Throttled(
             f"Every deployment of {asked!a} is at a limit of its own; the one with room first at {over.limit} "
@@ -166,6 +173,10 @@ class Candidates:
             retry_after=over.retry_after,
             at=f"{over.name}: {over.kind}",
         )
+
+
+def _sooner(one: Throttled, other: Throttled) -> bool:
+    return (one.retry_after or 0) < (other.retry_after or 0)
 
 
 def _tagged(hops: list[Resolution], tags: tuple[str, ...], rules: TagRules) -> list[Resolution]:
