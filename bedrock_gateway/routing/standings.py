@@ -7,7 +7,6 @@ by the deployment's id and model. Every moment is handed in as monotonic seconds
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 
 from bedrock_gateway.access.limits import Limit
 from bedrock_gateway.routing.deployments import Deployment
@@ -62,7 +61,7 @@ class Standing:
         reasons: moment and name of the last failures.
         first_byte, answer: smoothed seconds to the first byte of a stream, and for an answer by the size of it; None
             before the first.
-        latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, infinite without.
+        latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, 0 without.
         sampled: moment of the last sample, by stream or not.
         share: part of its calls it is taken for able to serve; falls when it throttles.
         used: tokens of late (``Usage``); mean_tokens: of one call.
@@ -110,7 +109,7 @@ class Standing:
         self.first_byte: float | None = None
         self.answer: float | None = None
         self.latencies: tuple[deque[float], ...] = (deque(maxlen=samples), deque(maxlen=samples))
-        self.mean_first_byte = self.mean_answer = inf
+        self.mean_first_byte = self.mean_answer = 0.0
         self.sampled = [0.0, 0.0]
         self.share = 1.0
         self.used = 0.0
@@ -155,6 +154,6 @@ class Standing:
         """Forget the last samples: they are too old."""
         self.latencies[stream].clear()
         if stream:
-            self.mean_first_byte = inf
+            self.mean_first_byte = 0.0
         else:
-            self.mean_answer = inf
+            self.mean_answer = 0.0

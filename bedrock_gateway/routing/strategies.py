@@ -139,21 +139,21 @@ def latency_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float
         pool.forget_latencies(stream, now)
     figures = [one.mean_first_byte for one in free] if stream else [one.mean_answer for one in free]
     least = min(figures)
-    if least == inf:
-        known: Sequence[Standing] = free
-    elif not pool.rules.latency_buffer:
-        known = (_least(free, figures, random),)
-    else:
-        most = least * (1 + pool.rules.latency_buffer)
-        known = [one for one, figure in zip(free, figures, strict=True) if figure <= most]
-    if inf in figures:
+    if not least:
         untried = [
             one
             for one, figure in zip(free, figures, strict=True)
-            if figure == inf and not one.in_flight and not (one.streak and now < one.reasons[-1][0] + HALF_LIFE)
+            if not figure and not one.in_flight and not (one.streak and now < one.reasons[-1][0] + HALF_LIFE)
         ]
-        known = untried or known
-    return _any(known, random)
+        if untried:
+            return _any(untried, random)
+        free = [one for one, figure in zip(free, figures, strict=True) if figure] or free
+        figures = [figure for figure in figures if figure] or figures
+        least = min(figures)
+    if not pool.rules.latency_buffer:
+        return _least(free, figures, random)
+    most = least * (1 + pool.rules.latency_buffer)
+    return _any([one for one, figure in zip(free, figures, strict=True) if figure <= most], random)
 
 
 def usage_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
@@ -200,7 +200,10 @@ def _least(free: Sequence[Standing], figures: Sequence[float], random: Chance) -
         return free[figures.index(least)]
     if times == len(free):
         return _any(free, random)
-    return _any([free[index] for index, figure in enumerate(figures) if figure == least], random)
+    at = figures.index(least)
+    for _ in range(int(random() * times)):
+        at = figures.index(least, at + 1)
+    return free[at]
 
 
 def _any(choices: Sequence[Standing], random: Callable[[], float]) -> Standing:
