@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_routing
 import bench_wire
 import large
 from figures import figures, panels
@@ -66,7 +67,7 @@ def main() -> int:
             return 1
         finally:
             bench.stop()
-    made = figures(bench, bench_wire.measure())
+    made = figures(bench, bench_wire.measure(), bench_routing.measure())
     if found is not None:
         made += large.figures_of(bench, found)
     print(table(made))

@@ -10,7 +10,7 @@ from report import Bars, Figure
 __all__ = ["figures", "panels"]
 
 
-def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
+def figures(bench: Bench, wire: Mapping[str, float], choosing: Mapping[str, list[float]]) -> list[Figure]:
     """Return all figures. The bars are those of uvloop, the default; asyncio's figures stand beside them."""
     rounds, cpu = bench.rounds, bench.cpu_per
     bare_rate = rounds("calls", BARE, "calls_per_second")
@@ -98,6 +98,10 @@ def figures(bench: Bench, wire: Mapping[str, float]) -> list[Figure]:
             digits=1,
         ),
         *wire_figures(wire),
+        *(
+            Figure.median(f"choosing one of 50 deployments, {strategy}", rounds, unit=" µs", digits=1, most=5)
+            for strategy, rounds in choosing.items()
+        ),
     ]
     return made
 
