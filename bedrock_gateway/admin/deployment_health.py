@@ -55,7 +55,10 @@ def _standings(gateway: Gateway) -> Iterator[tuple[Deployment, Standing | None]]
     for deployment in gateway.snapshot.routing.deployments:
         yield deployment, known.pop((deployment.id, deployment.model_id), None)
     for standing in known.values():
-        yield standing.deployment, standing
+        group = standing.deployment.model_group
+        # Others were in the table once and are not any more.
+        if not group or "*" in group:
+            yield standing.deployment, standing
 
 
 def _told(deployment: Deployment, standing: Standing | None, trouble: str, now: float) -> dict[str, Any]:

@@ -31,6 +31,8 @@ MOST_STANDINGS, MOST_POOLS = 8192, 4096
 SHARE_AFTER_THROTTLE, SHARE_OF_ANSWER = 0.7, 0.02
 #: Calls a session's deployment may have under way beyond twice those of another one, before the session spreads.
 SPREAD_AFTER = 4
+#: Seconds between two looks at what has to be done now and then.
+TIDY_EVERY = 60.0
 #: Size of an answer beside its tokens, in tokens: what it takes before the first.
 TOKENS_OF_NOTHING = 50
 
@@ -200,6 +202,7 @@ class Balancer:
     limiter: Limiter = attrs.field(factory=Limiter)
     usage: Usage = attrs.field(factory=Usage, init=False)
     affinities: Affinities = attrs.field(init=False)
+    _tidy_at: float = attrs.field(default=0.0, init=False)
     _standings: dict[tuple[str, str], Standing] = attrs.field(factory=dict, init=False)
     _pools: dict[Resolution, tuple[Pool, ...]] = attrs.field(factory=dict, init=False)
 
@@ -227,8 +230,8 @@ class Balancer:
         pools = self._pools.get(resolution)
         if pools is None:
             pools = self._lay_out(resolution, now)
-        if now - self.usage.since > Usage.LONGEST:
-            self._rescale(now)
+        if now >= self._tidy_at:
+            self._tidy(now)
         return Plan(self, pools, stream, tokens, session, more)
 
     def answered(self, use: Use, seconds: float, now: float, *, tokens: int = 0) -> None:
@@ -338,6 +341,13 @@ class Balancer:
                 break
         self._standings = left
         troubled.intersection_update(left.values())
+
+    def _tidy(self, now: float) -> None:
+        """Do what has to be done now and then."""
+        self._tidy_at = now + TIDY_EVERY
+        self.health.tidy(now)
+        if now - self.usage.since > Usage.LONGEST:
+            self._rescale(now)
 
     def _rescale(self, now: float) -> None:
         """Begin counting usage anew, so that weights stay numbers."""

@@ -30,6 +30,8 @@ FAILS_IN_A_ROW = 3
 LEAST_CALLS = 10
 #: Longest wait upstream may ask for; a longer one is cut to it (LiteLLM takes a Retry-After of at most 60 s too).
 LONGEST_RETRY_AFTER = 60.0
+#: Seconds after which one that could be tried, and is not, is taken for well.
+FORGOTTEN_AFTER = 900.0
 #: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again.
 LONGEST_COOLDOWN = 300.0
 ANSWERS_TO_FORGET = 10
@@ -116,6 +118,12 @@ class Health:
         """
         standing.reasons.append((now, reason))
         return self._leave_out(standing, now, MODEL_COOLDOWN, others, cools=False)
+
+    def tidy(self, now: float) -> None:
+        """Take those for well again that nobody has asked for long since their time was over: they may be gone."""
+        for standing in [one for one in self.troubled if one.until + FORGOTTEN_AFTER < now and not one.in_flight]:
+            standing.tripped = standing.probing = False
+            self.troubled.discard(standing)
 
     def _tells_enough(self, standing: Standing) -> bool:
         if self.allowed_fails is not None:
