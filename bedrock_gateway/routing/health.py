@@ -122,7 +122,8 @@ class Health:
     def tidy(self, now: float) -> None:
         """Take those for well again that nobody has asked for long since their time was over: they may be gone."""
         for standing in [one for one in self.troubled if one.until + FORGOTTEN_AFTER < now and not one.in_flight]:
-            standing.tripped = standing.probing = False
+            standing.tripped = False
+            standing.probing = None
             self.troubled.discard(standing)
 
     def _tells_enough(self, standing: Standing) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bedrock_gateway.routing.health import (
     ANSWERS_TO_FORGET,
     FAILS_IN_A_ROW,
+    FORGOTTEN_AFTER,
     LEAST_CALLS,
     LONGEST_COOLDOWN,
     LONGEST_RETRY_AFTER,
@@ -299,6 +300,21 @@ def test_a_model_that_cannot_be_called_is_left_out_for_five_minutes() -> None:
     assert (0.0, 0) == (one.cooling, one.trips)
     fail(health, one, 900)
     assert (905, 905) == (one.until, one.cooling)
+
+
+def test_what_nobody_asks_for_any_more_is_taken_for_well() -> None:
+    """Long after its time was over it counts as well again, unless a call is under way that will tell."""
+    health, one, asked = Health(cooldown_time=5), standing(), standing()
+    asked.in_flight = 1
+    for each in (one, asked):
+        fail(health, each, 0, certain=True)
+    health.tidy(5 + FORGOTTEN_AFTER)
+
+    assert {one, asked} == health.troubled
+    health.tidy(6 + FORGOTTEN_AFTER)
+    assert ({asked}, False, None) == (health.troubled, one.tripped, one.probing)
+    fail(health, one, 1000, certain=True)
+    assert ({one, asked}, None) == (health.troubled, one.probing)
 
 
 def test_the_last_reasons_are_kept() -> None:
