@@ -7,6 +7,7 @@ sticks with, what it holds of a deployment's own budget) and what the caller is 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import attrs
@@ -24,6 +25,7 @@ from bedrock_gateway.routing.tags import tagged
 
 __all__ = ["Candidates"]
 
+_SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
 _WORDS = {"requests": "requests a minute", "tokens": "tokens a minute", "parallel": "calls at once"}
 
 
@@ -33,18 +35,18 @@ class Candidates:
 
     Attributes:
         call: the call.
-        resolution: of the group that is tried now.
-        plan: its deployments.
-        every: all groups, in order; hops: those still to be tried.
+        every: the groups it may go to, in order; at: which of them is tried now; plan: its deployments.
+        tokens: it is estimated at, for limits on tokens.
         hop: how many groups were left behind; first: number of the first attempt on the present one.
+        alone: the SDK repeats by itself, so one attempt is all there is.
     """
 
     call: Call
-    resolution: Resolution
-    plan: Plan
-    tokens: int
     every: tuple[Resolution, ...]
-    hops: list[Resolution]
+    alone: bool
+    plan: Plan = attrs.field(init=False)
+    at: int = 0
+    tokens: int = 0
     hop: int = 0
     first: int = 1
     _longer: bool = False
@@ -57,24 +59,34 @@ class Candidates:
             UnknownModel: no deployment serves its tags.
             InvalidRequest: its body cannot be read for what it asks for, and a limit on tokens needs it.
         """
-        resolution = call.resolution
+        resolution, tags = call.resolution, call.gateway.balancer.rules.tags
         assert resolution is not None
-        hops = list(call.fallbacks)
-        tags = call.gateway.balancer.rules.tags
+        every = (resolution, *call.fallbacks)
         if tags is not None:
-            resolution = tagged(resolution, call.party.tags, tags)
-            hops = _tagged(hops, call.party.tags, tags)
-        tokens = 0
-        if resolution.limits_tokens or any(other.limits_tokens for other in call.fallbacks):
-            if call.admission is None:
-                call.admission = Admission(charges=())
-            await measure(call, call.admission)
-            tokens = estimated_tokens(call, call.admission)
-        for one in (resolution, *hops):
-            if wants_prefix(call, one):
+            every = (tagged(resolution, call.party.tags, tags), *_tagged(call.fallbacks, call.party.tags, tags))
+        sdk = call.headers.get("amz-sdk-request")
+        attempt = None if sdk is None else _SDK_ATTEMPT.search(sdk)
+        candidates = cls(call, every, attempt is not None and int(attempt[1]) > 1)
+        for resolution in every:
+            if resolution.limits_tokens and not candidates.tokens:
+                if call.admission is None:
+                    call.admission = Admission(charges=())
+                await measure(call, call.admission)
+                candidates.tokens = estimated_tokens(call, call.admission)
+            if not resolution.lone and wants_prefix(call, resolution):
                 await read_prefix(call)
-        plan = _plan(call, resolution, tokens, more=bool(hops))
-        return cls(call, resolution, plan, tokens, (resolution, *hops), hops)
+        candidates.make_plan()
+        return candidates
+
+    @property
+    def resolution(self) -> Resolution:
+        """The group that is tried now."""
+        return self.every[self.at]
+
+    @property
+    def more(self) -> bool:
+        """Whether another group is left."""
+        return self.at + 1 < len(self.every)
 
     async def choose(self) -> tuple[Use, Reservation | None]:
         """Return the first place to try, with what is held of the deployment's own budget.
@@ -127,31 +139,38 @@ class Candidates:
 
     def fall_back(self) -> bool:
         """Go on to the next group; tell whether there is one."""
-        if not self.hops:
+        if not self.more:
             return False
-        self._go_to(self.hops.pop(0))
+        self.at += 1
+        self.hop += 1
+        self.first = self.call.attempts + 1
+        self.make_plan()
         return True
 
     def fall_back_to(self, others: tuple[Resolution, ...]) -> bool:
         """Go on to other groups than those that are left, once; tell whether there are any."""
         if not self._longer:
-            self._longer, self.hops = True, list(others)
+            self._longer, self.every = True, (*self.every[: self.at + 1], *others)
         return self.fall_back()
 
     def restart(self) -> None:
         """Begin again with the first group: time has passed."""
-        call = self.call
-        assert call.resolution is not None
-        self.hops = list(self.every[1:])
-        self.first = call.attempts + 1
-        self.resolution = self.every[0]
-        self.plan = _plan(call, self.resolution, self.tokens, more=bool(self.hops))
-
-    def _go_to(self, resolution: Resolution) -> None:
-        self.hop += 1
+        self.at = 0
         self.first = self.call.attempts + 1
-        self.resolution = resolution
-        self.plan = _plan(self.call, resolution, self.tokens, more=bool(self.hops))
+        self.make_plan()
+
+    def make_plan(self) -> None:
+        """Lay out the deployments of the present group."""
+        call, resolution = self.call, self.every[self.at]
+        assert call.target is not None
+        self.plan = call.gateway.balancer.plan(
+            resolution,
+            now=time.monotonic(),
+            stream=call.target.operation.stream_out,
+            tokens=self.tokens,
+            session=None if resolution.lone else session_of(call, resolution),
+            more=self.more,
+        )
 
     async def _hold(self, use: Use) -> Reservation | None:
         """Hold what the call can cost in a deployment's own budget; its place is given back where that fails."""
@@ -179,7 +198,7 @@ def _sooner(one: Throttled, other: Throttled) -> bool:
     return (one.retry_after or 0) < (other.retry_after or 0)
 
 
-def _tagged(hops: list[Resolution], tags: tuple[str, ...], rules: TagRules) -> list[Resolution]:
+def _tagged(hops: tuple[Resolution, ...], tags: tuple[str, ...], rules: TagRules) -> list[Resolution]:
     """Return what of other groups serves a call with these tags."""
     found = []
     for hop in hops:
@@ -188,15 +207,3 @@ def _tagged(hops: list[Resolution], tags: tuple[str, ...], rules: TagRules) -> l
         except UnknownModel:
             continue
     return found
-
-
-def _plan(call: Call, resolution: Resolution, tokens: int, *, more: bool) -> Plan:
-    assert call.target is not None
-    return call.gateway.balancer.plan(
-        resolution,
-        now=time.monotonic(),
-        stream=call.target.operation.stream_out,
-        tokens=tokens,
-        session=None if resolution.lone else session_of(call, resolution),
-        more=more,
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 
 import attrs
@@ -31,7 +30,6 @@ from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Ve
 __all__ = ["fail_over"]
 
 _LOG = logging.getLogger("bedrock_gateway.deployments")
-_SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
 
 
 @web.middleware
@@ -39,14 +37,19 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     """Try deployments in order until one answers, or none is left that may."""
     call = request[CALL]
     gateway = call.gateway
-    trying = _Trying(call, await Candidates.of(call))
-    use, reservation = await trying.begin()
+    candidates = await Candidates.of(call)
+    trying: _Trying | None = None
+    if gateway.queue is None:
+        use, reservation = await candidates.choose()
+    else:
+        use, reservation = await _in_turn(call, candidates, gateway.queue)
     while True:
-        attempt = _begin(call, trying.candidates, use, reservation, last=trying.is_last(use))
+        attempt = _begin(call, candidates, use, reservation)
         try:
             return await handler(request)
         except AttemptFailed as failed:
             _log_failure(call, attempt, failed)
+            trying = trying or _Trying(call, candidates)
             following = await trying.follow(attempt, failed)
             if following is None:
                 return await give_up(request, call, attempt, failed)
@@ -57,21 +60,79 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
                 gateway.queue.freed()
 
 
-def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None, *, last: bool) -> Attempt:
-    gateway, deployment = call.gateway, use.deployment
+def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None) -> Attempt:
+    deployment = use.deployment
     attempt = call.attempt = Attempt(
-        id=gateway.new_id(),
-        number=call.attempts + 1,
-        use=use,
-        plan=candidates.plan,
-        group=candidates.resolution.model_group,
-        deployment=deployment,
-        relay=bedrock.NativeRelay(),
-        price=call.snapshot.price_of(deployment, call.target.operation if call.target else None),
-        last=last,
+        call.gateway.new_id(),
+        call.attempts + 1,
+        use,
+        candidates.plan,
+        candidates.every[candidates.at].model_group,
+        deployment,
+        bedrock.NativeRelay(),
+        call.snapshot.price_of(deployment, call.target.operation if call.target else None),
+        _is_last(call, candidates, use),
         reservation=reservation,
     )
     return attempt
+
+
+def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:
+    """Tell whether no further attempt can follow the one that begins: then nothing of an answer is held back."""
+    if candidates.alone:
+        return True
+    if call.fallbacks or call.longer or call.gateway.queue is not None:
+        return False
+    return call.attempts - candidates.first + 1 >= _most(call, candidates, use, None)
+
+
+def _most(call: Call, candidates: Candidates, use: Use, verdict: Verdict | None) -> int:
+    """Return how many attempts may follow the first on a group after a failure, or after any."""
+    asked = "" if candidates.at else call.asked
+    policy = call.gateway.balancer.rules.retries_of(asked, candidates.every[candidates.at].model_group)
+    usual = policy.default
+    if usual is None:
+        usual = use.deployment.max_retries
+    if usual is None:
+        usual = call.snapshot.num_retries
+    if verdict is None:
+        return usual if usual >= policy.most else policy.most
+    own: int | None = getattr(policy, verdict.kind)
+    return usual if own is None else own
+
+
+async def _in_turn(call: Call, candidates: Candidates, queue: Queue) -> tuple[Use, Reservation | None]:
+    """Return the first place to try, behind all who wait in line for the group.
+
+    Raises:
+        Refusal: as ``Candidates.choose``.
+    """
+    assert call.resolution is not None
+    if queue.busy(call.resolution):
+        place = queue.enter(call, call.resolution)
+        if place is None:
+            raise queue.full(call, call.resolution)
+        await queue.wait(call, call.resolution, place)
+    return await _choose_in_turn(call, candidates, queue)
+
+
+async def _choose_in_turn(call: Call, candidates: Candidates, queue: Queue) -> tuple[Use, Reservation | None]:
+    """Return the first place to try, as soon as the limits of the deployments have room."""
+    assert call.resolution is not None
+    while True:
+        try:
+            chosen = await candidates.choose()
+        except Throttled as full:
+            place = queue.enter(call, call.resolution, full.retry_after or 1, local=True)
+            if place is None:
+                raise
+            await queue.wait(call, call.resolution, place)
+            candidates.restart()
+            continue
+        if call.place is not None and call.place.line.local:
+            # What was waited for is had: whoever is next may try too.
+            call.place.decided(answered=True)
+        return chosen
 
 
 @attrs.define(eq=False)
@@ -81,64 +142,12 @@ class _Trying:
     Attributes:
         internal_errors: answers with one, over all groups.
         renewed: expired credentials were read again.
-        alone: the SDK repeats by itself.
     """
 
     call: Call
     candidates: Candidates
     internal_errors: int = 0
     renewed: bool = False
-    alone: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        """Look whether the SDK repeats by itself."""
-        sdk = _SDK_ATTEMPT.search(self.call.headers.get("amz-sdk-request", ""))
-        self.alone = sdk is not None and int(sdk[1]) > 1
-
-    def is_last(self, use: Use) -> bool:
-        """Tell whether no further attempt can follow the one that begins: then nothing of an answer is held back."""
-        if self.alone:
-            return True
-        candidates = self.candidates
-        if candidates.hops or self.call.longer or self.call.gateway.queue is not None:
-            return False
-        return self.call.attempts - candidates.first + 1 >= self._most(use, None)
-
-    async def begin(self) -> tuple[Use, Reservation | None]:
-        """Return the first place to try; where there is a line, behind all who wait in it.
-
-        Raises:
-            Refusal: as ``Candidates.choose``.
-        """
-        call, queue = self.call, self.call.gateway.queue
-        if queue is None:
-            return await self.candidates.choose()
-        assert call.resolution is not None
-        if queue.busy(call.resolution):
-            place = queue.enter(call, call.resolution)
-            if place is None:
-                raise queue.full(call, call.resolution)
-            await queue.wait(call, call.resolution, place)
-        return await self._choose_in_turn(queue)
-
-    async def _choose_in_turn(self, queue: Queue) -> tuple[Use, Reservation | None]:
-        """Return the first place to try, as soon as the limits of the deployments have room."""
-        call = self.call
-        assert call.resolution is not None
-        while True:
-            try:
-                chosen = await self.candidates.choose()
-            except Throttled as full:
-                place = queue.enter(call, call.resolution, full.retry_after or 1, local=True)
-                if place is None:
-                    raise
-                await queue.wait(call, call.resolution, place)
-                self.candidates.restart()
-                continue
-            if call.place is not None and call.place.line.local:
-                # What was waited for is had: whoever is next may try too.
-                call.place.decided(answered=True)
-            return chosen
 
     async def follow(self, attempt: Attempt, failed: AttemptFailed) -> tuple[Use, Reservation | None] | None:
         """Return what is tried after an attempt that failed, its end on record by then; None where nothing may be."""
@@ -149,11 +158,11 @@ class _Trying:
             call.place.decided(answered=True)
         self.internal_errors += verdict.retry is Retry.NEXT_ONCE
         goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and self.internal_errors == 1)
-        goes_on = goes_on and not call.left and not (self.alone and attempt.opened)
+        goes_on = goes_on and not call.left and not (candidates.alone and attempt.opened)
         # What never left the gateway is not one of the attempts that are counted.
         counted = attempt.number - candidates.first
-        here = goes_on and (not attempt.opened or counted < self._most(use, verdict))
-        longer = verdict is TOO_LONG and not call.left and not self.alone and call.longer
+        here = goes_on and (not attempt.opened or counted < _most(call, candidates, use, verdict))
+        longer = verdict is TOO_LONG and not call.left and not candidates.alone and call.longer
         if reservation is not None and (goes_on or longer or not attempt.opened):
             # Nothing is charged for what is tried again: what was held is free for the attempt that follows.
             reservation.release()
@@ -172,7 +181,7 @@ class _Trying:
                 call.gateway.balancer.end(use, attempt.tokens, time.monotonic(), sent=attempt.opened)
             if here and following[0] is None and not call.left:
                 following = await candidates.next()
-                if following[0] is None and verdict.same_again and not candidates.hops and not (queue and later):
+                if following[0] is None and verdict.same_again and not candidates.more and not (queue and later):
                     wait = self._wait(attempt, failed)
                     if wait <= call.snapshot.max_wait:
                         following = await candidates.again(use)
@@ -187,7 +196,7 @@ class _Trying:
             book_failure(call, attempt, failed, final=False)
             raise
         following_use, held = following
-        if following_use is None and queue is not None and later and not call.left and not self.alone:
+        if following_use is None and queue is not None and later and not call.left and not candidates.alone:
             return await self._queue_up(queue, attempt, failed)
         if following_use is None or call.left:
             self._give_back(following_use, held)
@@ -224,7 +233,7 @@ class _Trying:
         self._go_on(attempt, failed)
         await queue.wait(call, call.resolution, place)
         self.candidates.restart()
-        return await self._choose_in_turn(queue)
+        return await _choose_in_turn(call, self.candidates, queue)
 
     async def _on_the_next_group(self) -> tuple[Use | None, Reservation | None]:
         """Return a place on the group gone on to, or one after it."""
@@ -251,22 +260,6 @@ class _Trying:
             self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
         if reservation is not None:
             reservation.release()
-
-    def _most(self, use: Use, verdict: Verdict | None) -> int:
-        """Return how many attempts may follow the first on a group after a failure, or after any."""
-        rules = self.call.gateway.balancer.rules
-        policy = rules.retries_of(
-            "" if self.candidates.hop else self.call.asked, self.candidates.resolution.model_group
-        )
-        usual = policy.default
-        if usual is None:
-            usual = use.deployment.max_retries
-        if usual is None:
-            usual = self.call.snapshot.num_retries
-        if verdict is None:
-            return max(usual, policy.most)
-        own: int | None = getattr(policy, verdict.kind)
-        return usual if own is None else own
 
     async def _has_other_credentials(self, attempt: Attempt) -> bool:
         """Read the credentials of an attempt's deployment again; tell whether they are others now."""

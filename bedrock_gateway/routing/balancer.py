@@ -18,7 +18,7 @@ from bedrock_gateway.routing.affinities import Affinities
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.resolutions import Resolution
-from bedrock_gateway.routing.rules import RoutingRules
+from bedrock_gateway.routing.rules import RoutingRules, Strategy
 from bedrock_gateway.routing.standings import LEAST_SHARE, Standing, Usage
 from bedrock_gateway.routing.strategies import Pool
 from bedrock_gateway.routing.verdicts import Cools, Verdict
@@ -158,8 +158,10 @@ class Plan:
                 return None
         self._given = True
         self._tried += (standing,)
-        estimate = standing.mean_tokens
-        standing.used += estimate * balancer.usage.weight(now)
+        estimate = 0.0
+        if balancer.counts_usage:
+            estimate = standing.mean_tokens
+            standing.used += estimate * balancer.usage.weight(now)
         standing.in_flight += 1
         use = Use(pool.deployments[standing], standing, taken, self._stream, estimate, now)
         if standing.tripped and standing.until <= now and standing.probing is None:
@@ -201,6 +203,9 @@ class Balancer:
     rate: Callable[[Deployment], float | None]
     limiter: Limiter = attrs.field(factory=Limiter)
     usage: Usage = attrs.field(factory=Usage, init=False)
+    #: Whether tokens of late are kept; else nobody asks for them.
+    counts_usage: bool = attrs.field(init=False)
+    _samples: int = attrs.field(init=False)
     affinities: Affinities = attrs.field(init=False)
     _tidy_at: float = attrs.field(default=0.0, init=False)
     _standings: dict[tuple[str, str], Standing] = attrs.field(factory=dict, init=False)
@@ -209,6 +214,8 @@ class Balancer:
     def __attrs_post_init__(self) -> None:
         """Make what follows from the rules."""
         self.affinities = Affinities(self.rules.affinity_seconds)
+        self.counts_usage = self.rules.strategy is Strategy.USAGE
+        self._samples = self.rules.latency_samples if self.rules.strategy is Strategy.LATENCY else 0
 
     def plan(
         self,
@@ -287,7 +294,8 @@ class Balancer:
         use._ended = True
         standing = use.standing
         standing.in_flight -= 1
-        standing.used += tokens * self.usage.weight(now) - use.estimate * self.usage.weight(use.at)
+        if self.counts_usage:
+            standing.used += tokens * self.usage.weight(now) - use.estimate * self.usage.weight(use.at)
         if tokens:
             standing.mean_tokens += 0.1 * (tokens - standing.mean_tokens)
         if standing.probing is use:
@@ -305,7 +313,7 @@ class Balancer:
         key = deployment.id, deployment.model_id
         known = self._standings.get(key)
         if known is None:
-            known = self._standings[key] = Standing(deployment, self.rules.max_parallel, self.rules.latency_samples)
+            known = self._standings[key] = Standing(deployment, self.rules.max_parallel, self._samples)
         elif known.deployment is not deployment:
             known.of(deployment, self.rules.max_parallel)
         return known

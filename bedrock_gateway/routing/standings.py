@@ -141,14 +141,15 @@ class Standing:
         else:
             known = self.answer
             self.answer = seconds if known is None else known + SMOOTHING * (seconds - known)
-        samples = self.latencies[stream]
-        samples.append(seconds)
-        mean = sum(samples) / len(samples)
-        if stream:
-            self.mean_first_byte = mean
-        else:
-            self.mean_answer = mean
         self.sampled[stream] = now
+        samples = self.latencies[stream]
+        if samples.maxlen:
+            samples.append(seconds)
+            mean = sum(samples) / len(samples)
+            if stream:
+                self.mean_first_byte = mean
+            else:
+                self.mean_answer = mean
 
     def forget_latencies(self, stream: bool) -> None:
         """Forget the last samples: they are too old."""
