@@ -529,7 +529,7 @@ def test_tokens_count_for_half_after_the_half_life() -> None:
 
 def test_a_call_under_way_counts_as_a_usual_one() -> None:
     """How much a call comes to is learnt from those before; what was estimated goes when it ends."""
-    balancer = balancing()
+    balancer = balancing(strategy=Strategy.USAGE)
     use = take(balancer, group((A,)))
     assert use.standing.mean_tokens == use.standing.used
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bedrock_gateway.routing.balancer import Balancer
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
-from bedrock_gateway.routing.standings import HALF_LIFE, LEAST_SHARE, Standing
+from bedrock_gateway.routing.standings import HALF_LIFE, Standing
 from bedrock_gateway.routing.strategies import PICKS, Pool, shares
 from bedrock_gateway.routing.verdicts import REFUSED, THROTTLED
 
@@ -237,13 +237,14 @@ def test_adaptive_prefers_the_less_busy() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_adaptive_prefers_the_faster_as_far_as_it_is_not_busier(stream: bool) -> None:
-    """Calls under way times seconds are evened out: one that takes thrice as long gets a third as many."""
+    """One that takes thrice as long gets a third as many at most, but some."""
     balancer, resolution = balancing(), group((A, B))
     sample(balancer, A, 1.0, 0, stream=stream)
     sample(balancer, B, 3.0, 0, stream=stream)
     uses = [balancer.plan(resolution, now=0, stream=stream).next(0) for _ in range(40)]
 
-    assert {"a": 30, "b": 10} == Counter(use.deployment.name for use in uses if use)
+    found = Counter(use.deployment.name for use in uses if use)
+    assert 1 <= found["b"] <= found["a"] / 3
 
 
 def test_adaptive_neither_floods_nor_starves_the_untried() -> None:
@@ -271,43 +272,40 @@ def test_under_adaptive_a_slow_deployment_is_tried_again(other_kind: bool) -> No
     assert {"b"} == {found[now] for now in found if now > 4 * HALF_LIFE}
 
 
-def test_under_adaptive_one_that_throttles_gets_fewer_calls_until_it_answers() -> None:
-    """Throttling takes from a deployment's share of calls under way, answers give it back."""
+def throttle(balancer: Balancer, times: int) -> None:
+    """Have the first deployment throttle so often, each time some seconds after the last, and then refuse once."""
+    for number in range(times + 1):
+        plan = balancer.plan(group((A,)), now=2 * number, stream=False)
+        use = plan.next(2 * number)
+        assert use is not None
+        balancer.failed(use, THROTTLED if number < times else REFUSED, plan, 2 * number)
+        balancer.end(use, 0, 2 * number)
+
+
+def test_under_adaptive_one_that_throttles_gets_fewer_calls_for_a_while() -> None:
+    """Throttling takes from a deployment's share of calls under way; long after that it has as many as others."""
     balancer, resolution = balancing(cooldown_time=0), group((A, B))
-    for _ in range(4):
-        plan = balancer.plan(group((A,)), now=0, stream=False)
-        use = plan.next(0)
-        assert use is not None
-        balancer.failed(use, THROTTLED, plan, 0)
-        balancer.end(use, 0, 0)
-    uses = [balancer.plan(resolution, now=0, stream=False).next(0) for _ in range(60)]
-    found = Counter(use.deployment.name for use in uses if use)
+    throttle(balancer, 3)
+    for now, least, most in ((6, 0, 10), (1000, 30, 30)):
+        uses = [balancer.plan(resolution, now=now, stream=False).next(now) for _ in range(60)]
+        found = Counter(use.deployment.name for use in uses if use)
+        for use in uses:
+            assert use is not None
+            balancer.answered(use, 1.0, now)
+            balancer.end(use, 0, now)
 
-    assert 0.7**4 == pytest.approx(balancer.standing(A).share)
-    assert found["a"] <= 60 * 0.7**8
-    for use in uses:
-        assert use is not None
-        balancer.end(use, 0, 1)
-    for _ in range(40):
-        use = balancer.plan(group((A,)), now=2, stream=False).next(2)
-        assert use is not None
-        balancer.answered(use, 1.0, 3)
-        balancer.end(use, 0, 3)
-    assert 1.0 == balancer.standing(A).share
+        assert least <= found["a"] <= most
+    assert 3 == balancer.standing(A).throttled
 
 
-def test_a_share_does_not_fall_to_nothing() -> None:
-    """However often a deployment throttles, it keeps enough of a share to be tried."""
-    balancer, resolution = balancing(cooldown_time=0), group((A,))
-    for verdict in [THROTTLED] * 100 + [REFUSED]:
-        plan = balancer.plan(resolution, now=0, stream=False)
-        use = plan.next(0)
-        assert use is not None
-        balancer.failed(use, verdict, plan, 0)
-        balancer.end(use, 0, 0)
+def test_however_often_it_throttles_a_deployment_is_tried() -> None:
+    """A share does not fall to nothing: where the others are very busy it is asked."""
+    balancer, resolution = balancing(cooldown_time=0), group((A, B))
+    throttle(balancer, 100)
 
-    assert (100, 1) == (balancer.standing(A).throttled, balancer.standing(A).answers)
-    assert LEAST_SHARE < balancer.standing(A).share < LEAST_SHARE + 0.1
+    assert {"b": 10} == firsts(balancer, resolution, 10, 201)
+    balancer.standing(B).in_flight = 10_000
+    assert {"a": 10} == firsts(balancer, resolution, 10, 201)
 
 
 @settings(deadline=None)
