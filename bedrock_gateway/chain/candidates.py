@@ -35,7 +35,7 @@ class Candidates:
 
     Attributes:
         call: the call.
-        every: the groups it may go to, in order; at: which of them is tried now; plan: its deployments.
+        every: the groups it may go to, in order; at: which of them is tried now.
         tokens: it is estimated at, for limits on tokens.
         hop: how many groups were left behind; first: number of the first attempt on the present one.
         alone: the SDK repeats by itself, so one attempt is all there is.
@@ -44,39 +44,70 @@ class Candidates:
     call: Call
     every: tuple[Resolution, ...]
     alone: bool
-    plan: Plan = attrs.field(init=False)
     at: int = 0
     tokens: int = 0
     hop: int = 0
     first: int = 1
+    _plan: Plan | None = None
     _longer: bool = False
 
     @classmethod
-    async def of(cls, call: Call) -> Candidates:
+    def of(cls, call: Call) -> Candidates:
         """Return the candidates of a call.
 
         Raises:
             UnknownModel: no deployment serves its tags.
-            InvalidRequest: its body cannot be read for what it asks for, and a limit on tokens needs it.
         """
         resolution, tags = call.resolution, call.gateway.balancer.rules.tags
         assert resolution is not None
-        every = (resolution, *call.fallbacks)
+        every = (resolution, *call.fallbacks) if call.fallbacks else (resolution,)
         if tags is not None:
             every = (tagged(resolution, call.party.tags, tags), *_tagged(call.fallbacks, call.party.tags, tags))
         sdk = call.headers.get("amz-sdk-request")
         attempt = None if sdk is None else _SDK_ATTEMPT.search(sdk)
-        candidates = cls(call, every, attempt is not None and int(attempt[1]) > 1)
-        for resolution in every:
-            if resolution.limits_tokens and not candidates.tokens:
+        return cls(call, every, attempt is not None and int(attempt[1]) > 1)
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is one group, and nothing has to be read or held before its first deployment is chosen."""
+        if len(self.every) > 1:
+            return False
+        resolution = self.every[0]
+        if resolution.budgeted or resolution.limits_tokens:
+            return False
+        return resolution.lone or not wants_prefix(self.call, resolution)
+
+    async def read(self) -> None:
+        """Read what of the body choosing needs.
+
+        Raises:
+            InvalidRequest: it cannot be read for what it asks for, and a limit on tokens needs it.
+        """
+        call = self.call
+        for resolution in self.every:
+            if resolution.limits_tokens and not self.tokens:
                 if call.admission is None:
                     call.admission = Admission(charges=())
                 await measure(call, call.admission)
-                candidates.tokens = estimated_tokens(call, call.admission)
+                self.tokens = estimated_tokens(call, call.admission)
             if not resolution.lone and wants_prefix(call, resolution):
                 await read_prefix(call)
-        candidates.make_plan()
-        return candidates
+
+    @property
+    def plan(self) -> Plan:
+        """The deployments of the present group, in their order."""
+        if self._plan is None:
+            call, resolution = self.call, self.every[self.at]
+            assert call.target is not None
+            self._plan = call.gateway.balancer.plan(
+                resolution,
+                now=time.monotonic(),
+                stream=call.target.operation.stream_out,
+                tokens=self.tokens,
+                session=None if resolution.lone else session_of(call, resolution),
+                more=self.at + 1 < len(self.every),
+            )
+        return self._plan
 
     @property
     def resolution(self) -> Resolution:
@@ -144,7 +175,7 @@ class Candidates:
         self.at += 1
         self.hop += 1
         self.first = self.call.attempts + 1
-        self.make_plan()
+        self._plan = None
         return True
 
     def fall_back_to(self, others: tuple[Resolution, ...]) -> bool:
@@ -157,20 +188,7 @@ class Candidates:
         """Begin again with the first group: time has passed."""
         self.at = 0
         self.first = self.call.attempts + 1
-        self.make_plan()
-
-    def make_plan(self) -> None:
-        """Lay out the deployments of the present group."""
-        call, resolution = self.call, self.every[self.at]
-        assert call.target is not None
-        self.plan = call.gateway.balancer.plan(
-            resolution,
-            now=time.monotonic(),
-            stream=call.target.operation.stream_out,
-            tokens=self.tokens,
-            session=None if resolution.lone else session_of(call, resolution),
-            more=self.more,
-        )
+        self._plan = None
 
     async def _hold(self, use: Use) -> Reservation | None:
         """Hold what the call can cost in a deployment's own budget; its place is given back where that fails."""

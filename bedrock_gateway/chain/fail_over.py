@@ -37,12 +37,13 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     """Try deployments in order until one answers, or none is left that may."""
     call = request[CALL]
     gateway = call.gateway
-    candidates = await Candidates.of(call)
+    candidates = Candidates.of(call)
     trying: _Trying | None = None
-    if gateway.queue is None:
-        use, reservation = await candidates.choose()
-    else:
-        use, reservation = await _in_turn(call, candidates, gateway.queue)
+    reservation: Reservation | None = None
+    use = candidates.plan.next(time.monotonic()) if gateway.queue is None and candidates.plain else None
+    if use is None:
+        await candidates.read()
+        use, reservation = await _in_turn(call, candidates)
     while True:
         attempt = _begin(call, candidates, use, reservation)
         try:
@@ -101,12 +102,15 @@ def _most(call: Call, candidates: Candidates, use: Use, verdict: Verdict | None)
     return usual if own is None else own
 
 
-async def _in_turn(call: Call, candidates: Candidates, queue: Queue) -> tuple[Use, Reservation | None]:
-    """Return the first place to try, behind all who wait in line for the group.
+async def _in_turn(call: Call, candidates: Candidates) -> tuple[Use, Reservation | None]:
+    """Return the first place to try; where there is a line for the group, behind all who wait in it.
 
     Raises:
         Refusal: as ``Candidates.choose``.
     """
+    queue = call.gateway.queue
+    if queue is None:
+        return await candidates.choose()
     assert call.resolution is not None
     if queue.busy(call.resolution):
         place = queue.enter(call, call.resolution)

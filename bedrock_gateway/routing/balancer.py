@@ -19,7 +19,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
-from bedrock_gateway.routing.standings import LEAST_SHARE, Standing, Usage
+from bedrock_gateway.routing.standings import Standing, Usage
 from bedrock_gateway.routing.strategies import Pool
 from bedrock_gateway.routing.verdicts import Cools, Verdict
 
@@ -27,8 +27,6 @@ __all__ = ["Balancer", "Plan", "Use"]
 
 #: Standings and pools kept; raw ids and wildcards make new ones without end.
 MOST_STANDINGS, MOST_POOLS = 8192, 4096
-#: What is left of a deployment's share after it throttled, and what an answer adds again.
-SHARE_AFTER_THROTTLE, SHARE_OF_ANSWER = 0.7, 0.02
 #: Calls a session's deployment may have under way beyond twice those of another one, before the session spreads.
 SPREAD_AFTER = 4
 #: Seconds between two looks at what has to be done now and then.
@@ -258,8 +256,6 @@ class Balancer:
         use.told = True
         standing = use.standing
         standing.answers += 1
-        if standing.share < 1.0:
-            standing.share = min(1.0, standing.share + SHARE_OF_ANSWER)
         self.health.well(standing, now)
 
     def failed(self, use: Use, verdict: Verdict, plan: Plan, now: float, *, retry_after: float | None = None) -> None:
@@ -277,8 +273,7 @@ class Balancer:
             self.health.mark_model(standing, verdict.name, now, others=others)
             return
         if verdict.same_again:
-            standing.throttled += 1
-            standing.share = max(LEAST_SHARE, standing.share * SHARE_AFTER_THROTTLE)
+            standing.throttles(now)
         certain = verdict.cools is Cools.AT_ONCE
         self.health.failed(standing, verdict.name, now, others=others, certain=certain, retry_after=retry_after)
 

@@ -34,7 +34,7 @@ LONGEST_RETRY_AFTER = 60.0
 FORGOTTEN_AFTER = 900.0
 #: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again.
 LONGEST_COOLDOWN = 300.0
-ANSWERS_TO_FORGET = 10
+ANSWERS_TO_FORGET = 3
 
 
 @attrs.define(eq=False)

@@ -38,7 +38,7 @@ class Resolution:
         candidates: deployments in tiers, first choice first; no tier is empty.
         via: how the name was found.
         lone: there is one deployment only.
-        limits_tokens: one of them has a limit on tokens.
+        limits_tokens: one of them has a limit on tokens; budgeted: one has a budget of its own.
     """
 
     model_group: str
@@ -46,6 +46,7 @@ class Resolution:
     via: Via
     lone: bool = attrs.field(init=False)
     limits_tokens: bool = attrs.field(init=False)
+    budgeted: bool = attrs.field(init=False)
 
     @lone.default
     def _lone(self) -> bool:
@@ -54,6 +55,10 @@ class Resolution:
     @limits_tokens.default
     def _limits_tokens(self) -> bool:
         return any(deployment.tpm is not None for deployment in self.deployments())
+
+    @budgeted.default
+    def _budgeted(self) -> bool:
+        return any(deployment.budget is not None for deployment in self.deployments())
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Return every candidate, tier after tier."""

@@ -7,6 +7,7 @@ by the deployment's id and model. Every moment is handed in as monotonic seconds
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from bedrock_gateway.access.limits import Limit
 from bedrock_gateway.routing.deployments import Deployment
@@ -20,8 +21,12 @@ SMOOTHING = 0.2
 HALF_LIFE = 30.0
 #: Failures whose reasons are kept.
 REASONS = 5
-#: Share of its calls a deployment is down to at least, however often it throttles.
-LEAST_SHARE = 0.05
+#: What is left of a deployment's share when it throttles, and what it is down to at least, however often that is.
+SHARE_AFTER_THROTTLE, LEAST_SHARE = 0.5, 0.05
+#: Seconds in which it throttles once at most: what was under way together is refused together.
+THROTTLE_SECONDS = 1.0
+#: Seconds in which a share doubles again, and after which it is whole, whatever it was.
+SHARE_DOUBLES, SHARE_WHOLE = 60.0, 300.0
 
 
 class Usage:
@@ -63,7 +68,7 @@ class Standing:
             before the first.
         latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, 0 without.
         sampled: moment of the last sample, by stream or not.
-        share: part of its calls it is taken for able to serve; falls when it throttles.
+        share: part of its calls it was taken for able to serve when it throttled last, at ``shared`` (``share_at``).
         used: tokens of late (``Usage``); mean_tokens: of one call.
     """
 
@@ -86,6 +91,7 @@ class Standing:
         "reasons",
         "sampled",
         "share",
+        "shared",
         "since",
         "streak",
         "throttled",
@@ -112,6 +118,7 @@ class Standing:
         self.mean_first_byte = self.mean_answer = 0.0
         self.sampled = [0.0, 0.0]
         self.share = 1.0
+        self.shared = -inf
         self.used = 0.0
         self.mean_tokens = 1000.0
         self.answers = self.throttled = 0
@@ -132,6 +139,20 @@ class Standing:
             return None
         idle = now - self.sampled[stream]
         return figure if idle < HALF_LIFE else figure * 0.5 ** (idle / HALF_LIFE - 1)
+
+    def share_at(self, now: float) -> float:
+        """Return the part of its calls it is taken for able to serve; whole again some minutes after it throttled."""
+        if self.share == 1.0:
+            return 1.0
+        past = now - self.shared
+        return 1.0 if past >= SHARE_WHOLE else min(1.0, self.share * 2.0 ** (past / SHARE_DOUBLES))
+
+    def throttles(self, now: float) -> None:
+        """Take a throttle for a sign that it is asked for more than its share."""
+        self.throttled += 1
+        if now - self.shared >= THROTTLE_SECONDS:
+            self.share = max(LEAST_SHARE, self.share_at(now) * SHARE_AFTER_THROTTLE)
+            self.shared = now
 
     def answered(self, stream: bool, seconds: float, now: float) -> None:
         """Take a sample: seconds to the first byte of a stream, else seconds by the size of an answer."""

@@ -20,6 +20,9 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
 from bedrock_gateway.routing.standings import HALF_LIFE, Standing
 
+#: Deployments that are all compared under adaptive, and how many are taken by chance where there are more.
+MOST_COMPARED, COMPARED = 8, 5
+
 __all__ = ["PICKS", "Pick", "Pool", "shares"]
 
 
@@ -170,26 +173,27 @@ def cost_based(pool: Pool, free: Sequence[Standing], stream: bool, now: float, r
 
 
 def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
-    """The better of two taken by chance: by calls under way, speed, and how much it throttled lately."""
+    """The least burdened of some taken by chance, of all where they are few: by calls under way, speed, and how much it
+    throttled lately.
+    """
     count = len(free)
-    if pool.even:
-        first = int(random() * count)
-        second = int(random() * (count - 1))
-        one, other = free[first], free[second + (second >= first)]
-    else:
-        one = simple_shuffle(pool, free, stream, now, random)
-        other = simple_shuffle(pool, free, stream, now, random)
-        if one is other:
-            return one
-    fast, slow = one.speed(stream, now), other.speed(stream, now)
-    if fast is None or slow is None:
-        # Unknown counts as as fast as the other: neither flooded nor left alone.
-        fast = slow = 1.0
-    return one if _burden(one) * fast <= _burden(other) * slow else other
-
-
-def _burden(standing: Standing) -> float:
-    return (standing.in_flight + 1) / (standing.share * standing.share)
+    if count > MOST_COMPARED:
+        if pool.even:
+            free = [free[int(random() * count)] for _ in range(COMPARED)]
+        else:
+            free = [simple_shuffle(pool, free, stream, now, random) for _ in range(COMPARED)]
+    figures = [one.speed(stream, now) for one in free]
+    known = [figure for figure in figures if figure is not None]
+    # Unknown counts as as fast as the others: neither flooded nor left alone.
+    usual = sum(known) / len(known) if known else 1.0
+    burdens = []
+    for one, figure in zip(free, figures, strict=True):
+        # Squared, since calls under way alone keep a deployment of three times the latency at a third of the calls.
+        pace = (usual if figure is None else figure) / one.share_at(now)
+        burdens.append((one.in_flight + 1) * pace * pace)
+    if not pool.even:
+        burdens = [burden / pool.shares[one] for one, burden in zip(free, burdens, strict=True)]
+    return _least(free, burdens, random)
 
 
 def _least(free: Sequence[Standing], figures: Sequence[float], random: Chance) -> Standing:
