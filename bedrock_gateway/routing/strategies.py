@@ -20,10 +20,10 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
 from bedrock_gateway.routing.standings import HALF_LIFE, Standing
 
+__all__ = ["PICKS", "Pick", "Pool", "shares"]
+
 #: Deployments that are all compared under adaptive, and how many are taken by chance where there are more.
 MOST_COMPARED, COMPARED = 8, 5
-
-__all__ = ["PICKS", "Pick", "Pool", "shares"]
 
 
 class Pool:
