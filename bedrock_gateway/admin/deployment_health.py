@@ -85,7 +85,7 @@ def _figures(standing: Standing, now: float) -> dict[str, Any]:
         "answered": standing.answers,
         "calls_this_minute": standing.calls if this_minute else 0,
         "failed_this_minute": standing.fails if this_minute else 0,
-        "share": round(standing.share, 2),
+        "share": round(standing.share_at(now), 2),
         "first_byte_ms": None if standing.first_byte is None else round(standing.first_byte * 1000),
         "last_failures": [
             {"seconds_ago": round(now - at), "reason": reason} for at, reason in reversed(standing.reasons)

@@ -26,7 +26,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
     Raises:
         Unavailable: the ledger takes no record, so nothing is sent.
     """
-    assert call.caller is not None and call.target is not None
+    assert call.caller is not None and call.target is not None and call.resolution is not None
     gateway = call.gateway
     deployment = attempt.deployment
     attempt.at_most, attempt.bound = spend_at_most(call, attempt)
@@ -38,7 +38,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         caller=call.caller.id,
         dialect="bedrock",
         operation=call.target.operation.name,
-        model_group=attempt.group,
+        model_group=call.resolution.model_group,
         deployment=deployment.id,
         model=deployment.model_id,
         region=deployment.region,
@@ -155,7 +155,7 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
 
 def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
     """Return every account an attempt counts in."""
-    assert call.caller is not None
+    assert call.caller is not None and call.resolution is not None
     party, deployment = call.party, attempt.deployment
     return accounts_of(
         call.caller.id,
@@ -163,7 +163,8 @@ def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
         party.team,
         party.end_user,
         party.tags,
-        attempt.group,
+        # That was asked for, also where another one answers: its budget holds what the dearest of them can cost.
+        call.resolution.model_group,
         deployment.model_id,
         deployment.id,
     )

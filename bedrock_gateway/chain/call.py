@@ -48,7 +48,8 @@ class Attempt:
     Attributes:
         id: its id in the ledger.
         number: 1 for the first attempt of the call.
-        use: its place on a deployment, plan: the candidates it was chosen from, group: the model group it counts in.
+        use: its place on a deployment, plan: the candidates it was chosen from, group: the model group they are of; it
+            counts in the one that was asked for.
         deployment: where it goes.
         relay: between the dialect of the caller and that of the deployment: what is sent, and what is passed on.
         price: what it costs there, or None.

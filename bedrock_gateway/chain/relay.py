@@ -101,7 +101,7 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
         reading = meter.reading()
         error_type = first.exception_type or first.error_code or ""
         verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
-        if verdict.retry is not verdicts.Retry.NEVER:
+        if verdict.retry is not verdicts.Retry.NEVER or (verdict is verdicts.TOO_LONG and call.longer):
             raise AttemptFailed(
                 verdict,
                 reason=f"first message of the stream: {error_type}",
@@ -267,10 +267,10 @@ def request_id(response: Answer | None) -> str | None:
 
 def failed_headers(call: Call) -> list[tuple[str, str]]:
     """Return what a caller is told of the attempts that failed before: deployments and reasons, and the groups."""
-    if not call.failed:
-        return []
-    told = ", ".join(f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed)
-    headers = [("x-bedrock-gateway-failed", told)]
+    headers = []
+    if call.failed:
+        told = ", ".join(f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed)
+        headers.append(("x-bedrock-gateway-failed", told))
     if call.hops:
         headers.append(("x-bedrock-gateway-fallbacks", str(call.hops)))
     return headers
