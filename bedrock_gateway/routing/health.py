@@ -32,7 +32,8 @@ LEAST_CALLS = 10
 LONGEST_RETRY_AFTER = 60.0
 #: Seconds after which one that could be tried, and is not, is taken for well.
 FORGOTTEN_AFTER = 900.0
-#: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again.
+#: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again: so few that one
+#: which fails three times in ten does not stay out for minutes while the others throttle.
 LONGEST_COOLDOWN = 300.0
 ANSWERS_TO_FORGET = 3
 
