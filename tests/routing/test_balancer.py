@@ -167,10 +167,21 @@ def test_a_changed_config_keeps_what_is_known() -> None:
     changed = make("a", max_parallel=2)
     again = take(balancer, group((changed,)))
 
-    assert (use.standing, changed) == (again.standing, again.deployment)
+    assert (use.standing, changed, changed) == (again.standing, again.deployment, again.standing.deployment)
     assert None is balancer.plan(group((changed,)), now=0, stream=False).next(0)
     assert 3 == len([take(balancer, group((make("b"),))) for _ in range(3)])
     assert None is balancer.plan(group((make("b"),)), now=0, stream=False).next(0)
+
+
+def test_a_call_keeps_the_config_it_began_with() -> None:
+    """What is given to it is the deployment its own group names, whatever came since."""
+    balancer, (old, new) = balancing(), (make("a", timeout=1), make("a", timeout=2))
+    plan = balancer.plan(group((old,)), now=0, stream=False)
+
+    assert new is take(balancer, group((new,))).deployment
+    use = plan.next(0)
+    assert use is not None
+    assert (old, new) == (use.deployment, use.standing.deployment)
 
 
 def test_another_model_of_a_deployment_stands_for_itself() -> None:
@@ -396,6 +407,20 @@ def test_a_call_that_tried_before_does_not_let_two_others_try() -> None:
     assert "a" == first(balancer, resolution, now)
 
 
+def test_a_call_that_has_nowhere_else_to_go_does_not_take_the_others_place() -> None:
+    """It is given what is being tried, and its end is not that of the call that tries."""
+    balancer, resolution = balancing(), group((A,), (B,))
+    rest(balancer, A, 0, 5)
+    trying = take(balancer, resolution, 5)
+
+    assert ("a", "a", "b") == (
+        trying.deployment.name,
+        first(balancer, group((A,)), 5),
+        first(balancer, resolution, 5),
+    )
+    assert trying is trying.standing.probing
+
+
 def test_a_refusal_of_the_callers_own_ends_the_trying() -> None:
     """What is answered with a refusal is there again."""
     balancer, resolution = balancing(), group((A,), (B,))
@@ -491,6 +516,18 @@ def test_a_session_ends_after_its_time() -> None:
 
 
 # What is learnt.
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [(THROTTLED, 1), (UNAVAILABLE, 1), (UNREACHED, 1), (INTERNAL, 0), (LOST, 0), (DENIED, 0), (REFUSED, 0)],
+)
+def test_what_counts_as_a_throttle(verdict: Verdict, expected: int) -> None:
+    """What the same may be asked again after is a sign that it was asked for too much."""
+    balancer = balancing()
+    use = fail(balancer, group((A,), (B,)), verdict, 0)
+
+    assert (expected, expected == 1) == (use.standing.throttled, use.standing.share < 1)
 
 
 def test_what_an_answer_tells() -> None:
@@ -590,7 +627,7 @@ def test_models_that_are_nowhere_found_are_forgotten() -> None:
     """Each leaves a mark behind that nobody asks for again; they do not push out what is known of real ones."""
     balancer, real = balancing(), group((A,), (B,))
     fail(balancer, real, NO_CREDENTIALS, 0)
-    for number in range(MOST_STANDINGS // 2 + 500):
+    for number in range(MOST_STANDINGS + 100):
         bogus = group((make("v", model_id=str(number)),), (make("w", model_id=str(number)),))
         assert "v" == fail(balancer, bogus, NOT_FOUND, 1 + number / MOST_STANDINGS).deployment.name
 

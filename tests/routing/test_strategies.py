@@ -127,6 +127,19 @@ def test_least_busy() -> None:
     assert ("b", {"a", "b"}) == (found[0], set(found[1:]))
 
 
+@pytest.mark.parametrize("strategy", [Strategy.LEAST_BUSY, Strategy.ADAPTIVE, Strategy.USAGE])
+def test_ties_of_some_are_broken_by_chance(strategy: Strategy) -> None:
+    """Those that are better than the others get about as many calls each."""
+    busy = [make("busy"), make("too")]
+    balancer, resolution = balancing(strategy=strategy), group((busy[0], A, B, busy[1], C))
+    for one in busy:
+        balancer.standing(one).in_flight = 50
+        balancer.standing(one).used = 1e6
+    found = firsts(balancer, resolution, 300)
+
+    assert ({"a", "b", "c"}, True) == (set(found), all(70 < times < 130 for times in found.values()))
+
+
 def test_latency_prefers_the_fastest() -> None:
     """The mean of the last samples decides, of streams by the first byte and of others by the answer."""
     balancer, resolution = balancing(strategy=Strategy.LATENCY, latency_samples=2), group((A, B))
@@ -185,7 +198,7 @@ def test_under_latency_a_slow_deployment_is_tried_again_when_its_samples_are_old
     balancer, resolution = balancing(strategy=Strategy.LATENCY, stats_seconds=100), group((A, B))
     sample(balancer, B, 9.0, 0)
     found = {}
-    for now in range(0, 200, 10):
+    for now in range(50, 200, 10):
         sample(balancer, A, 1.0, now)
         if other_kind:
             sample(balancer, B, 9.0, now, stream=False)
@@ -245,6 +258,26 @@ def test_adaptive_prefers_the_faster_as_far_as_it_is_not_busier(stream: bool) ->
 
     found = Counter(use.deployment.name for use in uses if use)
     assert 1 <= found["b"] <= found["a"] / 3
+
+
+def test_adaptive_heeds_shares() -> None:
+    """Where it is asked for beside weights, calls under way are shared out by them."""
+    balancer = balancing(strategy=Strategy.ADAPTIVE)
+    resolution = group((make("a", weight=3), make("b", weight=1)))
+    uses = [balancer.plan(resolution, now=0, stream=True).next(0) for _ in range(80)]
+    found = Counter(use.deployment.name for use in uses if use)
+
+    assert 2 * found["b"] < found["a"] < 4 * found["b"]
+
+
+@pytest.mark.parametrize("count", [2, 8, 9, 50])
+def test_adaptive_shares_out_over_many(count: int) -> None:
+    """However many deployments there are, about as many calls are under way on each."""
+    balancer, resolution = balancing(), group([make(str(number)) for number in range(count)])
+    uses = [balancer.plan(resolution, now=0, stream=True).next(0) for _ in range(20 * count)]
+    found = Counter(use.deployment.name for use in uses if use)
+
+    assert (count, True) == (len(found), all(15 <= times <= 25 for times in found.values()))
 
 
 def test_adaptive_neither_floods_nor_starves_the_untried() -> None:
