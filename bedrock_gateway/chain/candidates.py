@@ -63,6 +63,7 @@ class Candidates:
         every = (resolution, *call.fallbacks) if call.fallbacks else (resolution,)
         if tags is not None:
             every = (tagged(resolution, call.party.tags, tags), *_tagged(call.fallbacks, call.party.tags, tags))
+            call.longer = _tagged(call.longer, call.party.tags, tags)
         sdk = call.headers.get("amz-sdk-request")
         attempt = None if sdk is None else _SDK_ATTEMPT.search(sdk)
         return cls(call, every, attempt is not None and int(attempt[1]) > 1)
@@ -70,7 +71,7 @@ class Candidates:
     @property
     def plain(self) -> bool:
         """Whether there is one group, and nothing has to be read or held before its first deployment is chosen."""
-        if len(self.every) > 1:
+        if len(self.every) > 1 or self.call.longer:
             return False
         resolution = self.every[0]
         if resolution.budgeted or resolution.limits_tokens:
@@ -84,7 +85,7 @@ class Candidates:
             InvalidRequest: it cannot be read for what it asks for, and a limit on tokens needs it.
         """
         call = self.call
-        for resolution in self.every:
+        for resolution in (*self.every, *call.longer):
             if resolution.limits_tokens and not self.tokens:
                 if call.admission is None:
                     call.admission = Admission(charges=())
@@ -216,7 +217,7 @@ def _sooner(one: Throttled, other: Throttled) -> bool:
     return (one.retry_after or 0) < (other.retry_after or 0)
 
 
-def _tagged(hops: tuple[Resolution, ...], tags: tuple[str, ...], rules: TagRules) -> list[Resolution]:
+def _tagged(hops: tuple[Resolution, ...], tags: tuple[str, ...], rules: TagRules) -> tuple[Resolution, ...]:
     """Return what of other groups serves a call with these tags."""
     found = []
     for hop in hops:
@@ -224,4 +225,4 @@ def _tagged(hops: tuple[Resolution, ...], tags: tuple[str, ...], rules: TagRules
             found.append(tagged(hop, tags, rules))
         except UnknownModel:
             continue
-    return found
+    return tuple(found)

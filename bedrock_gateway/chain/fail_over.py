@@ -63,6 +63,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None) -> Attempt:
     deployment = use.deployment
+    call.hops = candidates.hop
     attempt = call.attempt = Attempt(
         call.gateway.new_id(),
         call.attempts + 1,
@@ -218,7 +219,6 @@ class _Trying:
         """Close a failed attempt that another one follows."""
         call = self.call
         call.failed = (*call.failed, (attempt.deployment.name, failed.verdict.name))
-        call.hops = self.candidates.hop
         book_failure(call, attempt, failed, final=False)
 
     async def _queue_up(
