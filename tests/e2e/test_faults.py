@@ -229,7 +229,8 @@ async def here(shared: tuple[Running, Any]) -> AsyncIterator[Running]:
     here.simulator.faults.clear()
     here.simulator.received.clear()
     here.gateway.balancer.health = Health(cooldown_time=0)
-    here.gateway.balancer._forget()
+    here.gateway.balancer._pools.clear()
+    here.gateway.balancer._standings.clear()
     yield here
     await here.settled()
     assert 0 == here.gateway.bodies.held
