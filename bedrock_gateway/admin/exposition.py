@@ -65,6 +65,9 @@ class _Collector:
         for name, left in gauges.cooling.items():
             cooling.add_metric((_text(name),), left)
         yield cooling
+        yield from self._standings()
+        yield _gauge("calls_waiting", "Calls that wait in line for a deployment.", gauges.waiting)
+        yield _gauge("kept_answers_bytes", "Memory held by answers kept for a repeat.", gauges.kept_bytes)
         yield _gauge("credentials_failing", "Sources that give no AWS credentials.", gauges.credentials_failing)
         yield _gauge("credentials_pending", "Sources still asked for the first time.", gauges.credentials_pending)
         yield from self._budgets()
@@ -76,6 +79,24 @@ class _Collector:
         }
         yield _counts("alert_posts", "Events for webhooks, by what became of them.", "outcome", posts)
         yield _gauge("alert_posts_queued", "Events that wait for a webhook.", gauges.alerts_queued)
+
+    def _standings(self) -> Iterator[Metric]:
+        label = ("deployment",)
+        under_way = _family("deployment_attempts_under_way", "Attempts under way on a deployment.", label)
+        counters = [
+            CounterMetricFamily(f"{_PREFIX}_deployment_{name}", help_, labels=label)
+            for name, help_ in (
+                ("answers", "Attempts a deployment has answered."),
+                ("failures", "Attempts that failed on a deployment; what is the caller's fault does not count."),
+                ("throttles", "Of these, attempts it throttled or was unavailable for."),
+            )
+        ]
+        for name, (in_flight, *counts) in self.gauges.standings.items():
+            labels = (_text(name),)
+            under_way.add_metric(labels, in_flight)
+            for counter, count in zip(counters, counts, strict=True):
+                counter.add_metric(labels, count)
+        yield from (under_way, *counters)
 
     def _budgets(self) -> Iterator[Metric]:
         # A budget whose window was changed leaves an older one behind: of the same labels the newest counts.

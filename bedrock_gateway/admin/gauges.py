@@ -38,6 +38,9 @@ class Gauges:
         overruns: calls that cost more than they had reserved.
         cooling: by name of a deployment, seconds it is still left out.
         deployments: how many there are.
+        standings: by name of a deployment: attempts under way, answers, failures, and of these throttled ones.
+        waiting: calls that wait in line for a deployment.
+        kept_bytes: memory held by answers kept for a repeat.
         credentials_failing, credentials_pending: sources that give none, that were not asked to the end yet.
         keys: virtual keys, expired and blocked ones too.
         alerts: told, by event.
@@ -58,6 +61,9 @@ class Gauges:
     overruns: int = 0
     cooling: Mapping[str, float] = attrs.field(factory=dict)
     deployments: int = 0
+    standings: Mapping[str, tuple[int, int, int, int]] = attrs.field(factory=dict)
+    waiting: int = 0
+    kept_bytes: int = 0
     credentials_failing: int = 0
     credentials_pending: int = 0
     keys: int = 0
@@ -102,6 +108,15 @@ async def gauges_of(gateway: Gateway) -> Gauges:
         # One that nothing in the table names any more, or an ambient one, keeps its id.
         cooling=_cooling(gateway, names),
         deployments=len(deployments),
+        # Those made for a raw id or a wildcard have no name of their own.
+        standings={
+            one.name: (standing.in_flight, standing.answers, standing.failures, standing.throttled)
+            for one in deployments
+            if "*" not in one.model_id
+            for standing in (gateway.balancer.standing(one),)
+        },
+        waiting=0 if gateway.queue is None else gateway.queue.waiting,
+        kept_bytes=0 if gateway.keeping is None else gateway.keeping.held,
         credentials_failing=len(gateway.credentials.troubles()),
         credentials_pending=len(gateway.credentials.pending()),
         keys=gateway.callers.directory.key_count,

@@ -265,6 +265,7 @@ class Balancer:
             self.well(use, now)
             return
         use.told = True
+        standing.failures += 1
 
         def others() -> bool:
             return plan.others(standing, now)

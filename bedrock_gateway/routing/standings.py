@@ -69,6 +69,7 @@ class Standing:
         latencies: the last such samples, by stream or not; mean_first_byte, mean_answer: their means, 0 without.
         sampled: moment of the last sample, by stream or not.
         share: part of its calls it was taken for able to serve when it throttled last, at ``shared`` (``share_at``).
+        answers, failures, throttled: since the start; what throttled has failed too.
         used: tokens of late (``Usage``); mean_tokens: of one call.
     """
 
@@ -78,6 +79,7 @@ class Standing:
         "calls",
         "cooling",
         "deployment",
+        "failures",
         "fails",
         "first_byte",
         "in_flight",
@@ -121,7 +123,7 @@ class Standing:
         self.shared = -inf
         self.used = 0.0
         self.mean_tokens = 1000.0
-        self.answers = self.throttled = 0
+        self.answers = self.failures = self.throttled = 0
         self.of(deployment, most_parallel)
 
     def of(self, deployment: Deployment, most_parallel: int | None) -> None:

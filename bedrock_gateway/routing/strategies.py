@@ -182,7 +182,11 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
             free = [free[int(random() * count)] for _ in range(COMPARED)]
         else:
             free = [simple_shuffle(pool, free, stream, now, random) for _ in range(COMPARED)]
-    figures = [one.speed(stream, now) for one in free]
+    samples = [one.first_byte for one in free] if stream else [one.answer for one in free]
+    # What has faded counts as as fast as the fastest at most: else a burst of calls would all go there.
+    least = min([sample for sample in samples if sample is not None], default=0.0)
+    faded = [one.speed(stream, now) for one in free]
+    figures = [figure if figure is None or figure > least else least for figure in faded]
     known = [figure for figure in figures if figure is not None]
     # Unknown counts as as fast as the others: neither flooded nor left alone.
     usual = sum(known) / len(known) if known else 1.0

@@ -73,6 +73,7 @@ async def test_what_calls_did_is_read(tmp_path: Path) -> None:
         "refusals_total ResourceNotFoundException": 1,
         "refusals_total UnrecognizedClientException": 1,
         "calls_under_way": 0,
+        "calls_waiting": 0,
         "attempts_open": 0,
         "request_bodies_bytes": 0,
         "ledger_trouble": 0,
