@@ -306,13 +306,15 @@ def test_what_nobody_asks_for_any_more_is_taken_for_well() -> None:
     """Long after its time was over it counts as well again, unless a call is under way that will tell."""
     health, one, asked = Health(cooldown_time=5), standing(), standing()
     asked.in_flight = 1
-    for each in (one, asked):
-        fail(health, each, 0, certain=True)
+    for _ in range(FAILS_IN_A_ROW):
+        for each in (one, asked):
+            fail(health, each, 0)
     health.tidy(5 + FORGOTTEN_AFTER)
 
     assert {one, asked} == health.troubled
     health.tidy(6 + FORGOTTEN_AFTER)
     assert ({asked}, False, None) == (health.troubled, one.tripped, one.probing)
+    assert not fail(health, one, 990)
     fail(health, one, 1000, certain=True)
     assert ({one, asked}, None) == (health.troubled, one.probing)
 
