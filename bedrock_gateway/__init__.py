@@ -38,11 +38,11 @@ Pure rooms never await and read no clock, environment, disk or chance: these are
 **The words**: a *virtual key* is a secret the gateway issued, *credentials* are AWS's. A *caller* is who calls, with
 its policy. A *model group* is the public name a client asks for, a *deployment* one concrete target: model id or ARN,
 region, credentials, endpoint; its *standing* is how it does. A *session* is what keeps calls on one deployment, a
-*fallback* a group that is asked instead. A *budget* is money allowed in a *window* of time, a *charge* a budget that a call counts
-against, an *account* whose money it is; a *reservation* holds the most a call can cost. An *operation* is one of AWS's
-API. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what was consumed, a
-*price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the caller's side,
-*upstream* AWS's.
+*fallback* a group that is asked instead. A *budget* is money allowed in a *window* of time, a *charge* a budget that a
+call counts against, an *account* whose money it is; a *reservation* holds the most a call can cost. An *operation* is
+one of AWS's API. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what
+was consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the
+caller's side, *upstream* AWS's.
 """
 
 from bedrock_gateway._version import VERSION

@@ -126,7 +126,7 @@ class GeneralSettings:
         ledger_durability: ``process`` or ``power``.
         limits: bounds on requests and waiting.
         queue: calls wait for a free deployment instead of an immediate 429; None where they do not.
-        keep_answers: answers are kept for callers that ask for the same once more.
+        keep_answers: a repeat by an SDK that timed out gets the answer its first call is paying for.
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
         litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
         webhooks: URLs that are told of budgets; they may hold secrets.
