@@ -41,12 +41,12 @@ def deployment(
     params: str = "",
 ) -> str:
     """Return one entry of ``model_list``: the deployment with these credentials, and what else its mappings say."""
+    more = params and f"{params}, "
     return (
         f"  - model_name: {group}\n"
-        f"    litellm_params: {{model: bedrock/{model}, aws_region_name: {REGIONS[letter]}, {params and params + ', '}\n"
+        f"    litellm_params: {{model: bedrock/{model}, aws_region_name: {REGIONS[letter]}, {more}\n"
         f"      aws_access_key_id: AKIDEPLOYMENT{letter}, aws_secret_access_key: secret-{letter},\n"
         f'      aws_bedrock_runtime_endpoint: "{url}"}}\n'
-        f"    model_info: {{{info}}}\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Limits of deployments: kept exactly however many calls come at once, spilled over to others, given back in the end."""
+"""Limits of deployments: exact however many calls come at once, spilled over to others, given back in the end."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ async def test_only_what_is_too_long_goes_where_that_leads(tmp_path: Path, kind:
 
 @pytest.mark.parametrize(("router", "expected"), [(TO_NOVA, "claude"), (TO_HAIKU, "haiku")], ids=["other", "same"])
 async def test_a_models_own_body_goes_to_its_own_family_only(tmp_path: Path, router: str, expected: str) -> None:
-    """What InvokeModel sends is in the words of one family; for another one it would mean something else, or nothing."""
+    """What InvokeModel sends is in the words of one family; to another one it would mean something else."""
     async with serving(tmp_path, router) as here:
         break_down(here, "throttle")
         told = await ask(here, action="invoke", body=OWN_BODY)
@@ -293,7 +293,7 @@ async def test_no_key_is_led_where_it_may_not_go(tmp_path: Path, fields: dict[st
     ids=["fails", "too long"],
 )
 async def test_a_hard_budget_has_room_for_the_dearest_way(tmp_path: Path, model: str, router: str) -> None:
-    """A call is refused that fits where it begins and not where it may end; one that fits there ends there in bounds."""
+    """A call that fits where it begins is refused where it does not fit where it may end; one that fits ends there."""
     body = body_of(inferenceConfig={"maxTokens": 100})
     kind = "validation" if "window" in router else "throttle"
     async with serving(tmp_path, router, LOCKED) as here:
