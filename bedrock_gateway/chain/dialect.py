@@ -19,6 +19,7 @@ from bedrock_gateway.chain.booking import book, call_record, release, usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.following import stop_keeping
 from bedrock_gateway.chain.leaving import ended
+from bedrock_gateway.chain.relay import failed_headers
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
 from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal
@@ -75,7 +76,7 @@ def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     call.gateway.refusals[refusal.error_type] += 1
     call.answered(refusal.status, refusal.error_type)
     status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
-    headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts))]
+    headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts)), *failed_headers(call)]
     if call.admission is not None:
         headers += call.admission.told
     return WholeAnswer(status, headers, body)

@@ -30,7 +30,7 @@ from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
 
-__all__ = ["gateway_headers", "relay", "request_id"]
+__all__ = ["failed_headers", "gateway_headers", "relay", "request_id"]
 
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144

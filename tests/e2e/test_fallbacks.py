@@ -134,6 +134,19 @@ async def test_a_group_nobody_reaches_is_left(tmp_path: Path) -> None:
         assert 0 == gate.ended
 
 
+@pytest.mark.parametrize("kind", ["access-denied", "expired-token", "unavailable"])
+async def test_a_refusal_tells_who_failed_before(tmp_path: Path, kind: str) -> None:
+    """Also where the last word is the gateway's own, not AWS's: the deployments before the last, and the groups."""
+    async with serving(tmp_path, TO_NOVA) as here:
+        break_down(here, "throttle")
+        break_down(here, kind, "C")
+        told = await ask(here)
+
+        assert 503 == told.status
+        assert "1" == told.headers["x-bedrock-gateway-fallbacks"]
+        assert told.headers["x-bedrock-gateway-failed"].startswith("claude=throttled, claude#2=throttled")
+
+
 async def test_no_header_without_a_failure(tmp_path: Path) -> None:
     """An answer at the first attempt says nothing of failures and fallbacks."""
     async with serving(tmp_path, TO_NOVA) as here:
