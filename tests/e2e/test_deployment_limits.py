@@ -171,6 +171,30 @@ async def test_what_a_group_may_not_have_another_group_gets(tmp_path: Path) -> N
         assert not any("x-bedrock-gateway-failed" in one.headers for one in told)
 
 
+async def test_who_rests_is_asked_where_others_are_full(tmp_path: Path) -> None:
+    """A deployment that is left out is still better than a refusal; one at its limit is not asked over it."""
+    deployments = deployment("A", params="order: 1"), deployment("B", params="order: 2, rpm: 3")
+    async with running(tmp_path, config_of(*deployments)) as here:
+        here.simulator.faults.add("throttle", times=3, access_key_id="AKIDEPLOYMENTA")
+        told = [await ask(here) for _ in range(4)]
+
+        assert [True] * 4 == [one.fine for one in told]
+        assert "ABABAB" + "A" == asked(here)
+
+
+async def test_places_are_given_back_when_a_calls_time_is_over(tmp_path: Path) -> None:
+    """A call that is ended because all of its time has passed leaves its place to the next one."""
+    only = deployment("A", params="max_parallel_requests: 1")
+    async with behind_a_gate(tmp_path, only, more="general_settings: {total_timeout: 0.3}\n") as (here, gate):
+        told = await ask(here)
+        await here.settled()
+        taken = places(here)
+        gate.open.set()
+
+        assert (424, {"claude": (0, 0)}) == (told.status, taken)
+        assert (await ask(here)).fine
+
+
 async def test_a_long_request_meets_the_limits_of_where_it_goes(tmp_path: Path) -> None:
     """A group that is asked because another one cannot read so much is not asked over its tokens a minute either."""
     deployments = deployment("A"), deployment("C", "other", params="tpm: 300")

@@ -150,6 +150,60 @@ async def test_a_failing_deployment_is_left_out_and_let_back(tmp_path: Path, kin
         assert 0.0 == left_out["us-west-2"]
 
 
+async def test_half_of_a_minutes_calls_leave_a_deployment_out(tmp_path: Path) -> None:
+    """Failures that are never three in a row lead to it as soon as there are ten calls to tell by."""
+    async with running(tmp_path) as here:
+        left_out = []
+        for outcome in "FFSFFSFFSF":
+            if outcome == "F":
+                here.simulator.faults.add("throttle", access_key_id="AKIDEPLOYMENTA")
+            await ask(here)
+            left_out.append(waits(here)["us-east-1"] > 0)
+
+        assert [False] * 9 + [True] == left_out
+
+
+async def test_a_deployment_has_a_cooldown_time_of_its_own(tmp_path: Path) -> None:
+    """``cooldown_time`` beside a model counts for that deployment, the router's for the others."""
+    async with running(tmp_path, GROUPS.replace("order: 1}", "order: 1, cooldown_time: 60}")) as here:
+        for letter in "AB":
+            here.simulator.faults.add("throttle", times=FAILS_IN_A_ROW, access_key_id=f"AKIDEPLOYMENT{letter}")
+        for _ in range(FAILS_IN_A_ROW):
+            await ask(here)
+
+        assert 55 < waits(here)["us-east-1"] <= 60
+        assert 0 < waits(here)["us-west-2"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "expected"),
+    [
+        ("RateLimitErrorRetries: 0", "throttle", "A"),
+        ("RateLimitErrorRetries: 1", "throttle", "AB"),
+        ("RateLimitErrorRetries: 0", "unavailable", "ABC"),
+        ("ServiceUnavailableErrorRetries: 1", "unavailable", "AB"),
+        ("AuthenticationErrorRetries: 0", "access-denied", "A"),
+        ("NotFoundErrorRetries: 1", "not-found", "AB"),
+        ("InternalServerErrorRetries: 0", "internal", "A"),
+        ("InternalServerErrorRetries: 5", "internal", "AB"),
+        ("TimeoutErrorRetries: 5", "reset", "A"),
+        ("BadRequestErrorRetries: 5", "validation", "A"),
+        ("DefaultRetries: 1", "throttle", "AB"),
+    ],
+)
+@pytest.mark.parametrize("action", ["converse", "converse-stream"])
+async def test_a_retry_policy_says_how_often_what_is_repeated(
+    tmp_path: Path, action: str, policy: str, kind: str, expected: str
+) -> None:
+    """``retry_policy`` counts further attempts by what failed; what is never repeated stays so, whatever it says."""
+    async with running(tmp_path, GROUPS + f"router_settings: {{retry_policy: {{{policy}}}}}\n") as here:
+        here.gateway.snapshot = attrs.evolve(here.gateway.snapshot, backoff=0.001)
+        here.simulator.faults.add(kind, times=None)
+        await ask(here, action=action)
+
+        assert expected == asked(here)
+
+
 async def test_the_last_attempt_cools_its_deployment_too(tmp_path: Path) -> None:
     """A stream that nothing can replace is not held back; its first exception still says what it says."""
     async with running(tmp_path) as here:

@@ -241,6 +241,28 @@ async def test_a_request_too_long_for_all_is_refused_in_awss_words(tmp_path: Pat
         assert (["claude", "haiku"], ["nova"]) == (groups_of(here, told), groups_of(here, alone))
 
 
+@pytest.mark.parametrize("named", ["nick", "claude"])
+async def test_a_nickname_leads_where_it_or_its_group_leads(tmp_path: Path, named: str) -> None:
+    """Who asks by an alias is led on by what is named for the alias, else by what is named for the group behind it."""
+    router = f"model_group_alias: {{nick: claude}}, fallbacks: [{{{named}: [nova]}}]"
+    async with serving(tmp_path, router) as here:
+        break_down(here, "throttle")
+        told = await ask(here, "nick")
+
+        assert (True, ["claude", "claude", "nova"]) == (told.fine, groups_of(here, told))
+
+
+async def test_a_group_whose_budget_is_used_up_is_left(tmp_path: Path) -> None:
+    """Where no deployment has room in its own budget, the next group is asked, without an attempt at the first."""
+    config = config_of(
+        deployment("A", params="max_budget: 0.000001"), deployment("C", "nova", model=NOVA), router=TO_NOVA
+    )
+    async with serving(tmp_path, "", config=config) as here:
+        told = await ask(here, body=body_of(inferenceConfig={"maxTokens": 10}))
+
+        assert (True, "C", "1") == (told.fine, asked(here), told.headers["x-bedrock-gateway-fallbacks"])
+
+
 @pytest.mark.parametrize("kind", ["throttle", "unavailable", "internal"])
 async def test_only_what_is_too_long_goes_where_that_leads(tmp_path: Path, kind: str) -> None:
     """A group for long requests alone is not asked when another one fails."""
