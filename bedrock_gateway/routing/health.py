@@ -26,8 +26,8 @@ MODEL_COOLDOWN = 300.0
 WINDOW = 60.0
 #: Failures in a row that tell enough.
 FAILS_IN_A_ROW = 3
-#: Calls of a minute of which half have failed.
-LEAST_CALLS = 10
+#: Calls of a minute of which half have failed; of ten, half fail by chance too often where three in ten do.
+LEAST_CALLS = 20
 #: Longest wait upstream may ask for; a longer one is cut to it (LiteLLM takes a Retry-After of at most 60 s too).
 LONGEST_RETRY_AFTER = 60.0
 #: Seconds after which one that could be tried, and is not, is taken for well.

@@ -22,7 +22,7 @@ HALF_LIFE = 30.0
 #: Failures whose reasons are kept.
 REASONS = 5
 #: What is left of a deployment's share when it throttles, and what it is down to at least, however often that is.
-SHARE_AFTER_THROTTLE, LEAST_SHARE = 0.5, 0.05
+SHARE_AFTER_THROTTLE, LEAST_SHARE = 0.5, 0.15
 #: Seconds in which it throttles once at most: what was under way together is refused together.
 THROTTLE_SECONDS = 1.0
 #: Seconds in which a share doubles again, and after which it is whole, whatever it was.

@@ -19,7 +19,7 @@ from aiohttp import web
 from gate import gated
 from running import GROUPS, Running, running
 
-from bedrock_gateway.routing.health import FAILS_IN_A_ROW, Health
+from bedrock_gateway.routing.health import FAILS_IN_A_ROW, LEAST_CALLS, Health
 
 BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": "What is a gateway good for?"}]}]}).encode()
 
@@ -151,16 +151,16 @@ async def test_a_failing_deployment_is_left_out_and_let_back(tmp_path: Path, kin
 
 
 async def test_half_of_a_minutes_calls_leave_a_deployment_out(tmp_path: Path) -> None:
-    """Failures that are never three in a row lead to it as soon as there are ten calls to tell by."""
+    """Failures that are never three in a row lead to it as soon as there are calls enough to tell by."""
     async with running(tmp_path) as here:
         left_out = []
-        for outcome in "FFSFFSFFSF":
+        for outcome in ("FFS" * LEAST_CALLS)[:LEAST_CALLS]:
             if outcome == "F":
                 here.simulator.faults.add("throttle", access_key_id="AKIDEPLOYMENTA")
             await ask(here)
             left_out.append(waits(here)["us-east-1"] > 0)
 
-        assert [False] * 9 + [True] == left_out
+        assert [False] * (LEAST_CALLS - 1) + [True] == left_out
 
 
 async def test_a_deployment_has_a_cooldown_time_of_its_own(tmp_path: Path) -> None:
