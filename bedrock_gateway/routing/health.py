@@ -32,10 +32,10 @@ LEAST_CALLS = 20
 LONGEST_RETRY_AFTER = 60.0
 #: Seconds after which one that could be tried, and is not, is taken for well.
 FORGOTTEN_AFTER = 900.0
-#: Seconds a growing cooldown grows to at most, and answers in a row after which it begins small again: so few that one
-#: which fails three times in ten does not stay out for minutes while the others throttle.
-LONGEST_COOLDOWN = 300.0
-ANSWERS_TO_FORGET = 3
+#: Seconds a growing cooldown grows to at most, and answers in a row, once it is over, after which it begins small again:
+#: one that fails three times in ten is not to stay out for minutes while the others throttle.
+LONGEST_COOLDOWN = 60.0
+ANSWERS_TO_FORGET = 1
 
 
 @attrs.define(eq=False)
@@ -69,7 +69,7 @@ class Health:
             standing.tripped = False
             standing.probing = None
             self.troubled.discard(standing)
-        if standing.trips and standing.well >= ANSWERS_TO_FORGET:
+        if standing.trips and not standing.tripped and standing.well >= ANSWERS_TO_FORGET:
             standing.trips = 0
 
     def failed(
