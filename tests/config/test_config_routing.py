@@ -145,7 +145,7 @@ def test_retry_policies() -> None:
 
     assert policy == found.retry_policy
     assert {"a": policy, "alias": RetryPolicy(default=0), "x-1": RetryPolicy(rate_limit=9)} == found.group_retry_policy
-    assert policy == found.retries_of("b")
+    assert policy == found.retries_of("b", "b")
 
 
 def test_retries_that_are_never_made() -> None:
@@ -343,7 +343,7 @@ def test_affinity_of_groups() -> None:
     )
 
     assert {"a": frozenset(), "x-1": frozenset({Affinity.PREFIX})} == found.group_affinity
-    assert found.affinity == found.affinity_of("b")
+    assert found.affinity == found.affinity_of("b", "b")
 
 
 def test_checks_that_do_nothing() -> None:
