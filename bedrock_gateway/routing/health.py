@@ -32,8 +32,8 @@ LEAST_CALLS = 20
 LONGEST_RETRY_AFTER = 60.0
 #: Seconds after which one that could be tried, and is not, is taken for well.
 FORGOTTEN_AFTER = 900.0
-#: Seconds a growing cooldown grows to at most, and answers in a row, once it is over, after which it begins small again:
-#: one that fails three times in ten is not to stay out for minutes while the others throttle.
+#: Seconds a growing cooldown grows to at most, and answers in a row after it with which it begins small again:
+#: one that fails three times in ten is not to stay out for minutes, with the others throttling.
 LONGEST_COOLDOWN = 60.0
 ANSWERS_TO_FORGET = 1
 
