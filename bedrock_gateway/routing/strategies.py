@@ -183,17 +183,18 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
         else:
             free = [simple_shuffle(pool, free, stream, now, random) for _ in range(COMPARED)]
     samples = [one.first_byte for one in free] if stream else [one.answer for one in free]
-    # What has faded counts as as fast as the fastest at most: else a burst of calls would all go there.
-    least = min([sample for sample in samples if sample is not None], default=0.0)
-    faded = [one.speed(stream, now) for one in free]
-    figures = [figure if figure is None or figure > least else least for figure in faded]
-    known = [figure for figure in figures if figure is not None]
+    known = [sample for sample in samples if sample is not None]
     # Unknown counts as as fast as the others: neither flooded nor left alone.
-    usual = sum(known) / len(known) if known else 1.0
+    least, usual = (min(known), sum(known) / len(known)) if known else (0.0, 1.0)
     burdens = []
-    for one, figure in zip(free, figures, strict=True):
+    for one, sample in zip(free, samples, strict=True):
+        pace = usual if sample is None else sample
+        if sample is not None and now - one.sampled[stream] >= HALF_LIFE:
+            # What has faded counts as as fast as the fastest at most: else a burst of calls would all go there.
+            pace = max(least, one.speed(stream, now) or 0.0)
+        if one.share != 1.0:
+            pace /= one.share_at(now)
         # Squared, since calls under way alone keep a deployment of three times the latency at a third of the calls.
-        pace = (usual if figure is None else figure) / one.share_at(now)
         burdens.append((one.in_flight + 1) * pace * pace)
     if not pool.even:
         burdens = [burden / pool.shares[one] for one, burden in zip(free, burdens, strict=True)]
