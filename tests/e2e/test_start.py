@@ -151,7 +151,8 @@ def test_bundle_that_is_none(tmp_path: Path, text: str | None, reason: str) -> N
 @pytest.mark.parametrize("name", ["aliases", "duplicate_keys", "nested_too_deeply"])
 def test_broken_config(tmp_path: Path, name: str) -> None:
     """Every fault of a config file is a line with its place, told by the real command too."""
-    ended = run(tmp_path, "serve", "--port", "0", "--config", f"{name}.yaml", cwd=BROKEN)
+    environ = {"SECRET": "sk-secret-in-the-wrong-place", "EMPTY": ""}
+    ended = run(tmp_path, "serve", "--port", "0", "--config", f"{name}.yaml", cwd=BROKEN, environ=environ)
 
     assert_refused(ended, *(BROKEN / f"{name}.expected").read_text().splitlines())
 
