@@ -177,6 +177,19 @@ async def test_what_aws_did_not_take_is_made_up_for(
         hold_the_bar(here, told, strategy, error)
 
 
+@pytest.mark.parametrize("action", ["converse", "converse-stream"])
+async def test_what_aws_did_not_take_is_made_up_for_as_configured_by_nobody(tmp_path: Path, action: str) -> None:
+    """The same without a word of an operator about strategy, retries and cooldown."""
+    async with running(tmp_path, group()) as here:
+        seed(here)
+        for letter in "AB":
+            here.simulator.faults.add("throttle", times=None, probability=OFTEN, access_key_id=f"AKIDEPLOYMENT{letter}")
+
+        told = await flood(here, CALLS, action)
+
+        hold_the_bar(here, told, "adaptive", "ThrottlingException")
+
+
 @pytest.mark.parametrize(
     ("action", "strategy"), [("converse", "simple-shuffle"), ("converse-stream", "adaptive")], ids=["whole", "stream"]
 )
