@@ -197,16 +197,21 @@ async def test_places_are_given_back_when_a_calls_time_is_over(tmp_path: Path) -
 
 async def test_a_long_request_meets_the_limits_of_where_it_goes(tmp_path: Path) -> None:
     """A group that is asked because another one cannot read so much is not asked over its tokens a minute either."""
-    deployments = deployment("A"), deployment("C", "other", params="tpm: 300")
-    router = "context_window_fallbacks: [{claude: [other]}]"
-    async with running(tmp_path, config_of(*deployments, router=router)) as here:
-        text = "Input is too long for requested model."
-        here.simulator.faults.add("validation", times=None, access_key_id="AKIDEPLOYMENTA", message=text)
-        here.simulator.faults.add("slow", times=None, access_key_id="AKIDEPLOYMENTC", seconds=0.2)
-        told = await asyncio.gather(*(ask(here, body=BODY) for _ in range(5)))
+    text = "Input is too long for requested model."
+    async with gated() as gate:
+        deployments = deployment("A"), deployment("C", "other", url=gate.url, params="tpm: 300")
+        config = config_of(*deployments, router="context_window_fallbacks: [{claude: [other]}]")
+        async with running(tmp_path, config) as here:
+            gate.port = int(here.upstream.rpartition(":")[2])
+            gate.passing = 0
+            here.simulator.faults.add("validation", times=None, access_key_id="AKIDEPLOYMENTA", message=text)
+            calls = [asyncio.create_task(ask(here, body=BODY)) for _ in range(5)]
+            await here.until(lambda: 5 == gate.held + sum(task.done() for task in calls))
+            gate.open.set()
+            told = await asyncio.gather(*calls)
 
-        assert Counter({200: 2, 400: 3}) == Counter(one.status for one in told)
-        assert Counter(A=5, C=2) == Counter(asked(here))
+            assert Counter({200: 2, 400: 3}) == Counter(one.status for one in told)
+            assert Counter(A=5, C=2) == Counter(asked(here))
 
 
 @pytest.mark.parametrize("limit", ["rpm: 3", "tpm: 450"])
@@ -266,7 +271,8 @@ async def test_a_repeat_takes_the_place_of_what_failed(tmp_path: Path) -> None:
 async def test_places_are_given_back_after_every_fault(tmp_path: Path, kind: str) -> None:
     """Whatever becomes of a call, the place it had is free for the next one."""
     config = config_of(deployment("A", params="max_parallel_requests: 1"), router="num_retries: 0")
-    async with running(tmp_path, config + "general_settings: {idle_timeout: 0.5}\n") as here:
+    waiting = 1 if kind.startswith("silent") else 60
+    async with running(tmp_path, config + f"general_settings: {{idle_timeout: {waiting}}}\n") as here:
         for action in ACTIONS:
             here.simulator.faults.add(kind)
             await ask(here, action=action)
