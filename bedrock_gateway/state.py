@@ -178,6 +178,8 @@ async def open_state(
         if gateway.keeping is not None:
             stack.callback(gateway.keeping.close)
         registry.on_change.append(gateway.changed)
+        if gateway.queue is not None:
+            gateway.balancer.on_room = gateway.queue.freed
         models = await AddedModels.open(gateway, config=config, root=root)
         stack.push_async_callback(models.aclose)
         yield State(gateway=gateway, models=models, root=root)

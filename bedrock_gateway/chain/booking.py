@@ -83,6 +83,8 @@ def book(
     changes nothing.
     """
     assert call.target is not None
+    if attempt.booked is not None:
+        return attempt.booked
     settlement = settle(
         operation=call.target.operation,
         reading=reading,
@@ -130,7 +132,11 @@ def book(
         call.recorded = True
         record = call_record(call, closing.ended_at)
         release(call)
-    return call.gateway.ledger.close_attempt(closing, record)
+        if call.deadline is not None:
+            # It came in time; what is left is to pass it on.
+            call.deadline.cancel()
+    attempt.booked = call.gateway.ledger.close_attempt(closing, record)
+    return attempt.booked
 
 
 def _count(call: Call, attempt: Attempt, spend: int | None) -> None:

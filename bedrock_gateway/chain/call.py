@@ -60,7 +60,7 @@ class Attempt:
         reservation: what it holds of the deployment's own budget.
         at_most: nano-USD it can cost at most, as the ledger was told; None where nothing bounds it.
         bound: the same in parts, where the body was read for it.
-        opened, closed: whether the ledger has its opening and its closing.
+        opened, closed: whether the ledger has its opening and its closing; booked: resolves when the closing lasts.
         sent_at: monotonic seconds when it was sent.
         state, spend, input_tokens, output_tokens, tokens: how it was booked; tokens are all of them.
     """
@@ -82,6 +82,7 @@ class Attempt:
     bound: Bound | None = None
     opened: bool = False
     closed: bool = False
+    booked: asyncio.Future[None] | None = None
     state: State | None = None
     spend: int | None = None
     input_tokens: int = 0
@@ -143,7 +144,7 @@ class Call:
         caller: filled in by ``authenticate``.
         target, resolution: operation and where it may go; filled in by ``resolve``.
         fallbacks: groups that are asked when that gives no answer, longer: when the request is too long for it.
-        deadline: ends it when it takes too long in all.
+        deadline: ends it when it takes too long in all; overdue: it did.
         place: where it waits in line, or its turn; queued: seconds it has waited.
         prefix: what it has in common with others of its conversation (``dialects.prefixes``), where it was read for it.
         failed: deployments that failed it, with the reason; hops: groups it went on from.
@@ -151,7 +152,7 @@ class Call:
         query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
             ``resolve``.
         asked: the model that was asked for, a key's alias replaced; "" where the operation has none.
-        party: for whom it is made.
+        party: for whom it is made; tags: of its key and as it told them, for choosing a deployment.
         admission: what it holds of budgets and limits; None where there are none for it; filled in by ``admit``.
         adopted: what it holds of budgets that were given to somebody while it was under way.
         notes: edits of its body, kept with each attempt.
@@ -187,6 +188,7 @@ class Call:
     failed: tuple[tuple[str, str], ...] = ()
     hops: int = 0
     deadline: asyncio.TimerHandle | None = None
+    overdue: bool = False
     place: Place | None = None
     queued: float = 0.0
     forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
@@ -197,6 +199,7 @@ class Call:
     body_hash: str = ""
     asked: str = ""
     party: Party = NOBODY
+    tags: tuple[str, ...] = ()
     admission: Admission | None = None
     adopted: tuple[Reservation, ...] = ()
     notes: tuple[str, ...] = ()

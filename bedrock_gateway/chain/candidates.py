@@ -6,9 +6,9 @@ sticks with, what it holds of a deployment's own budget) and what the caller is 
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
+from collections.abc import Hashable
 
 import attrs
 
@@ -19,13 +19,14 @@ from bedrock_gateway.chain.reserving import hold
 from bedrock_gateway.chain.sessions import read_prefix, session_of, wants_prefix
 from bedrock_gateway.errors import Refusal, Throttled, UnknownModel
 from bedrock_gateway.routing.balancer import Plan, Use
-from bedrock_gateway.routing.resolutions import Resolution
+from bedrock_gateway.routing.resolutions import Resolution, kinds, of_kind
 from bedrock_gateway.routing.rules import TagRules
 from bedrock_gateway.routing.tags import tagged
+from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["Candidates"]
 
-_SDK_ATTEMPT = re.compile(r"attempt=(\d+)")
+_SDK_ATTEMPT = re.compile(r"attempt=([0-9]{1,9})")
 _WORDS = {"requests": "requests a minute", "tokens": "tokens a minute", "parallel": "calls at once"}
 
 
@@ -62,11 +63,19 @@ class Candidates:
         assert resolution is not None
         every = (resolution, *call.fallbacks) if call.fallbacks else (resolution,)
         if tags is not None:
-            every = (tagged(resolution, call.party.tags, tags), *_tagged(call.fallbacks, call.party.tags, tags))
-            call.longer = _tagged(call.longer, call.party.tags, tags)
+            every = (tagged(resolution, call.tags, tags), *_tagged(call.fallbacks, call.tags, tags))
+            call.longer = _tagged(call.longer, call.tags, tags)
+        if call.target is not None and call.target.operation.kind is Kind.INVOKE and not resolution.lone:
+            first = every[0]
+            every = (of_kind(first, kinds(first)[0]) or first, *every[1:])
         sdk = call.headers.get("amz-sdk-request")
         attempt = None if sdk is None else _SDK_ATTEMPT.search(sdk)
         return cls(call, every, attempt is not None and int(attempt[1]) > 1)
+
+    @property
+    def whom(self) -> Hashable:
+        """What calls have in common that wait for the same deployments, also after the table has changed."""
+        return tuple((deployment.id, deployment.model_id) for group in self.every for deployment in group.deployments())
 
     @property
     def plain(self) -> bool:
@@ -187,7 +196,7 @@ class Candidates:
 
     def restart(self) -> None:
         """Begin again with the first group: time has passed."""
-        self.at = 0
+        self.at = self.hop = 0
         self.first = self.call.attempts + 1
         self._plan = None
 
@@ -195,8 +204,9 @@ class Candidates:
         """Hold what the call can cost in a deployment's own budget; its place is given back where that fails."""
         try:
             return await hold(self.call, use.deployment)
-        except (Refusal, asyncio.CancelledError):
+        except BaseException:
             self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
+            self.plan.refused()
             raise
 
     def _at_their_limits(self) -> Throttled | None:

@@ -38,9 +38,7 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     seconds = call.gateway.total_timeout
     if seconds is not None:
-        call.deadline = asyncio.get_running_loop().call_later(
-            seconds, call.gateway.leaving.abandon, call, f"its total_timeout of {seconds:g} s has passed"
-        )
+        call.deadline = asyncio.get_running_loop().call_later(seconds, _overdue, call, seconds)
     try:
         answer = await handler(request)
     except Refusal as refusal:
@@ -70,6 +68,12 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
     return answer
 
 
+def _overdue(call: Call, seconds: float) -> None:
+    """End a call that takes too long in all."""
+    call.overdue = True
+    call.gateway.leaving.abandon(call, f"its total_timeout of {seconds:g} s has passed")
+
+
 def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
     call.refusal = refusal
@@ -92,7 +96,7 @@ def settle(call: Call) -> None:
     if call.deadline is not None:
         call.deadline.cancel()
     if call.place is not None:
-        call.place.decided(answered=False)
+        call.place.drop()
     gateway.leaving.done(call)
     if call.kept is not None:
         stop_keeping(call)

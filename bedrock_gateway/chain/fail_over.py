@@ -57,8 +57,6 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             use, reservation = following
         finally:
             gateway.balancer.end(attempt.use, attempt.tokens, time.monotonic(), sent=attempt.opened)
-            if gateway.queue is not None:
-                gateway.queue.freed()
 
 
 def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None) -> Attempt:
@@ -104,7 +102,7 @@ def _most(call: Call, candidates: Candidates, use: Use, verdict: Verdict | None)
 
 
 async def _in_turn(call: Call, candidates: Candidates) -> tuple[Use, Reservation | None]:
-    """Return the first place to try; where there is a line for the group, behind all who wait in it.
+    """Return the first place to try; where there is a line for the same deployments, behind all who wait in it.
 
     Raises:
         Refusal: as ``Candidates.choose``.
@@ -112,29 +110,30 @@ async def _in_turn(call: Call, candidates: Candidates) -> tuple[Use, Reservation
     queue = call.gateway.queue
     if queue is None:
         return await candidates.choose()
-    assert call.resolution is not None
-    if queue.busy(call.resolution):
-        place = queue.enter(call, call.resolution)
+    whom = candidates.whom
+    if queue.busy(whom):
+        place = queue.enter(call, whom)
         if place is None:
-            raise queue.full(call, call.resolution)
-        await queue.wait(call, call.resolution, place)
+            raise queue.full(call, queue.line(whom))
+        await queue.wait(call, place)
     return await _choose_in_turn(call, candidates, queue)
 
 
 async def _choose_in_turn(call: Call, candidates: Candidates, queue: Queue) -> tuple[Use, Reservation | None]:
     """Return the first place to try, as soon as the limits of the deployments have room."""
-    assert call.resolution is not None
+    limited = False
     while True:
         try:
             chosen = await candidates.choose()
         except Throttled as full:
-            place = queue.enter(call, call.resolution, full.retry_after or 1, local=True)
+            limited = True
+            place = queue.enter(call, candidates.whom, full.retry_after or 1)
             if place is None:
                 raise
-            await queue.wait(call, call.resolution, place)
+            await queue.wait(call, place)
             candidates.restart()
             continue
-        if call.place is not None and call.place.line.local:
+        if limited and call.place is not None:
             # What was waited for is had: whoever is next may try too.
             call.place.decided(answered=True)
         return chosen
@@ -147,12 +146,14 @@ class _Trying:
     Attributes:
         internal_errors: answers with one, over all groups.
         renewed: expired credentials were read again.
+        rounds: how often it was thrown back into the line.
     """
 
     call: Call
     candidates: Candidates
     internal_errors: int = 0
     renewed: bool = False
+    rounds: int = 0
 
     async def follow(self, attempt: Attempt, failed: AttemptFailed) -> tuple[Use, Reservation | None] | None:
         """Return what is tried after an attempt that failed, its end on record by then; None where nothing may be."""
@@ -160,7 +161,7 @@ class _Trying:
         use, reservation, queue = attempt.use, attempt.reservation, call.gateway.queue
         later = verdict.same_again and verdict.relay
         if call.place is not None and not later:
-            call.place.decided(answered=True)
+            call.place.decided(answered=verdict.cools is Cools.NO)
         self.internal_errors += verdict.retry is Retry.NEXT_ONCE
         goes_on = verdict.retry is Retry.NEXT or (verdict.retry is Retry.NEXT_ONCE and self.internal_errors == 1)
         goes_on = goes_on and not call.left and not (candidates.alone and attempt.opened)
@@ -229,13 +230,16 @@ class _Trying:
         Raises:
             Throttled: it waited for as long as it may.
         """
-        call = self.call
-        assert call.resolution is not None
-        place = queue.enter(call, call.resolution, self._wait(attempt, failed), local=False)
+        call, snapshot = self.call, self.call.snapshot
+        # Whatever AWS asks for: who is throttled again and again comes less and less often.
+        least = min(snapshot.backoff * 2.0**self.rounds, snapshot.max_wait)
+        self.rounds += 1
+        seconds = max(self._wait(attempt, failed), least)
+        place = queue.enter(call, self.candidates.whom, seconds, asked=True)
         if place is None:
             return None
         self._go_on(attempt, failed)
-        await queue.wait(call, call.resolution, place)
+        await queue.wait(call, place)
         self.candidates.restart()
         return await _choose_in_turn(call, self.candidates, queue)
 

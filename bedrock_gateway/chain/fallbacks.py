@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.call import Call
-from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.errors import UnknownModel
-from bedrock_gateway.routing.resolutions import Resolution, budget_names, foundation_models
+from bedrock_gateway.routing.resolutions import Resolution, budget_names, foundation_models, kinds, of_kind
 from bedrock_gateway.routing.rules import Fallbacks
 from bedrock_gateway.wire.operations import Kind
 
@@ -44,11 +43,12 @@ def _allowed(call: Call, names: Sequence[str], first: Resolution) -> tuple[Resol
             # Checked when the config was read; a model added over the API may have been taken away since.
             _LOG.warning("call=%s: fallback %r leads nowhere: %s", call.id, name, error.message)
             continue
-        own_body = call.target.operation.kind is Kind.INVOKE
-        if _may_use(call.caller, name, resolution, first) and not (
-            own_body and _families(first) != _families(resolution)
-        ):
-            found.append(resolution)
+        if not _may_use(call.caller, name, resolution, first):
+            continue
+        # An InvokeModel is in the words of one family, and nothing is translated.
+        fitting = of_kind(resolution, kinds(first)[0]) if call.target.operation.kind is Kind.INVOKE else resolution
+        if fitting is not None:
+            found.append(fitting)
     return tuple(found)
 
 
@@ -60,15 +60,8 @@ def _may_use(caller: Caller, name: str, resolution: Resolution, first: Resolutio
     ):
         return False
     if policy.model_budgets or policy.model_limits:
-        counted = set(budget_names(first)[0])
         names, others = budget_names(resolution)
-        return not any(
-            other not in counted and (other in policy.model_budgets or other in policy.model_limits)
-            for other in (*names, *others)
-        )
+        further = {*names, *others}.difference(budget_names(first)[0])
+        # A budget for each model ("*") is one of its own for every further one.
+        return not further or not (policy.model_budgets.keys() | policy.model_limits.keys()) & {*further, "*"}
     return True
-
-
-def _families(resolution: Resolution) -> set[str]:
-    """Return whose words the body of an InvokeModel would have to be in."""
-    return {family(deployment.price_model or deployment.model_id) for deployment in resolution.deployments()}

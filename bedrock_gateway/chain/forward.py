@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.booking import book, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
-from bedrock_gateway.chain.judging import answered
+from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
@@ -48,7 +48,9 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         await open_attempt(call, attempt)
         limit = _limit(call, attempt)
-        async with _NO_LIMIT if limit is None else asyncio.timeout(limit):
+        deadline = None if limit is None else asyncio.get_running_loop().time() + limit
+        prefix: list[bytes] = []
+        async with _NO_LIMIT if deadline is None else asyncio.timeout_at(deadline):
             attempt.sent_at = time.monotonic()
             try:
                 response = await call.gateway.upstream.send(attempt.request)
@@ -64,15 +66,16 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                     )
                 if response.status >= 300:
                     await _refused(call, response)
-                prefix: list[bytes] = []
-                if _is_whole(response, call):
+                whole = _is_whole(response, call)
+                if whole:
                     prefix = await _read(call, response)
-                    if response.ended:
-                        return await _answer_whole(call, attempt, response, b"".join(prefix))
             except BaseException:
                 call.gateway.upstream.give_up(response)
                 raise
-        return await relay(request, call, attempt, response, prefix)
+        if whole and response.ended:
+            # Outside the deployment's timeout: that the ledger is slow is not the deployment's fault.
+            return await _answer_whole(call, attempt, response, b"".join(prefix))
+        return await relay(request, call, attempt, response, prefix, deadline=deadline)
     except UpstreamFault as fault:
         raise AttemptFailed(
             verdicts.of_fault(fault.happened),
@@ -91,6 +94,8 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     except asyncio.CancelledError:
         if attempt.opened and not attempt.closed:
             # Ended on purpose (the caller left, or the gateway stops) before anything went downstream.
+            if call.overdue and attempt.sent:
+                judge(call, attempt, verdicts.SILENT)
             if call.abandoned:
                 refusal = ended(call)
                 call.answered(refusal.status, refusal.error_type)

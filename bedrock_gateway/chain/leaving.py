@@ -83,6 +83,11 @@ class Leaving:
             self._close(next(iter(self._drains), call), "caller left; the limit of answers read on was reached")
         if call.abandoned:
             return
+        if call.deadline is not None:
+            # Nobody waits for it any more: it has the time of an answer that is read on.
+            call.deadline.cancel()
+        if call.place is not None:
+            call.place.decided(answered=True)
         loop = asyncio.get_running_loop()
         self._drains[call] = loop.call_later(self.max_seconds, self._close, call, "caller left; read on for too long")
         keep(call)

@@ -23,6 +23,8 @@ __all__ = ["identify_party"]
 #: Headers that name the end user, LiteLLM's two, and tags.
 _END_USER, _CUSTOMER = "x-litellm-end-user-id", "x-litellm-customer-id"
 _TAGS = "x-litellm-tags"
+#: Characters of them that are looked at for choosing a deployment.
+LONGEST_TAGS = 2048
 
 
 async def identify_party(call: Call) -> EndUser | None:
@@ -38,6 +40,10 @@ async def identify_party(call: Call) -> EndUser | None:
     if not told and call.target is not None and call.target.operation.kind is Kind.INVOKE:
         told = await _in_body(call)
     tags = caller.tags
+    if call.gateway.balancer.rules.tags is not None:
+        # As they were told, not as they are booked: where a call goes must not hang on how many labels there were.
+        told_tags = [tag.strip() for tag in headers.get(_TAGS, "")[:LONGEST_TAGS].split(",")]
+        call.tags = tuple(dict.fromkeys((*tags, *filter(None, told_tags))))
     labels = call.gateway.labels
     if (more := headers.get(_TAGS)) is not None:
         directory = call.gateway.callers.directory

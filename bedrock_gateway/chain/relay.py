@@ -9,6 +9,7 @@ there looks like success to boto3.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from aiohttp import web
@@ -32,19 +33,32 @@ from bedrock_gateway.wire.headers import downstream_headers
 
 __all__ = ["failed_headers", "gateway_headers", "relay", "request_id"]
 
+#: Failed attempts a header tells of, the last ones.
+MOST_TOLD = 8
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
+#: Seconds in which a stream should end after such a message.
+END_SECONDS = 0.05
+_NO_LIMIT = contextlib.nullcontext()
 
 
 async def relay(
-    request: web.Request, call: Call, attempt: Attempt, response: Answer, prefix: list[bytes]
+    request: web.Request,
+    call: Call,
+    attempt: Attempt,
+    response: Answer,
+    prefix: list[bytes],
+    *,
+    deadline: float | None = None,
 ) -> web.StreamResponse:
     """Stream an answer through.
 
     Args:
         prefix: what of the body was read already.
+        deadline: loop time by which the first byte of a stream must be there.
 
     Raises:
+        TimeoutError: it was not.
         AttemptFailed: the first message is an exception that another attempt may mend, or there is none at all; nothing
             went downstream yet.
         UpstreamFault: upstream broke off before anything went downstream.
@@ -58,13 +72,12 @@ async def relay(
     )
     held = prefix
     try:
-        if not attempt.last and operation.stream_out:
-            held = await _hold_first(call, response, meter, prefix)
+        if operation.stream_out:
+            async with _NO_LIMIT if deadline is None else asyncio.timeout_at(deadline):
+                held = await _beginning(call, attempt, response, meter, prefix)
         else:
             for data in prefix:
                 meter.receive_data(data)
-        if not held and operation.stream_out:
-            held = await _first_bytes(call, response, meter)
         call.answered(response.status)
         call.first_byte = time.monotonic()
         if not operation.stream_out or (meter.first is not None and not is_exception(meter.first)):
@@ -75,6 +88,17 @@ async def relay(
         # used again.
         call.gateway.upstream.give_up(response)
     return await _end(request, call, attempt, response, meter, answer, fault)
+
+
+async def _beginning(call: Call, attempt: Attempt, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
+    """Return the first bytes of a stream; where another attempt can follow, with the head of its first message."""
+    held = prefix
+    if attempt.last:
+        for data in prefix:
+            meter.receive_data(data)
+    else:
+        held = await _hold_first(call, response, meter, prefix)
+    return held or await _first_bytes(call, response, meter)
 
 
 async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
@@ -94,10 +118,14 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
         held.append(data)
     first = meter.first
     if first is not None and is_exception(first):
-        # Nothing comes after an exception; it is kept whole, to be judged, and in case nothing else can be tried.
-        while sum(map(len, held)) < EXCEPTION_MESSAGE and (data := await call.gateway.upstream.read(response)):
+        # It is kept whole, to be judged, and in case nothing else can be tried.
+        while meter.mid_message and sum(map(len, held)) < EXCEPTION_MESSAGE:
+            data = await call.gateway.upstream.read(response)
+            if not data:
+                break
             meter.receive_data(data)
             held.append(data)
+        await _end_of(call, response)
         reading = meter.reading()
         error_type = first.exception_type or first.error_code or ""
         verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
@@ -110,6 +138,14 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
                 answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), b"".join(held)),
             )
     return held
+
+
+async def _end_of(call: Call, response: Answer) -> None:
+    """See whether an answer of which nothing more is expected ends: then its connection can be used again."""
+    with contextlib.suppress(UpstreamFault, TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            while not response.ended and await call.gateway.upstream.read(response):
+                pass
 
 
 async def _first_bytes(call: Call, response: Answer, meter: Meter) -> list[bytes]:
@@ -198,7 +234,9 @@ async def _end(
     """Book the attempt, then pass the end on."""
     meter.receive_eof()
     reading = meter.reading()
-    broken = fault is not None or meter.mid_message
+    # What was refused with a whole message is refused, however the connection ended after it.
+    refused = meter.first is not None and is_exception(meter.first) and not meter.mid_message
+    broken = meter.mid_message or (fault is not None and not refused)
     outcome = Outcome.COMPLETE
     error_type = reading.exception_type
     if call.abandoned:
@@ -210,7 +248,7 @@ async def _end(
         # As the first message an exception means what the same error means as a status; later, that the answer broke
         # off.
         verdict = verdicts.CUT
-        if meter.first is not None and is_exception(meter.first):
+        if refused:
             verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
             outcome = outcome_of(verdict)
         judge(call, attempt, verdict)
@@ -269,7 +307,10 @@ def failed_headers(call: Call) -> list[tuple[str, str]]:
     """Return what a caller is told of the attempts that failed before: deployments and reasons, and the groups."""
     headers = []
     if call.failed:
-        told = ", ".join(f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed)
+        several = f"{len(call.failed) - MOST_TOLD} more, " if len(call.failed) > MOST_TOLD else ""
+        told = several + ", ".join(
+            f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed[-MOST_TOLD:]
+        )
         headers.append(("x-bedrock-gateway-failed", told))
     if call.hops:
         headers.append(("x-bedrock-gateway-fallbacks", str(call.hops)))

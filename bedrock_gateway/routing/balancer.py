@@ -38,7 +38,7 @@ TOKENS_OF_NOTHING = 50
 class Use:
     """One attempt's place on a deployment, until ``Balancer.end``."""
 
-    __slots__ = ("_ended", "at", "deployment", "estimate", "standing", "stream", "taken", "told")
+    __slots__ = ("_ended", "at", "deployment", "estimate", "failed", "standing", "stream", "taken", "told")
 
     def __init__(
         self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float, at: float
@@ -50,6 +50,7 @@ class Use:
         self.estimate = estimate  # tokens, in ``Standing.used`` since ``at``
         self.at = at
         self.told = False  # health knows how it went
+        self.failed = False
         self._ended = False
 
 
@@ -104,6 +105,10 @@ class Plan:
         if not self._given:
             return self._last_resort(now)
         return None
+
+    def refused(self) -> None:
+        """Take back that a candidate was given: its own budget has no room for the call, so it was none."""
+        self._given = self._more
 
     def again(self, use: Use, now: float) -> Use | None:
         """Return another place on the deployment of an attempt that has ended; None where it is at a limit."""
@@ -200,6 +205,8 @@ class Balancer:
     random: Callable[[], float]
     rate: Callable[[Deployment], float | None]
     limiter: Limiter = attrs.field(factory=Limiter)
+    #: Called when a place with a limit has come free.
+    on_room: Callable[[], None] | None = attrs.field(default=None, init=False)
     usage: Usage = attrs.field(factory=Usage, init=False)
     #: Whether tokens of late are kept; else nobody asks for them.
     counts_usage: bool = attrs.field(init=False)
@@ -264,7 +271,9 @@ class Balancer:
         if verdict.cools is Cools.NO:
             self.well(use, now)
             return
-        use.told = True
+        if use.failed:
+            return
+        counted, use.told, use.failed = use.told, True, True
         standing.failures += 1
 
         def others() -> bool:
@@ -276,7 +285,9 @@ class Balancer:
         if verdict.same_again:
             standing.throttles(now)
         certain = verdict.cools is Cools.AT_ONCE
-        self.health.failed(standing, verdict.name, now, others=others, certain=certain, retry_after=retry_after)
+        self.health.failed(
+            standing, verdict.name, now, others=others, certain=certain, retry_after=retry_after, counted=counted
+        )
 
     def end(self, use: Use, tokens: int, now: float, *, sent: bool = True) -> None:
         """End an attempt's place; the second time this does nothing.
@@ -303,6 +314,8 @@ class Balancer:
                 use.taken.release()
             else:
                 use.taken.cancel(now)
+            if self.on_room is not None:
+                self.on_room()
 
     def standing(self, deployment: Deployment) -> Standing:
         """Return what is known of a deployment."""

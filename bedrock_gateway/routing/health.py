@@ -81,6 +81,7 @@ class Health:
         others: Callable[[], bool],
         certain: bool = False,
         retry_after: float | None = None,
+        counted: bool = False,
     ) -> bool:
         """Count a failure, and leave the deployment out where that, or what came before, tells enough.
 
@@ -88,11 +89,13 @@ class Health:
             others: tells whether another candidate of the call is free; without one nothing is left out.
             certain: the next call would fail too.
             retry_after: seconds upstream asked to wait.
+            counted: the same call was counted as answered before it broke off.
 
         Returns:
             Whether it is left out now.
         """
-        self._count(standing, now)
+        if not counted:
+            self._count(standing, now)
         standing.fails += 1
         standing.streak += 1
         standing.well = 0

@@ -9,11 +9,12 @@ from functools import lru_cache
 
 import attrs
 
+from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import is_raw_id
 from bedrock_gateway.wire.model_ids import plain_model
 
-__all__ = ["READY", "Resolution", "Via", "budget_names", "foundation_models"]
+__all__ = ["READY", "Resolution", "Via", "budget_names", "foundation_models", "kinds", "of_kind"]
 
 #: Raw ids and wildcard matches kept ready; each costs some microseconds to make.
 READY = 2048
@@ -80,6 +81,26 @@ def foundation_models(resolution: Resolution) -> tuple[tuple[str, ...], ...]:
             ids = tuple(dict.fromkeys((model, plain_model(model))))
         found[ids] = None
     return tuple(found)
+
+
+@lru_cache(maxsize=READY)
+def kinds(resolution: Resolution) -> tuple[str, ...]:
+    """Return whose words the body of an InvokeModel has to be in, by deployment: a model family, or the plain id of a
+    model of none that is known.
+    """
+    models = [deployment.price_model or deployment.model_id for deployment in resolution.deployments()]
+    return tuple(family(model) or plain_model(model) for model in models)
+
+
+@lru_cache(maxsize=READY)
+def of_kind(resolution: Resolution, kind: str) -> Resolution | None:
+    """Return what of a resolution takes the body of an InvokeModel in these words; None where nothing does."""
+    its = dict(zip(resolution.deployments(), kinds(resolution), strict=True))
+    if set(its.values()) == {kind}:
+        return resolution
+    tiers = [tuple(one for one in tier if its[one] == kind) for tier in resolution.candidates]
+    found = tuple(tier for tier in tiers if tier)
+    return Resolution(model_group=resolution.model_group, candidates=found, via=resolution.via) if found else None
 
 
 @lru_cache(maxsize=READY)

@@ -105,7 +105,8 @@ class Standing:
     )
 
     def __init__(self, deployment: Deployment, most_parallel: int | None = None, samples: int = 10) -> None:
-        self.name = f"deployment {deployment.id} {deployment.model_id}"
+        # Its limits are the config entry's, whichever model a wildcard makes of it.
+        self.name = f"deployment {deployment.id}"
         self.in_flight = 0
         self.until = self.cooling = 0.0
         self.tripped = False

@@ -363,8 +363,6 @@ def _filled(wildcard: _Wildcard, asked: str, may_region: frozenset[str]) -> list
         members.append(
             attrs.evolve(
                 deployment,
-                # An id the config gives is kept; else each model is a target of its own, cooled apart from the others.
-                id=deployment.id if "id" in deployment.model_info else stable_id(deployment.id, model_id, region),
                 model_id=model_id,
                 price_model=price_model,
                 flat=deployment.flat or (arn is not None and arn.kind == "provisioned-model"),

@@ -9,6 +9,7 @@ The table (what happened: then; what rests; may be billed):
     internal error                                     next deployment, once; counts; flagged
     access denied, not found, unknown operation,
     model not offered there                            next deployment; (deployment, model) for 5 minutes; no
+    the same of something else a caller named          next deployment; nothing; no
     the gateway's credentials refused, or none at all  next deployment; deployment; no
     longer than the model reads                        another group, where one is named for it; nothing; no
     any other refusal                                  to the caller as it is; nothing; no
@@ -39,10 +40,12 @@ from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOpe
 __all__ = [
     "CUT",
     "DENIED",
+    "DENIED_OTHER",
     "EXPIRED",
     "INTERNAL",
     "LOST",
     "NOT_FOUND",
+    "NOT_FOUND_OTHER",
     "NOT_OFFERED",
     "NO_CREDENTIALS",
     "REFUSED",
@@ -127,6 +130,12 @@ UNREACHED = Verdict(
 INTERNAL = Verdict(name="internal-error", kind="internal", retry=Retry.NEXT_ONCE, cools=Cools.DEPLOYMENT, flagged=True)
 # AWS's text names the gateway's account and role, and the caller's own rights are not what was refused: never relayed.
 DENIED = Verdict(name="access-denied", kind="credentials", retry=Retry.NEXT, cools=Cools.MODEL, refusal=Unavailable)
+# What was denied or not found is not the model, but something else the caller named: a guardrail, a prompt, an object
+# in S3. Another account may have it, and nothing rests: no caller may put a deployment to rest by what it sends.
+DENIED_OTHER = Verdict(
+    name="other-access-denied", kind="credentials", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable
+)
+NOT_FOUND_OTHER = Verdict(name="other-not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.NO)
 # Not only this model is out of reach with credentials that AWS does not take.
 UNAUTHENTICATED = Verdict(
     name="credentials-refused", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
@@ -214,6 +223,11 @@ _NOT_OFFERED = re.compile(
     r"|The provided model identifier is invalid",
     re.IGNORECASE,
 )
+#: What else a request may name: where an answer without an action speaks of it, it is not about the model.
+_OTHER_THINGS = re.compile(r"guardrail|prompt|\bs3\b|bucket|\bkms\b|knowledge base|\bagent\b", re.IGNORECASE)
+_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
+#: Rights without which no call of a model is possible; others are for what a caller adds.
+_CALLING = re.compile(r"bedrock:(?:InvokeModel|Converse|CallWithBearerToken|CountTokens)")
 #: How models say that a request is longer than they can read. Not anchored: nothing rests after it, and only what an
 #: operator named for it is asked instead.
 _TOO_LONG = re.compile(
@@ -247,7 +261,11 @@ def classify(status: int, error_type: str | None, message: str = "") -> Verdict:
     if verdict is None:
         # AWS redirects no call: an answer below 400 that is no success is from nobody that was asked.
         verdict = INTERNAL if status >= 500 else REFUSED if status >= 400 else UNREADABLE
-    return UNAUTHENTICATED if verdict is DENIED and message.startswith(_BAD_API_KEY) else verdict
+    if verdict is DENIED:
+        if message.startswith(_BAD_API_KEY):
+            return UNAUTHENTICATED
+        return DENIED_OTHER if _is_of_another_thing(message) else DENIED
+    return NOT_FOUND_OTHER if verdict is NOT_FOUND and _is_of_another_thing(message) else verdict
 
 
 def classify_exception(exception_type: str, message: str = "") -> Verdict:
@@ -257,7 +275,17 @@ def classify_exception(exception_type: str, message: str = "") -> Verdict:
     """
     kind = normal_type(exception_type)
     verdict = None if kind is None else _by_type(kind, message)
+    if verdict in (DENIED, NOT_FOUND) and _is_of_another_thing(message):
+        return DENIED_OTHER if verdict is DENIED else NOT_FOUND_OTHER
     return REFUSED if verdict is None else verdict
+
+
+def _is_of_another_thing(message: str) -> bool:
+    """Tell whether a refusal is about something else than the model that was called."""
+    action = _ACTION.search(message)
+    if action is not None and _CALLING.match(action[1]) is None:
+        return True
+    return action is None and _OTHER_THINGS.search(message) is not None
 
 
 def of_fault(happened: str) -> Verdict:

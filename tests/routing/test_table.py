@@ -263,14 +263,13 @@ def test_a_wildcard_of_another_provider_says_so() -> None:
     )
 
 
-def test_deployments_of_a_wildcard_share_the_id_the_config_gives() -> None:
-    """model_info.id stays; else each model has its own id, the same each time."""
+def test_deployments_of_a_wildcard_share_its_id() -> None:
+    """Whichever model is called, it is the entry's deployment: its limits and its budget are the entry's."""
     routes = table(make("mine", "a-*", model_id="*", model_info={"id": "mine"}), make("w", "bedrock/*", model_id="*"))
     first, second = (routes.resolve(name).deployments()[0].id for name in (LITE, "cohere.rerank-v3-5:0"))
 
     assert "mine" == routes.resolve("a-amazon.nova-lite-v1:0").deployments()[0].id
-    assert first != second
-    assert first == table(make("w", "bedrock/*", model_id="*")).resolve(LITE).deployments()[0].id
+    assert "w" == first == second
 
 
 def test_suggestions_are_those_the_caller_may_see() -> None:
