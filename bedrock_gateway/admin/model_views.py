@@ -121,7 +121,7 @@ def _params(deployment: Deployment) -> dict[str, Any]:
         "weight": deployment.weight,
         "rpm": deployment.rpm,
         "tpm": deployment.tpm,
-        "order": deployment.order or None,
+        "order": deployment.order,
         "tags": list(deployment.tags) or None,
         "timeout": deployment.timeout,
         "stream_timeout": deployment.stream_timeout,

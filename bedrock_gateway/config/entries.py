@@ -236,7 +236,7 @@ class Entries:
             tpm=params.integer("tpm", least=1),
             max_parallel=params.integer("max_parallel_requests", least=1),
             cooldown_time=_cooldown_time(params, info),
-            order=params.integer("order", least=-1000, most=1000) or 0,
+            order=_order(params, info),
             budget=read_budget(params, self.around.calendar),
             tags=params.texts("tags"),
             timeout=params.seconds("timeout"),
@@ -348,6 +348,12 @@ def with_router(
 def _cooldown_time(params: Section, info: Section) -> float | None:
     """Return seconds; LiteLLM takes them in both places."""
     own, other = (section.number("cooldown_time", least=0, most=86_400) for section in (params, info))
+    return other if own is None else own
+
+
+def _order(params: Section, info: Section) -> int | None:
+    """Return the place among those of the group; LiteLLM takes it in both places."""
+    own, other = (section.integer("order", least=-1000, most=1000) for section in (params, info))
     return other if own is None else own
 
 

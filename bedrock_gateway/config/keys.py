@@ -103,7 +103,7 @@ PARAMS = Keys(
 )
 
 MODEL_INFO = Keys(
-    honoured=_words("id base_model max_output_tokens cooldown_time"),
+    honoured=_words("id base_model max_output_tokens cooldown_time order"),
     restricting=_words("blocked access_groups access_windows team_id supported_environments"),
     extra=True,
     prices=True,

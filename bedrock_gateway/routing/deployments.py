@@ -85,7 +85,7 @@ class Deployment:
         rpm, tpm: requests and tokens it may be sent in a minute; weights where no ``weight`` is given.
         max_parallel: calls it may have at once; None means the router's figure.
         cooldown_time: seconds it is left out when it fails; None means the router's.
-        order: lower is tried first.
+        order: lower is tried first; None comes last where others of its group have one.
         budget: money allowed for it; once it is used up, others of its group take its calls.
         timeout: seconds to a whole non-streaming answer; None means no limit but the idle one.
         stream_timeout: seconds to the first byte of a streaming one.
@@ -111,7 +111,7 @@ class Deployment:
     tpm: int | None = None
     max_parallel: int | None = None
     cooldown_time: float | None = None
-    order: int = 0
+    order: int | None = None
     budget: Budget | None = None
     tags: tuple[str, ...] = ()
     timeout: float | None = None

@@ -13,6 +13,8 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import chain, zip_longest
+from math import inf
 
 import attrs
 
@@ -21,7 +23,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import REGION, bedrock_id, is_raw_id, parse_arn
 from bedrock_gateway.routing.resolutions import READY, Resolution, Via
 
-__all__ = ["Alias", "RoutingTable", "stable_id"]
+__all__ = ["Alias", "RoutingTable", "stable_id", "tiers"]
 
 #: Names of similar length compared with an unknown one, at most, so that a guess costs little.
 MOST_COMPARED = 200
@@ -37,7 +39,7 @@ class Alias:
     Attributes:
         name: what callers ask for.
         targets: groups, other aliases or raw ids; tried in this order.
-        balance: all targets at once instead, as if they were one group.
+        balance: all targets at once instead: what each would try first together, then what each would try second.
         hidden: left out of listings.
     """
 
@@ -61,11 +63,11 @@ def stable_id(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _tiers(deployments: Iterable[Deployment]) -> tuple[tuple[Deployment, ...], ...]:
-    """Group deployments by their ``order``, lowest first."""
-    by_order: dict[int, list[Deployment]] = {}
+def tiers(deployments: Iterable[Deployment]) -> tuple[tuple[Deployment, ...], ...]:
+    """Group deployments of one model group by their ``order``, lowest first; those without one come last."""
+    by_order: dict[float, list[Deployment]] = {}
     for deployment in deployments:
-        by_order.setdefault(deployment.order, []).append(deployment)
+        by_order.setdefault(inf if deployment.order is None else deployment.order, []).append(deployment)
     return tuple(tuple(by_order[key]) for key in sorted(by_order))
 
 
@@ -112,7 +114,7 @@ class RoutingTable:
             key=lambda wildcard: -len(wildcard.group.replace("*", "")),
         )
         self._resolutions: dict[str, Resolution] = {
-            name: Resolution(model_group=name, candidates=_tiers(members), via=Via.GROUP)
+            name: Resolution(model_group=name, candidates=tiers(members), via=Via.GROUP)
             for name, members in groups.items()
             if "*" not in name
         }
@@ -129,7 +131,7 @@ class RoutingTable:
                 ):
                     named = [other for other in members if other.model_id == deployment.model_id]
                     self._resolutions[deployment.model_id] = Resolution(
-                        model_group=deployment.model_group, candidates=_tiers(named), via=Via.DEPLOYMENT
+                        model_group=deployment.model_group, candidates=tiers(named), via=Via.DEPLOYMENT
                     )
         pending = {alias.name: alias for alias in aliases}
         for alias in aliases:
@@ -246,17 +248,11 @@ class RoutingTable:
             )
             return None
         if alias.balance:
-            candidates = _tiers(_once(deployment for part in parts for deployment in part.deployments()))
+            # An order is among the deployments of one group: it says nothing of those of another.
+            levels = zip_longest(*(part.candidates for part in parts), fillvalue=())
+            candidates = _each_once(tuple(chain.from_iterable(level)) for level in levels)
         else:
-            seen = _once(deployment for part in parts for deployment in part.deployments())
-            left = {id(deployment) for deployment in seen}
-            tiers: list[tuple[Deployment, ...]] = []
-            for tier in (tier for part in parts for tier in part.candidates):
-                fresh = tuple(deployment for deployment in tier if id(deployment) in left)
-                left -= {id(deployment) for deployment in fresh}
-                if fresh:
-                    tiers.append(fresh)
-            candidates = tuple(tiers)
+            candidates = _each_once(tier for part in parts for tier in part.candidates)
         # Another name of one group is booked under that group; a name for several is a group of its own.
         group = parts[0].model_group if len(alias.targets) == 1 else alias.name
         resolution = Resolution(model_group=group or alias.name, candidates=candidates, via=Via.ALIAS)
@@ -282,7 +278,7 @@ class RoutingTable:
                 if match is not None:
                     members = _filled(wildcard, asked, self._may_region)
                     if members:
-                        return Resolution(model_group=wildcard.group, candidates=_tiers(members), via=Via.WILDCARD)
+                        return Resolution(model_group=wildcard.group, candidates=tiers(members), via=Via.WILDCARD)
         if is_raw_id(bare):
             return Resolution(model_group="", candidates=((self._raw(bare),),), via=Via.RAW)
         for unserved, why in self._unserved.items():
@@ -326,9 +322,16 @@ class RoutingTable:
         return f" Nearest: {', '.join(near)}." if near else ""
 
 
-def _once(deployments: Iterable[Deployment]) -> list[Deployment]:
-    """Drop repeated deployments, keeping the first."""
-    return list({id(deployment): deployment for deployment in deployments}.values())
+def _each_once(candidates: Iterable[tuple[Deployment, ...]]) -> tuple[tuple[Deployment, ...], ...]:
+    """Drop repeated deployments, keeping the first, and tiers without any left."""
+    seen: set[int] = set()
+    found: list[tuple[Deployment, ...]] = []
+    for tier in candidates:
+        fresh = {id(deployment): deployment for deployment in tier if id(deployment) not in seen}
+        seen.update(fresh)
+        if fresh:
+            found.append(tuple(fresh.values()))
+    return tuple(found)
 
 
 def _shown(name: str) -> str:

@@ -504,6 +504,15 @@ def test_everything_else_of_an_entry() -> None:
 
 
 @pytest.mark.parametrize(
+    ("params", "info", "expected"),
+    [("", "{}", None), (", order: 0", "{}", 0), ("", "{order: 3}", 3), (", order: 1", "{order: 3}", 1)],
+)
+def test_the_order(params: str, info: str, expected: int | None) -> None:
+    """It may stand in both places, the parameters win; none at all is not an order of 0."""
+    assert expected == deployment(f"model: bedrock/{NOVA}, aws_region_name: us-east-1{params}", {}, info=info).order
+
+
+@pytest.mark.parametrize(
     ("written", "expected"), [("false", False), ("'False'", False), ("true", True), ("os.environ/VERIFY", False)]
 )
 def test_ssl_verify(written: str, expected: object) -> None:

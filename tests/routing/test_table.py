@@ -51,10 +51,22 @@ def refusal(routes: RoutingTable, name: str, **more: Any) -> str:
 
 
 def test_a_group_is_its_deployments_by_order() -> None:
-    """Deployments of one order make a tier; the lowest order comes first."""
-    found = table(make("a", order=1), make("b", order=-1), make("c", order=1), make("d", "other")).resolve("g")
+    """Deployments of one order make a tier; the lowest order comes first, 0 is one like any other."""
+    found = table(
+        make("a", order=1), make("b", order=-1), make("c", order=1), make("d", "other"), make("e", order=0)
+    ).resolve("g")
 
-    assert ("g", Via.GROUP, [["b"], ["a", "c"]]) == (found.model_group, found.via, names(found))
+    assert ("g", Via.GROUP, [["b"], ["e"], ["a", "c"]]) == (found.model_group, found.via, names(found))
+
+
+def test_without_an_order_comes_last() -> None:
+    """Where one of a group has an order, those without one are for when all that have one are out; where none has one,
+    all are alike.
+    """
+    routes = table(make("a"), make("b", order=7), make("c"), make("d", order=2), make("e", "plain"), make("f", "plain"))
+
+    assert [["d"], ["b"], ["a", "c"]] == names(routes.resolve("g"))
+    assert [["e", "f"]] == names(routes.resolve("plain"))
 
 
 def test_a_group_is_resolved_once() -> None:
@@ -72,11 +84,12 @@ def test_aliases() -> None:
         make("a0", "a"),
         make("b0", "b"),
         make("b5", "b", order=5),
+        make("c0", "c"),
         aliases=(
             Alias(name="later", targets=("one",)),
             Alias(name="one", targets=("a",)),
             Alias(name="two", targets=("b", "a", "b")),
-            Alias(name="all", targets=("a", "b"), balance=True),
+            Alias(name="all", targets=("a", "b", "c", "one"), balance=True),
             Alias(name="hidden", targets=("a",), hidden=True),
             Alias(name="raw", targets=(LITE,)),
             Alias(name="mixed", targets=("a", LITE)),
@@ -88,15 +101,15 @@ def test_aliases() -> None:
         for name in ("later", "one", "two", "all", "hidden", "raw", "mixed")
     }
     assert {
-        "later": ("a", [["a0"], ["a1"]]),
-        "one": ("a", [["a0"], ["a1"]]),
-        "two": ("two", [["b0"], ["b5"], ["a0"], ["a1"]]),
-        "all": ("all", [["a0", "b0"], ["a1"], ["b5"]]),
-        "hidden": ("a", [["a0"], ["a1"]]),
+        "later": ("a", [["a1"], ["a0"]]),
+        "one": ("a", [["a1"], ["a0"]]),
+        "two": ("two", [["b5"], ["b0"], ["a1"], ["a0"]]),
+        "all": ("all", [["a1", "b5", "c0"], ["a0", "b0"]]),
+        "hidden": ("a", [["a1"], ["a0"]]),
         "raw": ("raw", [["ambient"]]),
-        "mixed": ("mixed", [["a0"], ["a1"], ["ambient"]]),
+        "mixed": ("mixed", [["a1"], ["a0"], ["ambient"]]),
     } == found
-    assert ["a", "b", "one", "later", "two", "all", "raw", "mixed"] == list(routes.names())
+    assert ["a", "b", "c", "one", "later", "two", "all", "raw", "mixed"] == list(routes.names())
     assert {Via.ALIAS} == {routes.resolve(name).via for name in found}
 
 
