@@ -24,6 +24,9 @@ __all__ = ["PICKS", "Pick", "Pool", "shares"]
 
 #: Deployments that are all compared under adaptive, and how many are taken by chance where there are more.
 MOST_COMPARED, COMPARED = 8, 5
+#: Times up to this factor of the least count as alike: else the deployment that was luckiest gets all calls that come
+#: one at a time, and nobody learns how the others are.
+NEARLY = 1.25
 
 
 class Pool:
@@ -184,14 +187,17 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
             free = [simple_shuffle(pool, free, stream, now, random) for _ in range(COMPARED)]
     samples = [one.first_byte for one in free] if stream else [one.answer for one in free]
     known = [sample for sample in samples if sample is not None]
-    # Unknown counts as as fast as the others: neither flooded nor left alone.
-    least, usual = (min(known), sum(known) / len(known)) if known else (0.0, 1.0)
+    # Unknown counts as as fast as the fastest: it is asked as soon as nothing is under way there, and not flooded.
+    least = min(known) if known else 1.0
+    nearly = least * NEARLY
     burdens = []
     for one, sample in zip(free, samples, strict=True):
-        pace = usual if sample is None else sample
+        pace = least if sample is None else sample
         if sample is not None and now - one.sampled[stream] >= HALF_LIFE:
             # What has faded counts as as fast as the fastest at most: else a burst of calls would all go there.
             pace = max(least, one.speed(stream, now) or 0.0)
+        if pace <= nearly:
+            pace = least
         if one.share != 1.0:
             pace /= one.share_at(now)
         # Squared, since calls under way alone keep a deployment of three times the latency at a third of the calls.

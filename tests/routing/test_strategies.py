@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import Any
 
@@ -278,6 +279,20 @@ def test_adaptive_shares_out_over_many(count: int) -> None:
     found = Counter(use.deployment.name for use in uses if use)
 
     assert (count, True) == (len(found), all(15 <= times <= 25 for times in found.values()))
+
+
+def test_adaptive_asks_all_alike_when_calls_come_one_at_a_time() -> None:
+    """Nearly equal times are taken for equal: nobody is left alone because another was luckier once."""
+    balancer, resolution, chance = balancing(), group((A, B, C)), random.Random(3)
+    found: Counter[str] = Counter()
+    for now in range(300):
+        use = balancer.plan(resolution, now=now, stream=True).next(now)
+        assert use is not None
+        found[use.deployment.name] += 1
+        balancer.answered(use, chance.uniform(0.95, 1.05), now)
+        balancer.end(use, 0, now)
+
+    assert all(70 <= found[name] <= 130 for name in "abc")
 
 
 def test_adaptive_neither_floods_nor_starves_the_untried() -> None:
