@@ -14,7 +14,9 @@ from aiohttp import web
 from bedrock_gateway.access.values import name
 from bedrock_gateway.admin.answers import answered, query_of
 from bedrock_gateway.admin.watching import check_watcher
+from bedrock_gateway.chain.booking import usd
 from bedrock_gateway.chain.gateway import GATEWAY, Gateway
+from bedrock_gateway.chain.reserving import charge_of
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import WINDOW
 from bedrock_gateway.routing.standings import Standing
@@ -38,7 +40,7 @@ async def health(request: web.Request) -> dict[str, Any]:
     for deployment, standing in _standings(gateway):
         if group in (None, deployment.model_group) and id_ in (None, deployment.id):
             trouble = gateway.credentials.trouble_of(deployment.credentials)
-            told = _told(deployment, standing, trouble, time.monotonic())
+            told = _told(gateway, deployment, standing, trouble, time.monotonic())
             (healthy if told["state"] == "healthy" else unhealthy).append(told)
     return {
         "healthy_endpoints": healthy,
@@ -61,7 +63,9 @@ def _standings(gateway: Gateway) -> Iterator[tuple[Deployment, Standing | None]]
             yield standing.deployment, standing
 
 
-def _told(deployment: Deployment, standing: Standing | None, trouble: str, now: float) -> dict[str, Any]:
+def _told(
+    gateway: Gateway, deployment: Deployment, standing: Standing | None, trouble: str, now: float
+) -> dict[str, Any]:
     told: dict[str, Any] = {
         "model_name": deployment.model_group,
         "deployment": deployment.name,
@@ -73,6 +77,11 @@ def _told(deployment: Deployment, standing: Standing | None, trouble: str, now: 
     }
     if standing is not None:
         told |= _figures(standing, now)
+        if standing.limit is not None:
+            told["limits"] = _limits(gateway, standing, now)
+    if deployment.budget is not None:
+        told["spent_usd"] = usd(gateway.budgets.spent(charge_of(deployment, deployment.budget)))
+        told["max_budget_usd"] = usd(deployment.budget.limit or 0)
     if trouble:
         told |= {"state": "no-credentials", "error": trouble}
     return told
@@ -95,11 +104,24 @@ def _figures(standing: Standing, now: float) -> dict[str, Any]:
         told["state"] = "cooling" if standing.cooling > now else "model-refused"
         told["seconds_left"] = round(standing.until - now, 1)
     elif standing.tripped:
-        # Its time is over; the next call tries it.
+        # Its time is over; the next call tries it, or one does just now.
         told["state"] = "trying"
+        told["seconds_left"] = 0.0
     if "state" in told:
         told["error"] = f"left out after: {standing.reasons[-1][1]}" if standing.reasons else "left out"
     return told
+
+
+def _limits(gateway: Gateway, standing: Standing, now: float) -> dict[str, dict[str, int]]:
+    """Return the limits a deployment has, with what counts under each."""
+    assert standing.limit is not None
+    counted = gateway.balancer.limiter.state(standing.name, now)
+    found = {
+        "rpm": (standing.limit.requests, counted.requests),
+        "tpm": (standing.limit.tokens, counted.tokens),
+        "max_parallel_requests": (standing.limit.parallel, counted.parallel),
+    }
+    return {name: {"limit": most, "taken": taken} for name, (most, taken) in found.items() if most is not None}
 
 
 def routes() -> list[web.RouteDef]:

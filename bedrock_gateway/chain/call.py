@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL", "Admission", "Attempt", "Call"]
 
+#: Failed attempts that are told of one call.
+MOST_FAILURES = 8
+
 
 @attrs.define(eq=False)
 class Attempt:
@@ -218,6 +221,12 @@ class Call:
     refusal: Refusal | None = None
     error_type: str | None = None
     recorded: bool = False
+
+    def failures(self) -> str:
+        """Return the deployments that failed it, with the reasons, as people are told; of very many the last ones."""
+        told = [f"{name}={reason}" for name, reason in self.failed[-MOST_FAILURES:]]
+        more = len(self.failed) - len(told)
+        return ", ".join([f"{more} more", *told] if more else told)
 
     def answered(self, status: int, error_type: str | None = None) -> None:
         """Note what the caller is answered; one that has left is answered nothing."""

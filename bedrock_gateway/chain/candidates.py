@@ -27,7 +27,7 @@ from bedrock_gateway.wire.operations import Kind
 __all__ = ["Candidates"]
 
 _SDK_ATTEMPT = re.compile(r"attempt=([0-9]{1,9})")
-_WORDS = {"requests": "requests a minute", "tokens": "tokens a minute", "parallel": "calls at once"}
+_LIMITS = {"requests": "rpm", "tokens": "tpm", "parallel": "max_parallel_requests"}
 
 
 @attrs.define(eq=False)
@@ -214,10 +214,11 @@ class Candidates:
         over = self.plan.over
         if over is None:
             return None
-        asked = self.call.asked
+        on = self.plan.over_on
+        assert on is not None
         return Throttled(
-            f"Every deployment of {asked!a} is at a limit of its own; the one with room first at {over.limit} "
-            f"{_WORDS[over.kind]}. There is room again in {over.retry_after} s.",
+            f"Every deployment of {self.call.asked!a} is at a limit of its own. {on.name} has room first: at its "
+            f"{_LIMITS[over.kind]} of {over.limit} now, again in {over.retry_after} s.",
             retry_after=over.retry_after,
             at=f"{over.name}: {over.kind}",
         )

@@ -142,6 +142,12 @@ def line_of(call: Call) -> str:
             )
     if call.answered_by:
         line += f" answered_by={call.answered_by}"
+    if call.failed:
+        line += f" failed={quoted(call.failures())}"
+    if call.hops:
+        line += f" fallbacks={call.hops}"
+    if call.queued:
+        line += f" queued_ms={call.queued * 1000:.0f}"
     if call.left:
         line += " caller_left=yes"
     if call.abandoned:

@@ -129,7 +129,7 @@ async def _choose_in_turn(call: Call, candidates: Candidates, queue: Queue) -> t
             limited = True
             place = queue.enter(call, candidates.whom, full.retry_after or 1)
             if place is None:
-                raise
+                raise queue.full(call, queue.line(candidates.whom)) from full
             await queue.wait(call, place)
             candidates.restart()
             continue

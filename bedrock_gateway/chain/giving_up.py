@@ -13,7 +13,7 @@ from bedrock_gateway.chain.judging import outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
 from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
-from bedrock_gateway.routing.verdicts import NO_CREDENTIALS, UNREACHED
+from bedrock_gateway.routing.verdicts import NO_CREDENTIALS, UNREACHED, Cools
 
 __all__ = ["book_failure", "give_up"]
 
@@ -71,7 +71,9 @@ async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: U
 def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
     """Return our own answer for a failure that upstream said nothing fit for the caller about."""
     name, verdict, at = attempt.deployment.name, failed.verdict, failed.reason[:500]
-    retry_after = 1 if failed.retry_after is None else max(1, round(failed.retry_after))
+    # What AWS denies is not granted a second later.
+    usual = 30 if verdict.cools in (Cools.MODEL, Cools.AT_ONCE) else 1
+    retry_after = usual if failed.retry_after is None else max(1, round(failed.retry_after))
     if verdict.charged or verdict.refusal is MaybeBilled:
         return MaybeBilled(
             f"Deployment {name!r} was sent this call and gave no whole answer ({verdict.name}). It may have been "

@@ -180,12 +180,13 @@ class Queue:
         if line is not None and line.count:
             opens_at = max(opens_at, line.opens_at)
         if opens_at > until:
-            return None
-        key = call.caller.id
-        if before is None:
-            own = () if line is None else line.waiting.get(key, ())
-            if self.waiting >= self.rules.most or len(own) >= self.rules.most_per_key:
+            if asked or now >= until:
                 return None
+            # What ends may make room before its time is over.
+            opens_at = until
+        key = call.caller.id
+        if before is None and (self.waiting >= self.rules.most or _own(line, key) >= self.rules.most_per_key):
+            return None
         if line is None:
             line = self._lines[whom] = _Line(lambda line: self._forget(whom, line))
         line.opens_at = opens_at
@@ -235,12 +236,20 @@ class Queue:
 
     def full(self, call: Call, line: _Line | None, waited: float = 0.0) -> Throttled:
         """Return what is told to a call that cannot wait, or has waited for as long as it may."""
+        assert call.caller is not None
         seconds = call.queued + waited
         left = 0.0 if line is None else line.opens_at - asyncio.get_running_loop().time()
-        others = line.count if line is not None else 0
-        told = f" It waited {seconds:.1f} s in line." if seconds else ""
+        own = _own(line, call.caller.id)
+        if seconds:
+            told = f"It waited {seconds:.1f} s in line"
+        elif own >= self.rules.most_per_key:
+            told = f"{own} calls of its key wait in line, as many as may"
+        elif self.waiting >= self.rules.most:
+            told = f"{self.waiting} calls wait in line, as many as may"
+        else:
+            told = f"AWS asks for more time than a call may wait in line, {self.rules.seconds:g} s"
         return Throttled(
-            f"No deployment of {call.asked!a} has room, and {others} other calls wait for it.{told}",
+            f"No deployment of {call.asked!a} has room. {told}.",
             retry_after=max(1, math.ceil(left)),
             at="queue",
         )
@@ -248,3 +257,7 @@ class Queue:
     def _forget(self, whom: Hashable, line: _Line) -> None:
         if self._lines.get(whom) is line:
             del self._lines[whom]
+
+
+def _own(line: _Line | None, key: str) -> int:
+    return 0 if line is None else len(line.waiting.get(key, ()))

@@ -33,8 +33,6 @@ from bedrock_gateway.wire.headers import downstream_headers
 
 __all__ = ["failed_headers", "gateway_headers", "relay", "request_id"]
 
-#: Failed attempts a header tells of, the last ones.
-MOST_TOLD = 8
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
 #: Seconds in which a stream should end after such a message.
@@ -307,11 +305,7 @@ def failed_headers(call: Call) -> list[tuple[str, str]]:
     """Return what a caller is told of the attempts that failed before: deployments and reasons, and the groups."""
     headers = []
     if call.failed:
-        several = f"{len(call.failed) - MOST_TOLD} more, " if len(call.failed) > MOST_TOLD else ""
-        told = several + ", ".join(
-            f"{name.encode('ascii', 'replace').decode()}={reason}" for name, reason in call.failed[-MOST_TOLD:]
-        )
-        headers.append(("x-bedrock-gateway-failed", told))
+        headers.append(("x-bedrock-gateway-failed", call.failures().encode("ascii", "replace").decode()))
     if call.hops:
         headers.append(("x-bedrock-gateway-fallbacks", str(call.hops)))
     return headers

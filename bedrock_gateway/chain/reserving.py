@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from bedrock_gateway.access.budgets import Charge, OverBudget, Reservation
+from bedrock_gateway.access.budgets import Budget, Charge, OverBudget, Reservation
 from bedrock_gateway.access.callers import OnBudget
 from bedrock_gateway.access.directory import EndUser
 from bedrock_gateway.access.limits import Limit, OverLimit
@@ -27,7 +27,7 @@ from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.resolutions import Resolution, budget_names
 
-__all__ = ["hold", "reserve"]
+__all__ = ["charge_of", "hold", "reserve"]
 
 #: Tokens below which a clamped answer would be of no use.
 LEAST_ANSWER = 16
@@ -119,7 +119,7 @@ async def hold(call: Call, deployment: Deployment) -> Reservation | None:
     budget = deployment.budget
     if budget is None or call.target.operation.free:
         return None
-    charge = Charge(account=f"deployment:{deployment.id}", name=f'deployment "{deployment.name}"', budget=budget)
+    charge = charge_of(deployment, budget)
     if call.admission is None:
         call.admission = Admission(charges=())
     await measure(call, call.admission)
@@ -131,6 +131,11 @@ async def hold(call: Call, deployment: Deployment) -> Reservation | None:
     except OverBudget as over:
         _alert(call, over)
         raise _refused(over) from over
+
+
+def charge_of(deployment: Deployment, budget: Budget) -> Charge:
+    """Return a deployment's own budget as calls count against it."""
+    return Charge(account=f"deployment:{deployment.id}", name=f'deployment "{deployment.name}"', budget=budget)
 
 
 async def know(call: Call, charges: Sequence[Charge]) -> None:

@@ -58,10 +58,22 @@ class Plan:
     """The way of one call through its candidates.
 
     Attributes:
-        over: the limit with room first, of those of the deployments that were passed over; None where none was.
+        over: the limit with room first, of those of the deployments that were passed over, and over_on: whose it is;
+            None where none was.
     """
 
-    __slots__ = ("_balancer", "_given", "_more", "_pools", "_session", "_stream", "_tokens", "_tried", "over")
+    __slots__ = (
+        "_balancer",
+        "_given",
+        "_more",
+        "_pools",
+        "_session",
+        "_stream",
+        "_tokens",
+        "_tried",
+        "over",
+        "over_on",
+    )
 
     def __init__(
         self,
@@ -81,6 +93,7 @@ class Plan:
         self._tried: tuple[Standing, ...] = ()
         self._given = more
         self.over: OverLimit | None = None
+        self.over_on: Deployment | None = None
 
     def next(self, now: float) -> Use | None:
         """Return the next candidate, with its place taken; None where none is left.
@@ -156,7 +169,7 @@ class Plan:
                 taken = balancer.limiter.take(((standing.name, standing.limit),), self._tokens, now)
             except OverLimit as over:
                 if self.over is None or over.retry_after < self.over.retry_after:
-                    self.over = over
+                    self.over, self.over_on = over, pool.deployments[standing]
                 self._tried += (standing,)
                 return None
         self._given = True

@@ -120,6 +120,8 @@ class Health:
         Returns:
             Whether the mark is set.
         """
+        self._count(standing, now)
+        standing.fails += 1
         standing.reasons.append((now, reason))
         return self._leave_out(standing, now, MODEL_COOLDOWN, others, cools=False)
 

@@ -63,6 +63,20 @@ async def test_what_is_left_out_says_why_and_for_how_long(tmp_path: Path) -> Non
         assert ("claude#2", 3, 0) == (second["deployment"], second["answered"], second["calls_under_way"])
 
 
+async def test_limits_and_budgets_are_told_with_what_counts(tmp_path: Path) -> None:
+    """A deployment that gets no calls because of its own limits or budget says so."""
+    config = GROUPS.replace("order: 1}", "order: 1, rpm: 7, max_parallel_requests: 3, max_budget: 5}")
+    async with running(tmp_path, config) as here:
+        await ask(here)
+        _, told = await health(here, "?model=claude")
+        first, second = told["healthy_endpoints"][:2]
+
+        assert {"rpm": {"limit": 7, "taken": 1}, "max_parallel_requests": {"limit": 3, "taken": 0}} == first["limits"]
+        assert "5.000000000" == first["max_budget_usd"]
+        assert 0 < float(first["spent_usd"]) < 5
+        assert {"limits", "max_budget_usd"}.isdisjoint(second)
+
+
 async def test_a_model_that_is_refused_is_told_apart(tmp_path: Path) -> None:
     """Where only the model is out of reach, the deployment is not called cooling."""
     async with running(tmp_path) as here:
