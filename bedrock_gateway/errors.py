@@ -75,11 +75,12 @@ class Fault:
 
 
 class ConfigError(StartError):
-    """A config file is wrong. ``faults`` holds all of them, in file order."""
+    """A config file is wrong. ``faults`` holds all of them, in file order; ``warnings`` what is odd about it too."""
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, faults: tuple[Fault, ...], warnings: tuple[Fault, ...] = ()) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = faults
+        self.warnings = warnings
 
 
 class Refusal(GatewayError):

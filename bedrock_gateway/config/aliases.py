@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.names import Names
-from bedrock_gateway.config.reading import Section, from_environment, nearest
+from bedrock_gateway.config.reading import Section, from_environment, nearest, quoted, repeated
 from bedrock_gateway.routing.table import Alias
 
 __all__ = ["aliases"]
@@ -40,7 +40,7 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
             section.reader.fault(
                 entry.line,
                 entry.column,
-                f"{section.name(name)}: {name!r} is a model group too; the alias would never be used",
+                f"{section.name(name)}: {name!r} is a model group too; remove one of them (in LiteLLM the alias wins)",
             )
             continue
         alias = _alias(section, name, entry)
@@ -52,6 +52,9 @@ def aliases(router: Section, groups: Collection[str]) -> tuple[Alias, ...]:
     for name, (alias, entry) in found.items():
         if section.reader.full:
             break
+        for twice in repeated(alias.targets):
+            message = f"{section.name(name)} names {quoted(twice, _written(entry.node))} twice; once is enough"
+            section.reader.warn(entry.node.line, entry.node.column, message)
         for target in alias.targets:
             if target == name:
                 section.reader.fault(

@@ -50,18 +50,20 @@ class Listed:
 
     Attributes:
         deployments: in the file's order.
+        places: line and column of the entry of each.
         unserved: groups none of whose deployments is Bedrock's, with the reason.
         group_names: every group an entry names, also where the entry is wrong.
     """
 
     deployments: tuple[Deployment, ...]
+    places: tuple[tuple[int, int], ...]
     unserved: Mapping[str, str]
     group_names: frozenset[str]
 
     @classmethod
     def nothing(cls) -> Listed:
         """Return what a config without ``model_list`` comes to."""
-        return cls(deployments=(), unserved=MappingProxyType({}), group_names=frozenset())
+        return cls(deployments=(), places=(), unserved=MappingProxyType({}), group_names=frozenset())
 
 
 @attrs.define(eq=False)
@@ -82,6 +84,7 @@ class Entries:
     shared: dict[str, dict[str, Entry]]
     ignored: frozenset[str]
     _deployments: list[Deployment] = attrs.field(factory=list, init=False)
+    _places: list[tuple[int, int]] = attrs.field(factory=list, init=False)
     _unserved: dict[str, str] = attrs.field(factory=dict, init=False)
     _groups: set[str] = attrs.field(factory=set, init=False)
     _ids: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -106,6 +109,7 @@ class Entries:
         unserved = {group: reason for group, reason in self._unserved.items() if group not in served}
         return Listed(
             deployments=tuple(self._deployments),
+            places=tuple(self._places),
             unserved=MappingProxyType(unserved),
             group_names=frozenset(self._groups),
         )
@@ -163,6 +167,7 @@ class Entries:
         deployment = self._deployment(group, params, info, name, node.line)
         if deployment is not None and len(self.reader.faults) == before:
             self._deployments.append(deployment)
+            self._places.append((node.line, node.column))
         else:
             # Its own faults are told; that the group is missing is not one more.
             self._unserved.setdefault(group, "its entry in the config is wrong")

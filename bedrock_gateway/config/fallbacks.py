@@ -123,6 +123,8 @@ def _targets(reader: Reader, path: str, node: Node, names: Names, source: str = 
                 said = names.unknown(name, place, without=source)
                 reader.fault(place.line, place.column, f"{path} leads to {said}")
             else:
+                if name in found:
+                    reader.warn(place.line, place.column, f"{path} names {quoted(name, place)} twice; once is enough")
                 found.append(name)
     return tuple(found)
 

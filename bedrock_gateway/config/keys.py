@@ -16,7 +16,8 @@ from collections.abc import Callable
 import attrs
 
 from bedrock_gateway.config.document import Node
-from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.config.hints import hint, suggestion
+from bedrock_gateway.config.reading import Section
 from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS
 
 __all__ = [
@@ -86,7 +87,7 @@ PARAMS = Keys(
     inert=_words(
         """aws_bedrock_control_plane_endpoint aws_bedrock_project_id aws_batch_role_arn s3_bucket_name
         s3_output_bucket_name s3_region_name s3_access_key_id s3_secret_access_key s3_endpoint_url
-        s3_encryption_key_id s3_bucket_owner bedrock_tags tag_regex timeout_by_service_tier
+        s3_encryption_key_id s3_bucket_owner bedrock_tags timeout_by_service_tier
         stream_timeout_by_service_tier drop_params additional_drop_params allowed_openai_params
         max_tokens max_completion_tokens temperature top_p top_k n stop seed user stream stream_options
         presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format tools tool_choice
@@ -97,13 +98,15 @@ PARAMS = Keys(
         supports_system_message use_litellm_proxy hf_model_name"""
     ),
     restricting=_words(
-        """itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit guardrails mock_response"""
+        """itpm otpm tpd rpd default_api_key_tpm_limit default_api_key_rpm_limit guardrails mock_response mock_timeout
+        tag_regex"""
     ),
     prices=True,
 )
 
 MODEL_INFO = Keys(
     honoured=_words("id base_model max_output_tokens cooldown_time order"),
+    inert=_words("allowed_fails allowed_fails_policy"),
     restricting=_words("blocked access_groups access_windows team_id supported_environments"),
     extra=True,
     prices=True,
@@ -265,7 +268,7 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
     for key, entry in section:
         if section.reader.full:
             return
-        name = section.name(key)
+        name, plain = section.name(key), f"{owner}.{key}"
         if (
             key in keys.honoured
             or key in keys.satisfied
@@ -275,7 +278,7 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
         if key in keys.restricting:
             if not _restricts(entry.node):
                 continue
-            if key in ignored or f"{owner}.{key}" in ignored:
+            if key in ignored or plain in ignored:
                 section.reader.warn(
                     entry.line, entry.column, f"{name} is not enforced; general_settings.ignore says so"
                 )
@@ -283,13 +286,14 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
             section.reader.fault(
                 entry.line,
                 entry.column,
-                f"{name} restricts and is not enforced by this version; "
+                f"{name} restricts and is not enforced by this version{hint(plain)}; "
                 f"remove it, or add {key!r} to general_settings.ignore",
             )
         elif key in keys.inert or key in LITELLM_IGNORED_KEYS:
-            section.reader.warn(entry.line, entry.column, f"{name} does nothing here")
+            section.reader.warn(entry.line, entry.column, f"{name} does nothing here{hint(plain)}")
         elif not keys.extra:
-            section.reader.fault(entry.line, entry.column, f"{name} is not a known key{nearest(key, keys.known())}")
+            message = f"{name} is not a known key{suggestion(plain, keys.known())}"
+            section.reader.fault(entry.line, entry.column, message)
 
 
 def _restricts(node: Node) -> bool:

@@ -6,7 +6,7 @@ Pure: the text, the environment and what the AWS config files say are passed in.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -16,6 +16,7 @@ from bedrock_gateway.config.budgets import gateway_budget, time_zone
 from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed, with_router
+from bedrock_gateway.config.groups import warn_of_groups
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, honoured_names, restricting_names
 from bedrock_gateway.config.names import Names
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
@@ -108,8 +109,9 @@ def load_config(
     others = aliases(router, listed.group_names)
     named = router.section("model_group_alias").entries  # also where one is wrong: that is told once
     rules = routing_rules(router, litellm, Names(listed.group_names, frozenset(named)))
+    warn_of_groups(reader, listed, rules.strategy)
     if reader.faults:
-        raise _error(reader)
+        raise _error(reader, around.warnings)
     timeouts = (routing.timeout, routing.stream_timeout)
     cools = not router.boolean("disable_cooldowns")
 
@@ -141,7 +143,7 @@ def load_config(
         budget=whole,
         timezone=zone_name,
         general=settings,
-        warnings=(*sorted(set(reader.warnings), key=_place), *around.warnings),
+        warnings=(*sorted(reader.warnings, key=_place), *around.warnings),
     )
 
 
@@ -183,9 +185,14 @@ def _place(fault: Fault) -> tuple[int, int]:
     return fault.line, fault.column
 
 
-def _error(reader: Reader) -> ConfigError:
-    """Return all faults in file order; those of the environment, which have no line, come first."""
-    return ConfigError(tuple(sorted(dict.fromkeys(reader.faults), key=_place)))
+def _error(reader: Reader, others: Iterable[Fault] = ()) -> ConfigError:
+    """Return all faults in file order; those of the environment, which have no line, come first.
+
+    Args:
+        others: warnings beside the reader's.
+    """
+    faults = tuple(sorted(dict.fromkeys(reader.faults), key=_place))
+    return ConfigError(faults, (*sorted(reader.warnings, key=_place), *others))
 
 
 def _environment(section: Section, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
@@ -17,7 +18,7 @@ import attrs
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.errors import Fault
 
-__all__ = ["ENVIRON", "SHOWN", "Reader", "Section", "from_environment", "nearest", "quoted"]
+__all__ = ["ENVIRON", "SHOWN", "Reader", "Section", "from_environment", "nearest", "quoted", "repeated"]
 
 #: What a value begins with that is taken from the environment.
 ENVIRON = "os.environ/"
@@ -51,6 +52,11 @@ def quoted(text: str, node: Node) -> str:
     if from_environment(node):
         return "a value out of the environment"
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def repeated(texts: Iterable[str]) -> list[str]:
+    """Return the texts that are there more than once, each once."""
+    return [text for text, count in Counter(texts).items() if count > 1]
 
 
 @attrs.define(eq=False)

@@ -68,8 +68,13 @@ def routing_rules(router: Section, litellm: Section, names: Names) -> RoutingRul
     default = RoutingRules()
     args = router.section("routing_strategy_args")
     check_keys(args, STRATEGY_ARGS, ignored=frozenset())
+    strategy = _strategy(router)
+    if strategy is not Strategy.LATENCY:
+        for key in sorted(STRATEGY_ARGS.honoured):
+            if key in args:
+                args.warn(key, f"{args.name(key)} does nothing without routing_strategy: {Strategy.LATENCY.value}")
     return RoutingRules(
-        strategy=_strategy(router),
+        strategy=strategy,
         latency_buffer=_or(args.number("lowest_latency_buffer", least=0, most=1e6), default.latency_buffer),
         latency_samples=_or(args.integer("max_latency_list_size", least=1, most=1000), default.latency_samples),
         stats_seconds=_or(args.seconds("ttl"), default.stats_seconds),
@@ -110,11 +115,15 @@ def queue_rules(general: Section) -> QueueRules | None:
         return None
     queue, default = general.section("queue"), QueueRules()
     check_keys(queue, QUEUE, ignored=frozenset())
-    return QueueRules(
+    found = QueueRules(
         most=_or(queue.integer("max_size", least=1, most=_MOST_WAITING), default.most),
         most_per_key=_or(queue.integer("max_per_key", least=1, most=_MOST_WAITING), default.most_per_key),
         seconds=_or(queue.seconds("timeout"), default.seconds),
     )
+    if "max_per_key" in queue and found.most_per_key > found.most:
+        message = f"{queue.name('max_per_key')} is above max_size: one key may take all {found.most} places"
+        queue.warn("max_per_key", message)
+    return found
 
 
 def _strategy(router: Section) -> Strategy | None:

@@ -273,6 +273,19 @@ def general_settings(
     pass_through = general.boolean("pass_through_all_models")
     if pass_through is None:
         pass_through = more.boolean("pass_through_all_models")
+    limits, queue, keep_answers = _limits(general), queue_rules(general), bool(general.boolean("keep_answers"))
+    if queue is not None and limits.total_timeout is not None and queue.seconds > limits.total_timeout:
+        general.warn(
+            "queue",
+            f"{general.name('queue')}: its timeout of {queue.seconds:g} s is above total_timeout; a call ends after "
+            f"{limits.total_timeout:g} s, also while it waits",
+        )
+    if keep_answers and master_key is None:
+        general.warn(
+            "keep_answers",
+            f"{general.name('keep_answers')} does nothing while the gateway is open: the first virtual key or a master "
+            "key closes it",
+        )
     return GeneralSettings(
         master_key=master_key,
         database_url=database,
@@ -283,9 +296,9 @@ def general_settings(
         pass_through_all_models=bool(pass_through),
         on_disconnect=OnLeave(leave or OnLeave.DRAIN),
         ledger_durability=general.choice("ledger_durability", ("process", "power")) or "process",
-        limits=_limits(general),
-        queue=queue_rules(general),
-        keep_answers=bool(general.boolean("keep_answers")),
+        limits=limits,
+        queue=queue,
+        keep_answers=keep_answers,
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
         litellm_headers=bool(general.boolean("litellm_headers")),
         webhooks=webhooks(general, around),

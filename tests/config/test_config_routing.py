@@ -95,13 +95,27 @@ def test_a_strategy_of_budgets_is_a_warning() -> None:
 
 def test_arguments_of_strategies() -> None:
     """routing_strategy_args arrive, each on its own."""
-    found = rules("{routing_strategy_args: {ttl: 60, lowest_latency_buffer: 0.5, max_latency_list_size: 3}}")
+    latency, by = Strategy.LATENCY, "routing_strategy: latency-based-routing"
+    args = "routing_strategy_args: {ttl: 60, lowest_latency_buffer: 0.5, max_latency_list_size: 3}"
+    found = rules(f"{{{by}, {args}}}")
 
-    assert RoutingRules(stats_seconds=60, latency_buffer=0.5, latency_samples=3) == found
-    assert RoutingRules(latency_samples=1000) == rules("{routing_strategy_args: {max_latency_list_size: 1000}}")
+    assert RoutingRules(strategy=latency, stats_seconds=60, latency_buffer=0.5, latency_samples=3) == found
+    found = rules(f"{{{by}, routing_strategy_args: {{max_latency_list_size: 1000}}}}")
+    assert RoutingRules(strategy=latency, latency_samples=1000) == found
     assert ["router_settings.routing_strategy_args.ttft_percentile does nothing here"] == warnings(
         "{routing_strategy_args: {ttft_percentile: 95}}"
     )
+
+
+@pytest.mark.parametrize("strategy", ["", "routing_strategy: adaptive, ", "routing_strategy: least-busy, "])
+def test_arguments_of_another_strategy(strategy: str) -> None:
+    """Arguments of a strategy that is not the one set are warned of, each at its place."""
+    args = "router_settings.routing_strategy_args"
+
+    assert [
+        f"{args}.lowest_latency_buffer does nothing without routing_strategy: latency-based-routing",
+        f"{args}.ttl does nothing without routing_strategy: latency-based-routing",
+    ] == warnings(f"{{{strategy}routing_strategy_args: {{lowest_latency_buffer: 0.5, ttl: 60}}}}")
 
 
 def test_parallel_calls_and_affinity_seconds() -> None:
@@ -297,7 +311,7 @@ def test_circles_and_nothing_else_are_refused(lists: dict[str, list[str]]) -> No
             else:
                 assert "leads to itself" in fault
     else:
-        assert {name: tuple(others) for name, others in lists.items()} == dict(rules(router).fallbacks.by_group)
+        assert {name: tuple(others) for name, others in lists.items()} == dict(load(router).rules.fallbacks.by_group)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +373,12 @@ def test_checks_that_do_nothing() -> None:
 def test_routing_groups_do_nothing() -> None:
     """What is not served yet is warned of."""
     assert [
-        "router_settings.routing_groups does nothing here",
-        "router_settings.allowed_fails_policy does nothing here",
-        "router_settings.content_policy_fallbacks does nothing here",
+        "router_settings.routing_groups does nothing here; routing_strategy is for every group; where it is left out, "
+        "groups with weights go by these",
+        "router_settings.allowed_fails_policy does nothing here; write allowed_fails, which is for every kind of "
+        "failure",
+        "router_settings.content_policy_fallbacks does nothing here; Bedrock tells it by a stop reason in an answer, "
+        "which is passed on; fallbacks are for failures",
     ] == warnings("{routing_groups: [], allowed_fails_policy: {}, content_policy_fallbacks: []}")
 
 
