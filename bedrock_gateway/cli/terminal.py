@@ -32,6 +32,7 @@ class Column:
         foot: its last line.
         left: aligned on the left; numbers are on the right.
         least: characters it may be shortened to, in the middle of its cells; None: it is never shortened.
+        most: of one that may be shortened, characters of a cell also where there is room.
         spare: 0 for what always stays; where there is no room the highest goes first.
     """
 
@@ -40,6 +41,7 @@ class Column:
     foot: str = ""
     left: bool = False
     least: int | None = None
+    most: int = LONGEST
     spare: int = 0
 
     @property
@@ -47,7 +49,7 @@ class Column:
         """Characters of its longest cell, as far as those may go."""
         longest = max(map(len, self.cells), default=0)
         # A heading is worth as much room as a cell, but not a longer column when that is short of it.
-        return max(len(self.heading), len(self.foot), longest if self.least is None else min(longest, LONGEST))
+        return max(len(self.heading), len(self.foot), longest if self.least is None else min(longest, self.most))
 
 
 def encodable(text: str, encoding: str | None) -> str:

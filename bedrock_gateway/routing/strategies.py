@@ -20,7 +20,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.rules import RoutingRules, Strategy
 from bedrock_gateway.routing.standings import HALF_LIFE, Standing
 
-__all__ = ["PICKS", "Pick", "Pool", "shares"]
+__all__ = ["PICKS", "Pick", "Pool", "shares", "strategy_of"]
 
 #: Deployments that are all compared under adaptive, and how many are taken by chance where there are more.
 MOST_COMPARED, COMPARED = 8, 5
@@ -69,11 +69,7 @@ class Pool:
         self.cumulative = list(accumulate(parts))
         self.limited = any(standing.limit is not None for standing in standings)
         self.rules = rules
-        strategy = rules.strategy
-        if strategy is None:
-            # Who gives weights says how calls are to be shared out; LiteLLM's default does so.
-            weighted = any(deployment.weight is not None for deployment in deployments)
-            strategy = Strategy.SHUFFLE if weighted else Strategy.ADAPTIVE
+        strategy = strategy_of(rules.strategy, deployments)
         self.pick = PICKS[strategy]
         self.rates: dict[Standing, float] = {}
         if strategy is Strategy.COST:
@@ -100,6 +96,15 @@ class Pool:
 Chance = Callable[[], float]
 #: Chooses among free members of a pool, of which there are at least two, for a call that streams or not, at a moment.
 Pick = Callable[[Pool, Sequence[Standing], bool, float, Chance], Standing]
+
+
+def strategy_of(given: Strategy | None, deployments: Sequence[Deployment]) -> Strategy:
+    """Return the strategy of a tier: the one given, else by what it has."""
+    if given is not None:
+        return given
+    # Who gives weights says how calls are to be shared out; LiteLLM's default does so.
+    weighted = any(deployment.weight is not None for deployment in deployments)
+    return Strategy.SHUFFLE if weighted else Strategy.ADAPTIVE
 
 
 def shares(deployments: Sequence[Deployment]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bedrock_gateway.cli import check, main
-from bedrock_gateway.config import load_config
+from bedrock_gateway.cli.terminal import Terminal
+from bedrock_gateway.config import Config, load_config
 from bedrock_gateway.metering.prices import PriceTable
 
 ROOT = Path(__file__).parents[2]
@@ -37,21 +39,31 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_table() -> None:
-    """Everything a config comes to is shown: aligned, with prices and warnings, without any secret."""
-    config = load_config((DATA / "config.yaml").read_bytes(), environ={"AWS_REGION": "eu-west-3"})
-    shown = "\n".join(check.report(config, PriceTable.from_text(PRICES))) + "\n"
+def shown_of(config: Config, width: int | None = None) -> str:
+    """Return what is printed of a config, on a terminal so wide or into a file."""
+    out = io.StringIO()
+    check.report(Terminal(out=out, width=width, colour=False), config, PriceTable.from_text(PRICES))
+    return out.getvalue()
 
-    assert (DATA / "expected.txt").read_text(encoding="utf-8") == shown
+
+@pytest.mark.parametrize(("name", "expected"), [("config", "expected"), ("balancing", "balancing")])
+def test_the_tables(name: str, expected: str) -> None:
+    """Everything a config comes to is shown: aligned, with prices and warnings, without any secret."""
+    config = load_config((DATA / f"{name}.yaml").read_bytes(), environ={"AWS_REGION": "eu-west-3"})
+    shown = shown_of(config)
+
+    assert (DATA / f"{expected}.txt").read_text(encoding="utf-8") == shown
     assert [] == [secret for secret in ("the-secret", "AKIA", "the-bearer", "the-master-key") if secret in shown]
 
 
 def test_an_open_gateway_without_a_file() -> None:
     """Without a config the ambient deployment is all there is."""
     config = load_config(None, environ={"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "sk-x"})
-    lines = check.report(config, PriceTable.from_text(PRICES))
+    lines = shown_of(config).splitlines()
 
-    assert ["GROUP", "(raw ids)"] == [line.split("  ")[0] for line in lines[:2]]
+    assert ["DEPLOYMENT", "ambient (raw ids)"] == [line.split("  ")[0] for line in lines[:2]]
+    assert "Routing    adaptive (default)" in lines
+    assert "Balancing" not in lines
     assert "Access     open: loopback only, any key is accepted" in lines
     assert lines[-1].startswith("warning: environment: AWS_ACCESS_KEY_ID")
 
@@ -61,14 +73,47 @@ def test_the_example_is_fine() -> None:
     done = run("--config", "examples/config.yaml")
 
     assert (0, "") == (done.returncode, done.stderr)
-    assert done.stdout.startswith("GROUP ")
+    assert done.stdout.startswith("DEPLOYMENT ")
     assert "no price" not in done.stdout
+
+
+def test_it_fits_120_columns() -> None:
+    """The example, which has everything, needs no line of more than 120 columns on a terminal that has as many."""
+    config = load_config((ROOT / "examples" / "config.yaml").read_bytes(), environ={})
+    lines = shown_of(config, 120).splitlines()
+
+    assert 120 >= max(map(len, lines))
+    assert [] == [line for line in lines if line.startswith("No room")]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rows"),
+    [
+        ("simple-shuffle", [["WEIGHT", "SHARE"], ["8", "50%"], ["(8)", "50%"], ["0", "0%"]]),
+        ("adaptive", [["WEIGHT"], ["8"], ["(8)"], ["0"]]),
+        ("least-busy", [["WEIGHT"], ["8"], ["0"]]),
+    ],
+)
+def test_weights_are_told_as_they_count(strategy: str, rows: list[list[str]]) -> None:
+    """A missing weight is the mean where weights count; the share is told where calls go by it."""
+    params = "model: bedrock/amazon.nova-pro-v1:0, aws_region_name"
+    text = (
+        f"model_list:\n  - {{model_name: a, litellm_params: {{{params}: us-east-1, weight: 8}}}}\n"
+        f"  - {{model_name: a, litellm_params: {{{params}: us-west-2}}}}\n"
+        f"  - {{model_name: a, litellm_params: {{{params}: us-west-1, weight: 0}}}}\n"
+        f"router_settings: {{routing_strategy: {strategy}}}\n"
+    )
+    lines = shown_of(load_config(text, environ={})).splitlines()
+    start = lines.index("Balancing") + 1
+
+    assert rows == [line.split()[1:] for line in lines[start : start + len(rows)]]
+    assert f"Routing    {strategy}" in lines
 
 
 def test_faults_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Faults are printed one a line in the shape editors understand, with exit status 2."""
     file = tmp_path / "config.yaml"
-    file.write_text("model_lst: []\nmodel_list: []\n", encoding="utf-8")
+    file.write_text("model_lst: []\nmodel_list: []\nrouter_settings: {set_verbose: true}\n", encoding="utf-8")
     status = main(["check", "--config", str(file)])
     out, err = capsys.readouterr()
 
@@ -76,6 +121,7 @@ def test_faults_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [
         f"{file}:1:1: model_lst is not a known key; did you mean 'model_list'?",
         f"{file}:2:13: model_list is empty; add an entry, or remove it to pass every model id through",
+        f"warning: {file}:3:19: router_settings.set_verbose does nothing here",
         "2 faults",
     ] == err.splitlines()
 

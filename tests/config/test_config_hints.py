@@ -85,8 +85,8 @@ def test_what_keeps_calls_away_restricts() -> None:
     assert [
         "model_list[0].litellm_params.tag_regex restricts and is not enforced by this version; deployments are chosen "
         "by tags, which are compared as they are written; remove it, or add 'tag_regex' to general_settings.ignore",
-        "model_list[0].litellm_params.mock_timeout restricts and is not enforced by this version; bedrock-gateway serve "
-        "--simulate answers without AWS; remove it, or add 'mock_timeout' to general_settings.ignore",
+        "model_list[0].litellm_params.mock_timeout restricts and is not enforced by this version; bedrock-gateway "
+        "serve --simulate answers without AWS; remove it, or add 'mock_timeout' to general_settings.ignore",
     ] == faults(entry("tag_regex: ['^eu'], mock_timeout: true"))
 
 
@@ -141,8 +141,8 @@ def test_kept_answers_of_an_open_gateway() -> None:
     key = "sk-0123456789-choose-your-own"
 
     assert [
-        "4: general_settings.keep_answers does nothing while the gateway is open: the first virtual key or a master key "
-        "closes it"
+        "4: general_settings.keep_answers does nothing while the gateway is open: the first virtual key or a master "
+        "key closes it"
     ] == told(general="{keep_answers: true}")
     assert [] == told(general="{keep_answers: true}", environ={"LITELLM_MASTER_KEY": key})
     assert [] == told(general=f"{{keep_answers: true, master_key: {key}}}")
