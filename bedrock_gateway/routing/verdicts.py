@@ -226,8 +226,9 @@ _NOT_OFFERED = re.compile(
 #: What else a request may name: where an answer without an action speaks of it, it is not about the model.
 _OTHER_THINGS = re.compile(r"guardrail|prompt|\bs3\b|bucket|\bkms\b|knowledge base|\bagent\b", re.IGNORECASE)
 _ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
-#: Rights without which no call of a model is possible; others are for what a caller adds.
-_CALLING = re.compile(r"bedrock:(?:InvokeModel|Converse|CallWithBearerToken|CountTokens)")
+#: Rights without which no call of a model is possible (one of the Marketplace has to be subscribed to first); others
+#: are for what a caller adds.
+_CALLING = re.compile(r"bedrock:(?:InvokeModel|Converse|CallWithBearerToken|CountTokens)|aws-marketplace:")
 #: How models say that a request is longer than they can read. Not anchored: nothing rests after it, and only what an
 #: operator named for it is asked instead.
 _TOO_LONG = re.compile(

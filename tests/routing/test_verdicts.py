@@ -41,6 +41,36 @@ TOO_LONG = (
     "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
     "400 Bad Request: Too many total text bytes",
 )
+_DENIED = "User: arn:aws:sts::111122223333:assumed-role/gateway/i is not authorized to perform: %s on resource: %s"
+#: What is denied or missing besides the model, as AWS says it.
+OF_OTHERS = (
+    _DENIED % ("bedrock:ApplyGuardrail", "arn:aws:bedrock:us-east-1:999999999999:guardrail/abc"),
+    _DENIED % ("bedrock:RenderPrompt", "arn:aws:bedrock:us-east-1:999999999999:prompt/ABCDEFGHIJ:1"),
+    _DENIED % ("s3:GetObject", "arn:aws:s3:::somebodys-bucket/document.pdf"),
+    _DENIED % ("kms:Decrypt", "arn:aws:kms:us-east-1:999999999999:key/0"),
+    "Access to the guardrail abc is denied.",
+    "S3 location s3://somebodys-bucket/video.mp4 cannot be read.",
+)
+#: The same of the model itself, also where a name in it, or the caller, is called after something else.
+OF_THE_MODEL = (
+    *(
+        _DENIED % (action, "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-x-v1:0")
+        for action in (
+            "bedrock:InvokeModel",
+            "bedrock:InvokeModelWithResponseStream",
+            "bedrock:Converse",
+            "bedrock:CountTokens",
+            "bedrock:CallWithBearerToken",
+            "aws-marketplace:Subscribe",
+        )
+    ),
+    (_DENIED % ("bedrock:InvokeModel", "anthropic.claude-x-v1:0")).replace("role/gateway", "role/guardrail-prompt"),
+    "You don't have access to the model with the specified model ID.",
+    "Model access is denied due to IAM user or service role is not authorized to perform the required AWS Marketplace "
+    "actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to enable access to this model.",
+    "The model is not found.",
+    "",
+)
 NOT_TOO_LONG = (
     "max_tokens: 9000 is more than 4096, the most this model answers with",
     "messages: roles must alternate",
@@ -56,6 +86,8 @@ NOT_TOO_LONG = (
         (verdicts.UNREACHED, "unavailable", Retry.NEXT, True, Cools.DEPLOYMENT, False, False, Unavailable),
         (verdicts.INTERNAL, "internal", Retry.NEXT_ONCE, False, Cools.DEPLOYMENT, False, True, None),
         (verdicts.DENIED, "credentials", Retry.NEXT, False, Cools.MODEL, False, False, Unavailable),
+        (verdicts.DENIED_OTHER, "credentials", Retry.NEXT, False, Cools.NO, False, False, Unavailable),
+        (verdicts.NOT_FOUND_OTHER, "not_found", Retry.NEXT, False, Cools.NO, False, False, None),
         (verdicts.UNAUTHENTICATED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
         (verdicts.EXPIRED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
         (verdicts.NO_CREDENTIALS, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
@@ -156,6 +188,21 @@ def test_every_kind_is_one_an_operator_can_rule() -> None:
 def test_classify(status: int, error_type: str | None, message: str, expected: Verdict) -> None:
     """The type decides, then the status; what callers can put into a message decides nothing."""
     assert expected == classify(status, error_type, message)
+
+
+@pytest.mark.parametrize(
+    ("message", "denied", "missing"),
+    [
+        *((message, verdicts.DENIED_OTHER, verdicts.NOT_FOUND_OTHER) for message in OF_OTHERS),
+        *((message, verdicts.DENIED, verdicts.NOT_FOUND) for message in OF_THE_MODEL),
+    ],
+)
+def test_only_what_is_said_of_the_model_lets_it_rest(message: str, denied: Verdict, missing: Verdict) -> None:
+    """What else a request names may be denied or missing, in an answer or in a stream, and says nothing of the model."""
+    assert denied == classify(403, "AccessDeniedException", message)
+    assert denied == classify_exception("accessDeniedException", message)
+    assert missing == classify(404, "ResourceNotFoundException", message)
+    assert missing == classify_exception("resourceNotFoundException", message)
 
 
 @pytest.mark.parametrize(
