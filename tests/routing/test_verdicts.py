@@ -198,7 +198,7 @@ def test_classify(status: int, error_type: str | None, message: str, expected: V
     ],
 )
 def test_only_what_is_said_of_the_model_lets_it_rest(message: str, denied: Verdict, missing: Verdict) -> None:
-    """What else a request names may be denied or missing, in an answer or in a stream, and says nothing of the model."""
+    """What else a request names may be denied or missing, in an answer or a stream, and says nothing of the model."""
     assert denied == classify(403, "AccessDeniedException", message)
     assert denied == classify_exception("accessDeniedException", message)
     assert missing == classify(404, "ResourceNotFoundException", message)
