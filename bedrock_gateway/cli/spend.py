@@ -12,8 +12,9 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ from bedrock_gateway.cli.databases import add_database, database_of
 from bedrock_gateway.cli.spend_table import print_report
 from bedrock_gateway.cli.terminal import Terminal, encodable
 from bedrock_gateway.errors import StartError
+from bedrock_gateway.store.attempt_lines import AttemptLine, attempts
 from bedrock_gateway.store.call_lines import CallLine, Wanted, calls
 from bedrock_gateway.store.location import default_database
 from bedrock_gateway.store.parties import find_caller, find_owner
@@ -35,6 +37,11 @@ from bedrock_gateway.store.sums import INEXACT, Sums
 
 __all__ = ["add_parser", "run"]
 
+#: What is not summed up but told one by one, and the class of its lines.
+_SINGLE: Mapping[str, type[CallLine | AttemptLine]] = MappingProxyType({"call": CallLine, "attempt": AttemptLine})
+#: Most of these, where nothing is said.
+_MOST_SINGLE = 50
+
 #: Dimensions whose values have names beside their ids.
 _NAMED = ("deployment", "key", "user", "team")
 
@@ -42,7 +49,9 @@ _NAMED = ("deployment", "key", "user", "team")
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser("spend", help="what was spent, by model, key, team, day and more; corrections")
-    parser.add_argument("--by", choices=[*DIMENSIONS, "call"], default="model", help="what to sum by (default: model)")
+    parser.add_argument(
+        "--by", choices=[*DIMENSIONS, *_SINGLE], default="model", help="what to sum by (default: model)"
+    )
     parser.add_argument("--since", metavar="TIME", help="from: 90m, 24h, 7d, 2w ago, a date, or an ISO time (UTC)")
     parser.add_argument("--until", metavar="TIME", help="up to, written the same way")
     only = parser.add_argument_group("only some calls", "each may be said several times")
@@ -53,7 +62,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     only.add_argument("--tag", action="append", metavar="TAG", help="with a tag")
     only.add_argument("--model", action="append", metavar="MODEL", help="of a model group or model id")
     parser.add_argument(
-        "--limit", type=_positive, help="most lines; a table sums up the others (default: all, or 50 with --by call)"
+        "--limit",
+        type=_positive,
+        help=f"most lines; a table sums up the others (default: all, or {_MOST_SINGLE} with --by call or attempt)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON, exact to the nano-dollar")
@@ -85,12 +96,14 @@ def run(args: argparse.Namespace) -> int:
         other = default_database(os.environ, Path.home(), simulated=True)
         if other.exists():
             raise StartError(f"{path}: no ledger here yet; spend --simulate shows that of simulated runs")
-    lines: Sequence[SpendLine | CallLine]
+    lines: Sequence[SpendLine | CallLine | AttemptLine]
     with open_ledger(path) as connection:
         only = _only(connection, args)
         try:
             if args.by == "call":
-                lines = calls(connection, period, args.limit or 50, Wanted(only=only)).lines
+                lines = calls(connection, period, args.limit or _MOST_SINGLE, Wanted(only=only)).lines
+            elif args.by == "attempt":
+                lines = attempts(connection, period, args.limit or _MOST_SINGLE, Wanted(only=only))
             else:
                 lines = spend_by(connection, args.by, period, only)
         except Unanswerable as error:
@@ -144,7 +157,7 @@ def _time(text: str | None, option: str, now_ms: int) -> int | None:
         raise StartError(f"{option}: {error}") from None
 
 
-def _print(args: argparse.Namespace, lines: Sequence[SpendLine | CallLine], period: Period) -> None:
+def _print(args: argparse.Namespace, lines: Sequence[SpendLine | CallLine | AttemptLine], period: Period) -> None:
     if args.limit and (args.json or args.csv):
         lines = lines[: args.limit]
     if args.json:
@@ -162,14 +175,12 @@ def _print(args: argparse.Namespace, lines: Sequence[SpendLine | CallLine], peri
         print_report(Terminal.of(sys.stdout, os.environ), lines, args.by, period, _limits(args), args.limit)
 
 
-def _print_csv(lines: Sequence[SpendLine | CallLine], by: str) -> None:
+def _print_csv(lines: Sequence[SpendLine | CallLine | AttemptLine], by: str) -> None:
     rows = [_flat(_fields(line, by)) for line in lines]
     # The header is the same when nothing was booked.
-    blank = (
-        CallLine(**{field.name: None for field in attrs.fields(CallLine)})  # type: ignore[arg-type]
-        if by == "call"
-        else SpendLine(name="", sums=Sums())
-    )
+    single = _SINGLE.get(by)
+    nothing: dict[str, Any] = {} if single is None else dict.fromkeys(field.name for field in attrs.fields(single))
+    blank = SpendLine(name="", sums=Sums()) if single is None else single(**nothing)
     names = list(_flat(_fields(blank, by)))
     table = io.StringIO()
     writer = csv.DictWriter(table, names, lineterminator="\n")
@@ -191,7 +202,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fields(line: SpendLine | CallLine, by: str) -> dict[str, Any]:
+def _fields(line: SpendLine | CallLine | AttemptLine, by: str) -> dict[str, Any]:
     """Return a line for machines: spend in nano-USD and, exact as text, in USD."""
     fields: dict[str, Any] = {}
     if isinstance(line, SpendLine):

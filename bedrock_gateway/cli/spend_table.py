@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bedrock_gateway.cli.amounts import aligned, iso, rounded
+from bedrock_gateway.cli.spend_singles import UNKNOWN_NAME, print_attempts, print_calls
 from bedrock_gateway.cli.terminal import BOLD, CYAN, GAP, Column, Terminal
+from bedrock_gateway.store.attempt_lines import AttemptLine
 from bedrock_gateway.store.call_lines import CallLine
-from bedrock_gateway.store.names import AMBIENT
 from bedrock_gateway.store.periods import Period
 from bedrock_gateway.store.reports import SpendLine
 from bedrock_gateway.store.sums import INEXACT, UNKNOWN, Sums, sum_of
@@ -30,9 +31,9 @@ _HEADING = {"day": "day (UTC)", "hour": "hour (UTC)", "end-user": "end user"}
 #: What calls without a value go by, where that does not hang on whether something was sent.
 _BLANK = {
     "model-group": "(no group)",
-    "caller": "(unknown)",
-    "key": "(unknown)",
-    "operation": "(unknown)",
+    "caller": UNKNOWN_NAME,
+    "key": UNKNOWN_NAME,
+    "operation": UNKNOWN_NAME,
     "user": "(no user)",
     "team": "(no team)",
 }
@@ -45,7 +46,7 @@ _ABOUT = {
 
 def print_report(
     terminal: Terminal,
-    lines: Sequence[SpendLine | CallLine],
+    lines: Sequence[SpendLine | CallLine | AttemptLine],
     by: str,
     period: Period,
     limits: Sequence[str] = (),
@@ -73,7 +74,8 @@ def print_report(
     elif sums:
         _print_sums(terminal, sums, by, most)
     else:
-        _print_calls(terminal, [line for line in lines if isinstance(line, CallLine)])
+        print_calls(terminal, [line for line in lines if isinstance(line, CallLine)])
+        print_attempts(terminal, [line for line in lines if isinstance(line, AttemptLine)])
 
 
 def _print_sums(terminal: Terminal, lines: list[SpendLine], by: str, most: int | None) -> None:
@@ -161,64 +163,6 @@ def _print_notes(terminal: Terminal, whole: Sums, by: str) -> None:
         words = "of this is not charged to callers" if of_all else "more was spent upstream and not charged to callers"
         terminal.line()
         terminal.line(f"{rounded(uncharged)} USD {words} (attempts that failed over).")
-
-
-def _print_calls(terminal: Terminal, lines: list[CallLine]) -> None:
-    times = [str(iso(line.started_at))[:19].replace("T", " ") for line in lines]
-    if len({time[:4] for time in times}) == 1:
-        times = [time[5:] for time in times]
-    amounts, _ = aligned(["unknown" if line.spend is None else rounded(line.spend) for line in lines])
-    terminal.table(
-        [
-            Column(heading="time (UTC)", cells=times, left=True),
-            Column(heading="call", cells=[line.call for line in lines], left=True, spare=4),
-            Column(
-                heading="caller",
-                cells=[terminal.word(line.caller) or _BLANK["caller"] for line in lines],
-                left=True,
-                least=8,
-                spare=2,
-            ),
-            Column(heading="model", cells=[_model(terminal, line) for line in lines], left=True, least=14),
-            Column(
-                heading="deployment",
-                cells=[_deployment(terminal, line) for line in lines],
-                left=True,
-                least=12,
-                spare=3,
-            ),
-            Column(heading="state", cells=[line.state for line in lines], left=True),
-            Column(heading="answer", cells=[_answer(terminal, line) for line in lines], left=True, least=12),
-            _tokens("input", [line.input + line.cache_read + line.cache_write for line in lines]),
-            _tokens("output", [line.output for line in lines]),
-            Column(heading="USD", cells=amounts),
-        ]
-    )
-
-
-def _tokens(heading: str, numbers: list[int]) -> Column:
-    return Column(heading=heading, cells=[f"{number:,}" for number in numbers], spare=1)
-
-
-def _model(terminal: Terminal, line: CallLine) -> str:
-    """Return the name that was asked for: the model group, for a raw id the model."""
-    return terminal.word(line.model_group or line.model) or ("(no model)" if line.attempts else "(nothing sent)")
-
-
-def _deployment(terminal: Terminal, line: CallLine) -> str:
-    """Return what the deployment is called, for a repeat the call whose answer was kept for it; the model of an ambient
-    one stands beside it already.
-    """
-    if line.answered_by is not None:
-        return f"as call {line.answered_by}"
-    name = line.deployment_name
-    return terminal.word(AMBIENT if not line.model_group and name == f"{AMBIENT}: {line.model}" else name) or "-"
-
-
-def _answer(terminal: Terminal, line: CallLine) -> str:
-    """Return what the caller was answered: the status, with the error where there was one."""
-    status = "-" if line.status is None else "left" if line.status == 0 else str(line.status)
-    return f"{status} {terminal.word(line.error_type)}" if line.error_type else status
 
 
 def _at_least(nano: int, sums: Sums) -> str:

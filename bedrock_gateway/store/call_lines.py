@@ -19,7 +19,7 @@ from bedrock_gateway.store.periods import Period
 from bedrock_gateway.store.rollup_rows import EVERYTHING, Only, rollup_rows
 from bedrock_gateway.store.schema import QUARTER_MS
 
-__all__ = ["EVERY_CALL", "CallLine", "CallPage", "Wanted", "calls"]
+__all__ = ["EVERY_CALL", "CallLine", "CallPage", "Section", "Wanted", "call_terms", "calls", "marks", "sections"]
 
 #: Milliseconds by which an id may be older than what is told as its call's start.
 _BEFORE_MS = QUARTER_MS
@@ -107,7 +107,7 @@ class CallPage:
 
 
 @attrs.frozen
-class _Section:
+class Section:
     """A span of time, UTC ms; None is open.
 
     Attributes:
@@ -147,8 +147,8 @@ def calls(
     rows: list[tuple[Any, ...]] = []
     total = 0
     counted = True
-    for section in _sections(connection, period, wanted):
-        condition, values = _condition(section, wanted)
+    for section in sections(connection, period, wanted):
+        condition, values = call_terms(section, wanted)
         of_section = f"FROM calls WHERE {condition} ORDER BY id DESC"
         found = section.calls
         if found is None and count_to:
@@ -171,7 +171,7 @@ def calls(
     return CallPage(lines=_lines(connection, rows[:limit]), total=told, counted=counted)
 
 
-def _sections(connection: sqlite3.Connection, period: Period, wanted: Wanted) -> Iterator[_Section]:
+def sections(connection: sqlite3.Connection, period: Period, wanted: Wanted) -> Iterator[Section]:
     """Yield spans of time, newest first, that hold everything wanted."""
     only = wanted.only
     owners = Only(callers=only.callers, users=only.users, teams=only.teams)
@@ -187,14 +187,15 @@ def _sections(connection: sqlite3.Connection, period: Period, wanted: Wanted) ->
                 since, until = quarter * QUARTER_MS, (quarter + 1) * QUARTER_MS
                 whole = since >= (period.since or 0) and (period.until is None or until <= period.until)
                 if whole:
-                    yield _Section(since, until, count if known else None)
+                    yield Section(since, until, count if known else None)
                 else:
-                    yield _Section(max(since, period.since or 0), min(until, period.until or until))
+                    yield Section(max(since, period.since or 0), min(until, period.until or until))
             return
-    yield _Section(period.since, period.until, short=False)
+    yield Section(period.since, period.until, short=False)
 
 
-def _condition(section: _Section, wanted: Wanted) -> tuple[str, list[Any]]:
+def call_terms(section: Section, wanted: Wanted) -> tuple[str, list[Any]]:
+    """Return a condition on rows of ``calls``, and its values."""
     terms = ["id >= ?", "id < ?"]
     values: list[Any] = [*section.ids()]
     only = wanted.only
@@ -220,18 +221,19 @@ def _condition(section: _Section, wanted: Wanted) -> tuple[str, list[Any]]:
         ("end_user", only.end_users),
     ):
         if named:
-            terms.append(f"{column} IN ({_marks(named)})")
+            terms.append(f"{column} IN ({marks(named)})")
             values += named
     if only.models:
-        terms.append(f"(model IN ({_marks(only.models)}) OR model_group IN ({_marks(only.models)}))")
+        terms.append(f"(model IN ({marks(only.models)}) OR model_group IN ({marks(only.models)}))")
         values += only.models * 2
     if only.tags:
-        terms.append(f"tags <> '' AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN ({_marks(only.tags)}))")
+        terms.append(f"tags <> '' AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN ({marks(only.tags)}))")
         values += only.tags
     return " AND ".join(terms), values
 
 
-def _marks(values: Sequence[str]) -> str:
+def marks(values: Sequence[str]) -> str:
+    """Return a place in SQL for each of some values."""
     return ", ".join("?" for _ in values)
 
 

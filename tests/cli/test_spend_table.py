@@ -171,6 +171,55 @@ def test_calls_by_name(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert expected == rows
 
 
+def test_calls_of_one_attempt_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many attempts a call took is told where one took more than one, or none."""
+    path = ledger_of(tmp_path / "one.db", ((SONNET, 1_000), {}), ((SONNET, 2_000), {}))
+    assert 0 == _run("--database", str(path), "--by", "call")
+    assert "attempts" not in capsys.readouterr().out
+    path = ledger_of(tmp_path / "two.db", ((SONNET, 1_000), {}), ((SONNET, 2_000, 3_000), {}))
+    assert 0 == _run("--database", str(path), "--by", "call")
+    heading, *rows = capsys.readouterr().out.splitlines()[2:]
+    assert "attempts" == heading.split()[-4]
+    assert ["2", "1"] == [row.split()[-4] for row in rows]
+
+
+def test_attempts(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every request sent has its line, newest last; those of one call have its id, and are numbered."""
+    assert 0 == _run("--database", str(group), "--by", "attempt")
+    heading, *rows = capsys.readouterr().out.splitlines()[2:]
+    assert (
+        "time (UTC) call no model group deployment model state status error input output USD".split() == heading.split()
+    )
+    table = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
+    assert [
+        ["1", "claude", "claude", SONNET, "refused", "200", "-", "1,003", "20", "0.0070"],
+        ["2", "claude", "claude#2", SONNET, "refused", "200", "-", "1,003", "20", "0.0200"],
+    ] == [row[2:] for row in table[:2]]
+    assert 1 == len({row[1] for row in table[:3]})
+    assert ["1", "(no group)", "ambient: amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"] == table[4][2:6]
+    assert ["unpriced", "200", "-", "1,003", "20", "unknown"] == table[5][-6:]
+    assert 7 == len(table)
+
+
+def test_attempts_for_machines(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON and CSV have everything of an attempt; what is asked for limits them as it does calls."""
+    lines = lines_of(capsys, "--database", str(group), "--by", "attempt")
+    assert [False, False, True] == [line["charged"] for line in lines[:3]]
+    assert [1, 2, 3, 1, 1, 1, 1] == [line["number"] for line in lines]
+    assert ["deployment-3", "claude#3", SONNET, 40_000_000, "0.040000000"] == [
+        lines[2][name] for name in ("deployment", "deployment_name", "model", "spend_nano_usd", "spend_usd")
+    ]
+    arguments = ("--database", str(group), "--by", "attempt")
+    assert lines[-2:] == lines_of(capsys, *arguments, "--limit", "2")
+    assert lines[4:5] == lines_of(capsys, *arguments, "--model", "amazon.nova-pro-v1:0")
+    assert lines[:4] == lines_of(capsys, *arguments, "--model", "claude")
+    assert [] == lines_of(capsys, *arguments, "--until", "2026-11-18T11:00Z")
+    assert 0 == _run(*arguments, "--csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(lines[0]) == list(rows[0])
+    assert [line["attempt"] for line in lines] == [row["attempt"] for row in rows]
+
+
 def test_calls_for_machines(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON has id, name and region of a call's deployment, and the whole ARN."""
     lines = lines_of(capsys, "--database", str(group), "--by", "call")
@@ -185,7 +234,7 @@ def test_calls_for_machines(group: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-@pytest.mark.parametrize("by", ["model", "deployment", "model-group", "caller", "hour", "state", "call"])
+@pytest.mark.parametrize("by", ["model", "deployment", "model-group", "caller", "hour", "state", "call", "attempt"])
 @pytest.mark.parametrize("columns", [80, 132])
 def test_terminals(group: Path, by: str, columns: int) -> None:
     """On a terminal no line of the table is longer than it is wide, and what has no room is named."""
@@ -194,8 +243,8 @@ def test_terminals(group: Path, by: str, columns: int) -> None:
     table = out.partition("\n\n")[2].partition("\n\n")[0].splitlines()
     assert [] == [line for line in table if len(line) > columns]
     assert len(table) >= 3
-    dropped = by == "call"
-    assert dropped == ("No room for: call" in out), out
+    dropped = by == "call" or (by == "attempt" and columns == 80)
+    assert dropped == ("No room for: " in out), out
 
 
 def test_a_terminal_of_few_characters(group: Path) -> None:
@@ -214,7 +263,7 @@ def test_colours(group: Path) -> None:
     assert "\x1b" not in on_screen(group, 100, TERM="dumb")
 
 
-@pytest.mark.parametrize("by", ["model", "deployment", "call"])
+@pytest.mark.parametrize("by", ["model", "deployment", "call", "attempt"])
 def test_empty_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str], by: str) -> None:
     """A ledger without calls says so, in every form."""
     path = ledger_of(tmp_path / "ledger.db")

@@ -67,8 +67,8 @@ def test_hints() -> None:
 def test_allowed_fails_of_a_deployment() -> None:
     """They are counted by one figure for all."""
     assert [
-        "2: model_list[0].model_info.allowed_fails does nothing here; write router_settings.allowed_fails, which is for "
-        "every deployment and every kind of failure"
+        "2: model_list[0].model_info.allowed_fails does nothing here; write router_settings.allowed_fails, which is "
+        "for every deployment and every kind of failure"
     ] == told(entry(info="{allowed_fails: 3, anything: kept}"))
 
 
