@@ -187,9 +187,8 @@ def test_attempts(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every request sent has its line, newest last; those of one call have its id, and are numbered."""
     assert 0 == _run("--database", str(group), "--by", "attempt")
     heading, *rows = capsys.readouterr().out.splitlines()[2:]
-    assert (
-        "time (UTC) call no model group deployment model state status error input output USD".split() == heading.split()
-    )
+    headings = "time (UTC) call no model group deployment model state status error input output USD"
+    assert headings == " ".join(heading.split())
     table = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
     assert [
         ["1", "claude", "claude", SONNET, "refused", "200", "-", "1,003", "20", "0.0070"],
