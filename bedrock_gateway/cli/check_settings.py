@@ -89,8 +89,8 @@ def _strategy(rules: RoutingRules) -> str:
     if rules.strategy is not Strategy.LATENCY:
         return rules.strategy.value
     return (
-        f"{rules.strategy.value} (the mean of {rules.latency_samples}, up to {rules.latency_buffer:.0%} slower counts as "
-        f"fast, forgotten after {rules.stats_seconds:g} s)"
+        f"{rules.strategy.value} (the mean of {rules.latency_samples}, up to {rules.latency_buffer:.0%} slower counts "
+        f"as fast, forgotten after {rules.stats_seconds:g} s)"
     )
 
 
