@@ -60,7 +60,8 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None) -> Attempt:
-    deployment = use.deployment
+    deployment, target = use.deployment, call.target
+    assert target is not None
     call.hops = candidates.hop
     attempt = call.attempt = Attempt(
         call.gateway.new_id(),
@@ -70,8 +71,9 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
         candidates.every[candidates.at].model_group,
         deployment,
         bedrock.NativeRelay(),
-        call.snapshot.price_of(deployment, call.target.operation if call.target else None),
-        _is_last(call, candidates, use),
+        call.snapshot.price_of(deployment, target.operation),
+        # Only of a stream anything could be held back.
+        not target.operation.stream_out or _is_last(call, candidates, use),
         reservation=reservation,
     )
     return attempt
