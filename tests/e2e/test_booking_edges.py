@@ -190,7 +190,7 @@ async def test_whatever_happens_everything_is_given_back(tmp_path: Path, seed: i
             await here.settled()
 
             assert crowd.told.keys() <= {None, 200, 400, 424, 429, 500, 503}
-            assert min(crowd.told[200], crowd.told[None], crowd.told[429]) > 0
+            assert min(crowd.told[200], crowd.told[None]) > 0
             standings = list(here.gateway.balancer.standings())
             assert [] == [one.name for one in standings if one.in_flight or one.probing]
             assert {} == here.gateway.queue._lines

@@ -104,11 +104,12 @@ async def test_a_caller_that_left_in_its_turn_holds_no_line(tmp_path: Path) -> N
             await here.until(lambda: len(upstream.asked) == 2)
             first.cancel()
             await here.until(lambda: any(call.left for call in here.gateway.calls))
+            lines = len(here.gateway.queue._lines)
             second = await ask(here)
             gate.set()
             await here.settled()
 
-            assert (200, "1") == (second.status, second.headers["x-bedrock-gateway-attempts"])
+            assert (0, 200, "1") == (lines, second.status, second.headers["x-bedrock-gateway-attempts"])
             assert ["metered", "metered", "refused"] == sorted(
                 row["state"] for row in here.rows("SELECT state FROM attempts")
             )
@@ -130,7 +131,7 @@ async def test_a_retry_after_of_nothing_is_no_leave_to_hammer(tmp_path: Path) ->
 
             # After 10, 20, 40, 80, 160 and 320 ms.
             assert 429 == told.status
-            assert 2 <= len(upstream.asked) <= 7
+            assert len(upstream.asked) <= 7
             nothing_left(here)
 
 
@@ -259,6 +260,9 @@ async def test_a_model_added_meanwhile_splits_no_line(tmp_path: Path) -> None:
             calls += [await line_up(here, "c3", authorization=key)]
             lines = len(here.gateway.queue._lines)
             gate.set()
+            await calls[0]
+            # Whose place is free goes at once, not when it would have been told to come again.
+            assert waiting(here) < 3
 
             assert ([200] * 4, 1) == (await statuses(*calls), lines)
             assert ["c0", "c1", "c2", "c3"] == upstream.texts
