@@ -63,7 +63,7 @@ class Health:
     def well(self, standing: Standing, now: float) -> None:
         """Count an answer, be it a refusal of what the caller asked for: the deployment is there."""
         self._count(standing, now)
-        standing.streak = 0
+        standing.streak_before, standing.streak = standing.streak, 0
         standing.well += 1
         if standing.tripped and standing.until <= now:
             standing.tripped = False
@@ -94,7 +94,10 @@ class Health:
         Returns:
             Whether it is left out now.
         """
-        if not counted:
+        if counted:
+            # It broke off after its first byte, which had ended the row of failures.
+            standing.streak = max(standing.streak, standing.streak_before)
+        else:
             self._count(standing, now)
         standing.fails += 1
         standing.streak += 1

@@ -228,7 +228,9 @@ _OTHER_THINGS = re.compile(r"guardrail|prompt|\bs3\b|bucket|\bkms\b|knowledge ba
 _ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
 #: Rights without which no call of a model is possible (one of the Marketplace has to be subscribed to first); others
 #: are for what a caller adds.
-_CALLING = re.compile(r"bedrock:(?:InvokeModel|Converse|CallWithBearerToken|CountTokens)|aws-marketplace:")
+_CALLING = re.compile(
+    r"bedrock:(?:InvokeModel|Converse|CallWithBearerToken|CountTokens)|aws-marketplace:|sagemaker:InvokeEndpoint"
+)
 #: How models say that a request is longer than they can read. Not anchored: nothing rests after it, and only what an
 #: operator named for it is asked instead.
 _TOO_LONG = re.compile(

@@ -35,6 +35,17 @@ def fail(
     return health.failed(one, "lost", now, others=others, **more)  # type: ignore[arg-type]
 
 
+def test_one_that_breaks_off_every_answer_is_left_out() -> None:
+    """A first byte ends no row of failures when the answer broke off after it, however seldom calls come."""
+    health, one = Health(), Standing(make("a"))
+    found = []
+    for now in (0, 100, 200):
+        health.well(one, now)
+        found.append(fail(health, one, now + 1, counted=True))
+
+    assert [False, False, True] == found
+
+
 def test_failures_in_a_row_tell_enough() -> None:
     """So many leave it out until the cooldown time is over; it is free at the deadline."""
     health, one = Health(cooldown_time=5), standing()
