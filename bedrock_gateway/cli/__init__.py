@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from bedrock_gateway._version import VERSION
-from bedrock_gateway.cli import check, importing, key, serve, simulate, spend
 from bedrock_gateway.errors import StartError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, check, key, spend, importing, simulate)
+#: Each command and its file, in the order of the help.
+_COMMANDS = {
+    "serve": "serve",
+    "check": "check",
+    "key": "key",
+    "spend": "spend",
+    "import": "importing",
+    "simulate": "simulate",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,11 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"bedrock-gateway {VERSION}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(subparsers)
     # Serving is the default: options without a command are those of serve.
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "serve")
+    # A gateway that runs for months does not carry the other commands with it.
+    named = [arguments[0]] if arguments[0] in _COMMANDS else list(_COMMANDS)
+    for command in named:
+        importlib.import_module(f"{__name__}.{_COMMANDS[command]}").add_parser(subparsers)
     args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)
