@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 import attrs
-from botocore.loaders import Loader
 
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.routing.model_names import REGION
+from bedrock_gateway.upstream.botocore_data import read_data
 
 __all__ = ["Endpoints"]
 
@@ -26,9 +26,8 @@ class Endpoints:
 
     @classmethod
     def load(cls) -> Endpoints:
-        """Read botocore's partitions from disk: those that came with it, never those of ``~/.aws/models``."""
-        loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-        data = loader.load_data("partitions")
+        """Read botocore's partitions from disk."""
+        data = read_data("partitions")
         return cls(
             tuple((re.compile(part["regionRegex"]), part["outputs"]["dnsSuffix"]) for part in data["partitions"])
         )

@@ -1,10 +1,7 @@
 """Reads botocore's service models and keeps nothing of them but operation records.
 
 Knows which services and operations this version routes. Makes no botocore client and no session: a model is plain JSON
-on disk, read once at start and dropped. Only the models that came with botocore are read, never those of
-``~/.aws/models``: what can be routed must not depend on whose home directory the gateway runs in.
-
-Source: ``botocore.loaders.Loader`` (search paths, ``load_service_model``).
+on disk, read once at start and dropped (``botocore_data``).
 """
 
 from __future__ import annotations
@@ -12,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import botocore
-from botocore.exceptions import DataNotFoundError, UnknownServiceError
-from botocore.loaders import Loader
 
 from bedrock_gateway.errors import StartError
+from bedrock_gateway.upstream.botocore_data import read_service
 from bedrock_gateway.wire.operations import Operation, operations_from_model
 
 __all__ = ["SERVED", "load_operations"]
@@ -36,12 +32,11 @@ def load_operations(
     Raises:
         StartError: botocore has no such service, or its model lacks a selected operation.
     """
-    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     records: list[Operation] = []
     for service, names in selection:
         try:
-            model = loader.load_service_model(service, "service-2")
-        except (UnknownServiceError, DataNotFoundError) as error:
+            model = read_service(service, "service-2")
+        except FileNotFoundError as error:
             raise StartError(f"botocore {botocore.__version__} has no model of {service}: install it afresh") from error
         found = {operation.name: operation for operation in operations_from_model(model, service=service)}
         missing = [name for name in names or () if name not in found]
