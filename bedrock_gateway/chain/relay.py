@@ -173,7 +173,7 @@ async def _pump(
     leaving, kept = call.gateway.leaving, call.kept
     # Looked up once: what is between these two is done for every message of every stream.
     read, write, meter_data = call.gateway.upstream.read, answer.write, meter.receive_data
-    passed_on = call.attempt.relay.receive_data
+    passed_on, write_at_once = call.attempt.relay.receive_data, answer.write_at_once
     try:
         try:
             if not call.left:
@@ -192,8 +192,10 @@ async def _pump(
             if not data:
                 return None
             if not call.left:
+                data_on = passed_on(data)
                 try:
-                    await write(passed_on(data))
+                    if not write_at_once(data_on):
+                        await write(data_on)
                 except CallerLeft:
                     answer.abort()
                     leaving.leave(call)

@@ -29,7 +29,7 @@ __all__ = ["CallerLeft", "StreamedAnswer", "WholeAnswer", "refusal_answer", "ref
 _ACCEL_BUFFERING = istr("X-Accel-Buffering")
 _BODILESS = frozenset({204, 304})
 _UNWATCHED = Limits()
-#: Bytes up to which a chunk is framed here, in one piece: three calls less for each message of a stream.
+#: Bytes up to which a chunk is framed here, in one piece.
 SMALL = 16_384
 
 
@@ -168,21 +168,33 @@ class StreamedAnswer(web.StreamResponse):
             raise CallerLeft("this answer has ended, or has not begun")
         if not data or self._bodiless:
             return
-        protocol = request.protocol
-        if self._framed and len(data) <= SMALL:
-            transport = protocol.transport
-            if transport is None or transport.is_closing():
-                raise CallerLeft("the caller left in the middle of its answer")
-            transport.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        else:
-            try:
-                await cast(StreamWriter, request.writer).write(data, drain=False)
-            except ConnectionError as error:
-                raise CallerLeft("the caller left in the middle of its answer") from error
-            # The head has left with these bytes.
-            self._framed = self._chunked
-        if protocol.writing_paused:
+        try:
+            await cast(StreamWriter, request.writer).write(data, drain=False)
+        except ConnectionError as error:
+            raise CallerLeft("the caller left in the middle of its answer") from error
+        # The head has left with these bytes.
+        self._framed = self._chunked
+        if request.protocol.writing_paused:
             await _taken(request)
+
+    def write_at_once(self, data: bytes | bytearray | memoryview) -> bool:
+        """Pass a few bytes on, as a chunk, if that takes no waiting; tell whether they were. Saves a handful of calls
+        for each message of a stream.
+
+        Raises:
+            CallerLeft: the caller has gone.
+        """
+        request = self._request
+        if not self._framed or not data or len(data) > SMALL or request is None or self._finished or self._aborted:
+            return False
+        protocol = request.protocol
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise CallerLeft("the caller left in the middle of its answer")
+        if protocol.writing_paused:
+            return False
+        transport.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+        return True
 
     async def finish(self) -> None:
         """End the answer properly.
