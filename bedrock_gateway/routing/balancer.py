@@ -141,25 +141,25 @@ class Plan:
             if len(free) == 1:
                 chosen = free[0]
             else:
-                chosen = pool.pick(pool, free, self._stream, now, balancer.random)
-                if self._session is not None:
-                    chosen = self._where_it_was(free, chosen, now)
+                knows = None if self._session is None else self._where_it_was(pool, free, now)
+                if knows is not None and knows.in_flight <= SPREAD_AFTER:
+                    chosen = knows  # as busy as the others may be
+                else:
+                    chosen = pool.pick(pool, free, self._stream, now, balancer.random)
+                    if knows is not None and knows.in_flight <= 2 * chosen.in_flight + SPREAD_AFTER:
+                        chosen = knows
             use = self._take(pool, chosen, now)
             if use is not None:
                 return use
             free = [one for one in free if one is not chosen]
         return None
 
-    def _where_it_was(self, free: Sequence[Standing], chosen: Standing, now: float) -> Standing:
-        """Return a free deployment that knows the session, unless it is much busier than the one that was chosen."""
+    def _where_it_was(self, pool: Pool, free: Sequence[Standing], now: float) -> Standing | None:
+        """Return the least busy free deployment that knows the session, None where none does."""
         seen = self._balancer.affinities.seen(self._session, now)
-        if not seen:
-            return chosen
-        warm = [one for one in reversed(seen) if one in free]
-        if not warm:
-            return chosen
-        best = min(warm, key=_in_flight)
-        return best if best.in_flight <= 2 * chosen.in_flight + SPREAD_AFTER else chosen
+        among = pool.deployments if free is pool.members else free
+        warm = [one for one in reversed(seen) if one in among]
+        return min(warm, key=_in_flight) if warm else None
 
     def _take(self, pool: Pool, standing: Standing, now: float) -> Use | None:
         balancer = self._balancer

@@ -189,7 +189,11 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
         if pool.even:
             free = [free[int(random() * count)] for _ in range(COMPARED)]
         else:
-            free = [simple_shuffle(pool, free, stream, now, random) for _ in range(COMPARED)]
+            cumulative = (
+                pool.cumulative if free is pool.members else list(accumulate([pool.shares[one] for one in free]))
+            )
+            total, last = cumulative[-1], count - 1
+            free = [free[min(bisect_right(cumulative, random() * total), last)] for _ in range(COMPARED)]
     samples = [one.first_byte for one in free] if stream else [one.answer for one in free]
     known = [sample for sample in samples if sample is not None]
     # Unknown counts as as fast as the fastest: it is asked as soon as nothing is under way there, and not flooded.
