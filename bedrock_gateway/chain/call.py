@@ -222,6 +222,16 @@ class Call:
     error_type: str | None = None
     recorded: bool = False
 
+    def was_ended(self) -> bool:
+        """Tell whether the cancellation just met is the end that was put to this call, and take it back then: there is
+        still something to book or to answer.
+        """
+        task = asyncio.current_task()
+        if not self.abandoned or task is None:
+            return False
+        task.uncancel()
+        return True
+
     def failures(self) -> str:
         """Return the deployments that failed it, with the reasons, as people are told; of very many the last ones."""
         told = [f"{name}={reason}" for name, reason in self.failed[-MOST_FAILURES:]]

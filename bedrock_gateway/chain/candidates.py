@@ -107,7 +107,7 @@ class Candidates:
     def plan(self) -> Plan:
         """The deployments of the present group, in their order."""
         if self._plan is None:
-            call, resolution = self.call, self.every[self.at]
+            call, resolution = self.call, self.resolution
             assert call.target is not None
             self._plan = call.gateway.balancer.plan(
                 resolution,
@@ -115,7 +115,7 @@ class Candidates:
                 stream=call.target.operation.stream_out,
                 tokens=self.tokens,
                 session=None if resolution.lone else session_of(call, resolution),
-                more=self.at + 1 < len(self.every),
+                more=self.more,
             )
         return self._plan
 

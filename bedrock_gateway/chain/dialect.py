@@ -47,10 +47,8 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         call.left = True
         answer = WholeAnswer(499, (), close=True)  # nobody is there to see it
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not call.abandoned or task is None:
+        if not call.was_ended():
             raise
-        task.uncancel()
         answer = refuse(call, ended(call))
     except Exception:
         # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the

@@ -68,7 +68,7 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
         call.attempts + 1,
         use,
         candidates.plan,
-        candidates.every[candidates.at].model_group,
+        candidates.resolution.model_group,
         deployment,
         bedrock.NativeRelay(),
         call.snapshot.price_of(deployment, target.operation),
@@ -91,7 +91,7 @@ def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:
 def _most(call: Call, candidates: Candidates, use: Use, verdict: Verdict | None) -> int:
     """Return how many attempts may follow the first on a group after a failure, or after any."""
     asked = "" if candidates.at else call.asked
-    policy = call.gateway.balancer.rules.retries_of(asked, candidates.every[candidates.at].model_group)
+    policy = call.gateway.balancer.rules.retries_of(asked, candidates.resolution.model_group)
     usual = policy.default
     if usual is None:
         usual = use.deployment.max_retries

@@ -97,10 +97,8 @@ async def _answer(request: web.Request, call: Call, kept: KeptAnswer) -> web.Str
         while not kept.status and kept.end is None:
             await kept.change()
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not call.abandoned or call.left or task is None:
+        if call.left or not call.was_ended():
             raise
-        task.uncancel()
         call.answered_by = kept.call
         raise MaybeBilled(
             f"The call was ended: {call.abandoned}. It waited for the answer of call {kept.call}, which may have been "
@@ -157,9 +155,7 @@ async def _pass_on(request: web.Request, call: Call, kept: KeptAnswer, answer: S
         answer.abort()
     except asyncio.CancelledError:
         answer.abort()
-        task = asyncio.current_task()
-        if not call.abandoned or task is None:
+        if not call.was_ended():
             raise
-        task.uncancel()
         call.answered(kept.status, call.abandoned)
     return answer

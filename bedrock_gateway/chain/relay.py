@@ -205,10 +205,8 @@ async def _pump(
     except UpstreamFault as fault:
         return fault
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not call.abandoned or task is None:
+        if not call.was_ended():
             raise
-        task.uncancel()
         return UpstreamFault(Happened.CUT, call.abandoned)
 
 
@@ -286,10 +284,8 @@ async def _end(
         answer.abort()
     except asyncio.CancelledError:
         answer.abort()
-        task = asyncio.current_task()
-        if not call.abandoned or task is None:
+        if not call.was_ended():
             raise
-        task.uncancel()
     return answer
 
 

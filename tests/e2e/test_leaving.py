@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -41,12 +40,13 @@ async def behind_a_gate(
     passing: int | None = None,
     config: str = GROUPS,
     change: Callable[[Gateway], None] | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[tuple[Running, Gate]]:
     """Run a gateway whose upstream is behind a gate; at the end nothing may be left of any call."""
     tasks = asyncio.all_tasks()
     async with gated() as gate:
         text = config.replace("%(url)s", gate.url) + f"general_settings: {{{general}}}\n"
-        async with running(folder, text, change=change) as here:
+        async with running(folder, text, change=change, limits=limits) as here:
             gate.port = int(here.upstream.rpartition(":")[2])
             gate.passing = passing
             yield here, gate
@@ -137,10 +137,9 @@ async def test_under_abort_upstream_is_closed_and_an_estimate_is_booked(
         assert "ended='caller left'" in here.lines[-1]
 
 
-async def test_a_reader_that_stops_reading_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_stops_reading_has_left(tmp_path: Path) -> None:
     """A caller that takes no byte for its time is cut off, and its answer is read on to the end."""
-    monkeypatch.setattr("bedrock_gateway.state.Limits", functools.partial(Limits, write_seconds=0.2))
-    async with behind_a_gate(tmp_path) as (here, _):
+    async with behind_a_gate(tmp_path, limits=Limits(write_seconds=0.2)) as (here, _):
         tokens = await undisturbed(here, "converse-stream")
         here.simulator.faults.add("large-body", size=24_000_000)
         caller = await calling(here.port, "converse-stream", buffer=4_096)
@@ -155,12 +154,9 @@ async def test_a_reader_that_stops_reading_has_left(tmp_path: Path, monkeypatch:
         await caller.leave()
 
 
-async def test_a_reader_that_stops_reading_a_large_answer_has_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_that_stops_reading_a_large_answer_has_left(tmp_path: Path) -> None:
     """The same holds for a large answer of one piece, and under abort: then upstream is closed."""
-    monkeypatch.setattr("bedrock_gateway.state.Limits", functools.partial(Limits, write_seconds=0.2))
-    async with behind_a_gate(tmp_path, "on_disconnect: abort") as (here, gate):
+    async with behind_a_gate(tmp_path, "on_disconnect: abort", limits=Limits(write_seconds=0.2)) as (here, gate):
         here.simulator.faults.add("large-body", size=24_000_000)
         caller = await calling(here.port, "converse", buffer=4_096)
         await here.until(lambda: here.lines)
