@@ -38,7 +38,7 @@ TOKENS_OF_NOTHING = 50
 class Use:
     """One attempt's place on a deployment, until ``Balancer.end``."""
 
-    __slots__ = ("_ended", "at", "deployment", "estimate", "failed", "standing", "stream", "taken", "told")
+    __slots__ = ("ended", "at", "deployment", "estimate", "failed", "standing", "stream", "taken", "told")
 
     def __init__(
         self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float, at: float
@@ -51,7 +51,7 @@ class Use:
         self.at = at
         self.told = False  # health knows how it went
         self.failed = False
-        self._ended = False
+        self.ended = False
 
 
 class Plan:
@@ -309,9 +309,9 @@ class Balancer:
             tokens: it came to.
             sent: whether upstream may have got any of it.
         """
-        if use._ended:
+        if use.ended:
             return
-        use._ended = True
+        use.ended = True
         standing = use.standing
         standing.in_flight -= 1
         if self.counts_usage:

@@ -128,13 +128,7 @@ def shares(deployments: Sequence[Deployment]) -> list[float]:
 
 def simple_shuffle(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
     """By chance, in proportion to the shares."""
-    if pool.even:
-        return free[int(random() * len(free))]
-    cumulative = pool.cumulative if free is pool.members else list(accumulate([pool.shares[one] for one in free]))
-    total = cumulative[-1]
-    if total <= 0:
-        return free[int(random() * len(free))]
-    return free[min(bisect_right(cumulative, random() * total), len(free) - 1)]
+    return _drawn(pool, free, 1, random)[0]
 
 
 def least_busy(pool: Pool, free: Sequence[Standing], stream: bool, now: float, random: Chance) -> Standing:
@@ -184,16 +178,8 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
     """The least burdened of some taken by chance, of all where they are few: by calls under way, speed, and how much it
     throttled lately.
     """
-    count = len(free)
-    if count > MOST_COMPARED:
-        if pool.even:
-            free = [free[int(random() * count)] for _ in range(COMPARED)]
-        else:
-            cumulative = (
-                pool.cumulative if free is pool.members else list(accumulate([pool.shares[one] for one in free]))
-            )
-            total, last = cumulative[-1], count - 1
-            free = [free[min(bisect_right(cumulative, random() * total), last)] for _ in range(COMPARED)]
+    if len(free) > MOST_COMPARED:
+        free = _drawn(pool, free, COMPARED, random)
     samples = [one.first_byte for one in free] if stream else [one.answer for one in free]
     known = [sample for sample in samples if sample is not None]
     # Unknown counts as as fast as the fastest: it is asked as soon as nothing is under way there, and not flooded.
@@ -214,6 +200,17 @@ def adaptive(pool: Pool, free: Sequence[Standing], stream: bool, now: float, ran
     if not pool.even:
         burdens = [burden / pool.shares[one] for one, burden in zip(free, burdens, strict=True)]
     return _least(free, burdens, random)
+
+
+def _drawn(pool: Pool, free: Sequence[Standing], times: int, random: Chance) -> list[Standing]:
+    """Return so many by chance, in proportion to the shares; perhaps one of them more than once."""
+    count = len(free)
+    if pool.even:
+        return [free[int(random() * count)] for _ in range(times)]
+    cumulative = pool.cumulative if free is pool.members else list(accumulate([pool.shares[one] for one in free]))
+    total, last = cumulative[-1], count - 1
+    # Rounding may run past the end.
+    return [free[min(bisect_right(cumulative, random() * total), last)] for _ in range(times)]
 
 
 def _least(free: Sequence[Standing], figures: Sequence[float], random: Chance) -> Standing:
