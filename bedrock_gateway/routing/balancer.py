@@ -38,7 +38,7 @@ TOKENS_OF_NOTHING = 50
 class Use:
     """One attempt's place on a deployment, until ``Balancer.end``."""
 
-    __slots__ = ("ended", "at", "deployment", "estimate", "failed", "standing", "stream", "taken", "told")
+    __slots__ = ("at", "deployment", "ended", "estimate", "failed", "standing", "stream", "taken", "told")
 
     def __init__(
         self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float, at: float
