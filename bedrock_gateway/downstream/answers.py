@@ -207,6 +207,9 @@ class StreamedAnswer(web.StreamResponse):
             raise CallerLeft("this answer has been aborted, or has not begun")
         if self._finished:
             return
+        if request.protocol.writing_paused:
+            # The last bytes went without waiting: a caller that takes none of them has left.
+            await _taken(request)
         try:
             cast(StreamWriter, request.writer).set_eof()
         except ConnectionError as error:

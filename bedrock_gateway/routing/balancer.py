@@ -38,7 +38,7 @@ TOKENS_OF_NOTHING = 50
 class Use:
     """One attempt's place on a deployment, until ``Balancer.end``."""
 
-    __slots__ = ("at", "deployment", "ended", "estimate", "failed", "standing", "stream", "taken", "told")
+    __slots__ = ("at", "deployment", "ended", "estimate", "failed", "row", "standing", "stream", "taken", "told")
 
     def __init__(
         self, deployment: Deployment, standing: Standing, taken: Taken | None, stream: bool, estimate: float, at: float
@@ -50,6 +50,7 @@ class Use:
         self.estimate = estimate  # tokens, in ``Standing.used`` since ``at``
         self.at = at
         self.told = False  # health knows how it went
+        self.row = 0  # failures in a row that its answer ended
         self.failed = False
         self.ended = False
 
@@ -276,7 +277,7 @@ class Balancer:
         use.told = True
         standing = use.standing
         standing.answers += 1
-        self.health.well(standing, now)
+        use.row = self.health.well(standing, now)
 
     def failed(self, use: Use, verdict: Verdict, plan: Plan, now: float, *, retry_after: float | None = None) -> None:
         """Learn from a failure, as the retry table says."""
@@ -286,7 +287,8 @@ class Balancer:
             return
         if use.failed:
             return
-        counted, use.told, use.failed = use.told, True, True
+        row = use.row if use.told else None
+        use.told = use.failed = True
         standing.failures += 1
 
         def others() -> bool:
@@ -299,7 +301,7 @@ class Balancer:
             standing.throttles(now)
         certain = verdict.cools is Cools.AT_ONCE
         self.health.failed(
-            standing, verdict.name, now, others=others, certain=certain, retry_after=retry_after, counted=counted
+            standing, verdict.name, now, others=others, certain=certain, retry_after=retry_after, row=row
         )
 
     def end(self, use: Use, tokens: int, now: float, *, sent: bool = True) -> None:

@@ -60,10 +60,14 @@ class Health:
         """Return the seconds a deployment is still left out; 0.0 where it is not."""
         return standing.until - now if standing.until > now else 0.0
 
-    def well(self, standing: Standing, now: float) -> None:
-        """Count an answer, be it a refusal of what the caller asked for: the deployment is there."""
+    def well(self, standing: Standing, now: float) -> int:
+        """Count an answer, be it a refusal of what the caller asked for: the deployment is there.
+
+        Returns:
+            How many failures in a row it ended.
+        """
         self._count(standing, now)
-        standing.streak_before, standing.streak = standing.streak, 0
+        ended, standing.streak = standing.streak, 0
         standing.well += 1
         if standing.tripped and standing.until <= now:
             standing.tripped = False
@@ -71,6 +75,7 @@ class Health:
             self.troubled.discard(standing)
         if standing.trips and not standing.tripped and standing.well >= ANSWERS_TO_FORGET:
             standing.trips = 0
+        return ended
 
     def failed(
         self,
@@ -81,7 +86,7 @@ class Health:
         others: Callable[[], bool],
         certain: bool = False,
         retry_after: float | None = None,
-        counted: bool = False,
+        row: int | None = None,
     ) -> bool:
         """Count a failure, and leave the deployment out where that, or what came before, tells enough.
 
@@ -89,16 +94,16 @@ class Health:
             others: tells whether another candidate of the call is free; without one nothing is left out.
             certain: the next call would fail too.
             retry_after: seconds upstream asked to wait.
-            counted: the same call was counted as answered before it broke off.
+            row: the same call was counted as answered before it broke off, which ended a row of so many failures; None
+                where it was not.
 
         Returns:
             Whether it is left out now.
         """
-        if counted:
-            # It broke off after its first byte, which had ended the row of failures.
-            standing.streak = max(standing.streak, standing.streak_before)
-        else:
+        if row is None:
             self._count(standing, now)
+        else:
+            standing.streak = max(standing.streak, row)
         standing.fails += 1
         standing.streak += 1
         standing.well = 0

@@ -63,7 +63,6 @@ class Standing:
         probing: the call that does, until it ends; None where none does.
         trips: how often in a row it was left out, each time for longer.
         since, calls, fails: of the present minute; streak: failures in a row; well: answers in a row.
-        streak_before: failures in a row before the last answer.
         reasons: moment and name of the last failures.
         first_byte, answer: smoothed seconds to the first byte of a stream, and for an answer by the size of it; None
             before the first.
@@ -97,7 +96,6 @@ class Standing:
         "shared",
         "since",
         "streak",
-        "streak_before",
         "throttled",
         "tripped",
         "trips",
@@ -115,7 +113,7 @@ class Standing:
         self.probing: object | None = None
         self.trips = 0
         self.since = 0.0
-        self.calls = self.fails = self.streak = self.streak_before = self.well = 0
+        self.calls = self.fails = self.streak = self.well = 0
         self.reasons: deque[tuple[float, str]] = deque(maxlen=REASONS)
         self.first_byte: float | None = None
         self.answer: float | None = None

@@ -40,10 +40,25 @@ def test_one_that_breaks_off_every_answer_is_left_out() -> None:
     health, one = Health(), Standing(make("a"))
     found = []
     for now in (0, 100, 200):
-        health.well(one, now)
-        found.append(fail(health, one, now + 1, counted=True))
+        found.append(fail(health, one, now + 1, row=health.well(one, now)))
 
     assert [False, False, True] == found
+
+
+def test_answers_that_break_off_at_the_same_time_count_each() -> None:
+    """Two at a time are left out as one at a time; an answer that another call got ends the row for all."""
+    health, one = Health(), Standing(make("a"))
+    found = []
+    for now in (0, 100):
+        rows = [health.well(one, now), health.well(one, now)]
+        found += [fail(health, one, now + 1, row=row) for row in rows]
+    assert [False, False, True, True] == found
+
+    health, one = Health(), Standing(make("a"))
+    row = health.well(one, 0)
+    assert [False, False] == [fail(health, one, 1), fail(health, one, 1)]
+    health.well(one, 2)
+    assert not fail(health, one, 3, row=row)
 
 
 def test_failures_in_a_row_tell_enough() -> None:
