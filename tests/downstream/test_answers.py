@@ -168,6 +168,59 @@ async def test_large_answer_to_a_reader_that_stops_ends() -> None:
 
 
 @both_loops
+async def test_a_reader_that_stops_at_the_end_of_a_stream_has_left() -> None:
+    """What went without waiting is waited for before the end is written: nobody takes it, so nobody is there."""
+    left = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        answer = StreamedAnswer(200, [])
+        await answer.start(request)
+        await answer.write(b"y")
+        while not request.protocol.writing_paused:
+            assert answer.write_at_once(b"x" * 16_384)
+        assert not answer.write_at_once(b"x")
+        try:
+            await answer.finish()
+        except CallerLeft:
+            left.set()
+        return answer
+
+    async with served(handler, Limits(write_seconds=0.1)) as server:
+        client = await server.connect(window=4096)
+        client.send(get())
+        async with asyncio.timeout(PATIENCE):
+            await left.wait()
+
+
+@both_loops
+async def test_small_and_large_messages_keep_their_order() -> None:
+    """Chunks framed here and chunks framed by aiohttp come out as one stream, whatever their sizes."""
+    sizes = [16_384, 16_385, 1, 16_383, 70_000, 16_384]
+    wanted = b"".join(bytes([65 + number]) * size for number, size in enumerate(sizes))
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        answer = StreamedAnswer(200, [])
+        await answer.start(request)
+        for number, size in enumerate(sizes):
+            data = bytes([65 + number]) * size
+            if not answer.write_at_once(data):
+                await answer.write(data)
+        await answer.finish()
+        return answer
+
+    async with served(handler) as server:
+        client = await server.connect()
+        client.send(get())
+        raw = (await client.until(LAST)).partition(b"\r\n\r\n")[2]
+    found = b""
+    while raw:
+        length, _, raw = raw.partition(b"\r\n")
+        found, raw = found + raw[: int(length, 16)], raw[int(length, 16) + 2 :]
+
+    assert wanted == found
+
+
+@both_loops
 async def test_streamed_answer_is_chunked_and_keeps_the_connection() -> None:
     """Every write is a chunk, the first one leaves with the head, and another request follows on the connection."""
     async with served(streams(b"one", b"", b"three")) as server:
