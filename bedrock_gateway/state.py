@@ -102,7 +102,9 @@ async def open_state(
     general = config.general
     clock = Clock() if clock is None else clock
     mark = instance_mark(VERSION, instance)
-    endpoints = Endpoints.load() if simulator is None else Endpoints.at(simulator)
+    endpoints = (
+        Endpoints.load(fips=config.fips, dual_stack=config.dual_stack) if simulator is None else Endpoints.at(simulator)
+    )
     async with contextlib.AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
             await Ledger.open(

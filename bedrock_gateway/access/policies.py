@@ -180,7 +180,6 @@ def _policy(
     return Policy(
         raw_models=defaults.raw_models or document.get("pass_through_all_models", False),
         # The default set of operations has none of these: only who was given one by name can ask for it.
-        control_plane_changes=bool(operations),
         on_leave=OnLeave(document.get("on_disconnect", defaults.on_leave)),
         max_drains=document.get("max_drains", filled.get("max_parallel_requests", defaults.max_drains)),
         operations=None if operations is None else tuple(operations),

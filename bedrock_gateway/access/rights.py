@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from bedrock_gateway.access.callers import Caller, Policy
 from bedrock_gateway.errors import AccessDenied
+from bedrock_gateway.wire.operations import Kind, Operation
 
 __all__ = ["DEFAULT_OPERATIONS", "check_model", "check_operation", "in_lists", "may_operate", "may_use"]
 
@@ -69,16 +70,29 @@ def may_operate(policy: Policy, service: str, operation: str, more: Iterable[str
     return globs == ("*",) or _fits(name, globs) or _fits(operation, globs)
 
 
-def check_operation(caller: Caller, service: str, operation: str, more: Iterable[str] = ()) -> None:
+def check_operation(caller: Caller, operation: Operation, name: str, more: Iterable[str] = ()) -> None:
     """Refuse an operation a caller may not use.
+
+    Args:
+        name: it goes by; method and path where AWS's own name is not known.
+        more: as in ``may_operate``.
 
     Raises:
         AccessDenied: naming it as IAM would.
     """
-    if not may_operate(caller.policy, service, operation, more):
+    policy = caller.policy
+    if not may_operate(policy, operation.service, name, more):
+        unknown = "" if operation.known else " (an operation that this gateway's botocore does not know yet)"
         raise AccessDenied(
-            f"Key {caller.name} is not authorized to perform {service}:{operation}: its allowed_operations do not "
-            "name it.",
+            f"Key {caller.name} is not authorized to perform {operation.service}:{name}{unknown}: its "
+            "allowed_operations do not name it.",
+            at="operation",
+        )
+    changes = (operation.control and operation.kind is not Kind.READ) or not operation.known
+    if changes and not policy.control_plane_changes:
+        raise AccessDenied(
+            f"An open gateway takes no {operation.service}:{name}: it changes what there is in the account. Give the "
+            "gateway a master key (LITELLM_MASTER_KEY), and call with that or with a key that may.",
             at="operation",
         )
 

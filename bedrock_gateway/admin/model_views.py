@@ -115,7 +115,7 @@ def _params(deployment: Deployment) -> dict[str, Any]:
     params = {
         "model": f"bedrock/{deployment.model_id}",
         "aws_region_name": deployment.region,
-        "api_base": deployment.endpoint,
+        "api_base": deployment.endpoints.get("bedrock-runtime"),
         "aws_role_name": source.role_arn,
         "aws_profile_name": source.profile,
         "weight": deployment.weight,

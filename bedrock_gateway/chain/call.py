@@ -8,6 +8,7 @@ transport.
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -152,8 +153,9 @@ class Call:
         prefix: what it has in common with others of its conversation (``dialects.prefixes``), where it was read for it.
         failed: deployments that failed it, with the reason; hops: groups it went on from.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
-        query, forward_headers: what of query and headers goes upstream; model_in_body: the model the body names; by
-            ``resolve``.
+        query, forward_headers: what of query and headers goes upstream; by ``resolve``.
+        models: models the body names, as it names them, and where each may go; leading: the one of them that does the
+            work, or "".
         asked: the model that was asked for, a key's alias replaced; "" where the operation has none.
         party: for whom it is made; tags: of its key and as it told them, for choosing a deployment.
         admission: what it holds of budgets and limits; None where there are none for it; filled in by ``admit``.
@@ -196,7 +198,8 @@ class Call:
     queued: float = 0.0
     forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
     query: str = ""
-    model_in_body: str | None = None
+    models: Mapping[str, Resolution] = MappingProxyType({})
+    leading: str = ""
     ticket: Ticket | None = None
     body: bytes | bytearray = b""
     body_hash: str = ""

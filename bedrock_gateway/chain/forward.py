@@ -20,14 +20,14 @@ from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
-from bedrock_gateway.chain.relay import gateway_headers, relay, request_id
+from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
-from bedrock_gateway.wire.headers import content_coding, downstream_headers
+from bedrock_gateway.wire.headers import content_coding
 
 __all__ = ["forward"]
 
@@ -164,14 +164,14 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             reason="a 200 that says UnknownOperationException",
             error_type="UnknownOperationException",
             aws_request_id=aws_request_id,
-            answer=UpstreamAnswer(status, downstream_headers(response.headers.items()), body),
+            answer=UpstreamAnswer(status, passed_on(call, response), body),
         )
     call.answered(status)
     booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)
     await booked
     content = attempt.relay.receive_data(body) + attempt.relay.receive_eof()
-    headers = downstream_headers(response.headers.items())
+    headers = passed_on(call, response)
     if call.kept is not None:
         call.kept.whole(status, [*headers], attempt.deployment.name, content)
     headers += gateway_headers(call, attempt)
@@ -192,5 +192,5 @@ async def _refused(call: Call, response: Answer) -> None:
         error_type=error_type,
         retry_after=verdicts.retry_after(response.headers.get("retry-after")),
         aws_request_id=request_id(response),
-        answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), body),
+        answer=UpstreamAnswer(response.status, passed_on(call, response), body),
     )

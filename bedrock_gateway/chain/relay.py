@@ -31,7 +31,7 @@ from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
 
-__all__ = ["failed_headers", "gateway_headers", "relay", "request_id"]
+__all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_id"]
 
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
@@ -65,9 +65,7 @@ async def relay(
     operation = call.target.operation
     content_type = response.headers.get("content-type", "")
     meter = open_meter(operation, content_type, response.headers, call.gateway.heads)
-    answer = StreamedAnswer(
-        response.status, [*downstream_headers(response.headers.items()), *gateway_headers(call, attempt)]
-    )
+    answer = StreamedAnswer(response.status, [*passed_on(call, response), *gateway_headers(call, attempt)])
     held = prefix
     try:
         if operation.stream_out:
@@ -133,7 +131,7 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
                 reason=f"first message of the stream: {error_type}",
                 error_type=error_type,
                 aws_request_id=request_id(response),
-                answer=UpstreamAnswer(response.status, downstream_headers(response.headers.items()), b"".join(held)),
+                answer=UpstreamAnswer(response.status, passed_on(call, response), b"".join(held)),
             )
     return held
 
@@ -214,7 +212,7 @@ def _begin_keeping(kept: KeptAnswer, call: Call, response: Answer) -> None:
     """Keep an answer from its head on, now that it goes to nobody."""
     assert call.target is not None and call.attempt is not None
     if call.target.operation.stream_out:
-        kept.begin(response.status, downstream_headers(response.headers.items()), call.attempt.deployment.name)
+        kept.begin(response.status, passed_on(call, response), call.attempt.deployment.name)
     else:
         # Of those only what is too large to be kept comes as a stream.
         kept.forget()
@@ -292,6 +290,12 @@ async def _end(
 def is_exception(message: Message) -> bool:
     """Tell whether a message of a stream says that it has failed."""
     return message.message_type in ("exception", "error")
+
+
+def passed_on(call: Call, response: Answer) -> list[tuple[str, str]]:
+    """Return what of an answer's headers the caller gets."""
+    assert call.target is not None
+    return downstream_headers(response.headers.items(), call.target.operation.headers_out)
 
 
 def request_id(response: Answer | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -12,6 +11,7 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.chain.attempt_failed import AttemptFailed
 from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of
 from bedrock_gateway.chain.call import CALL
+from bedrock_gateway.chain.naming import name_models
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.errors import CredentialsError
 from bedrock_gateway.routing import verdicts
@@ -30,9 +30,10 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     assert attempt is not None and target is not None
     deployment, operation = attempt.deployment, target.operation
     body, headers = attempt.relay.request(call.body), call.forward_headers
-    if operation.model_in_body is not None and call.model_in_body != deployment.model_id:
-        body, _ = bedrock.set_member(body, operation.model_in_body[0], json.dumps(deployment.model_id).encode())
-        attempt.notes.append("edit:model")
+    if call.models:
+        named, body = body, await name_models(call, body, deployment)
+        if body is not named:
+            attempt.notes.append("edit:model")
     if deployment.guardrail is not None:
         edit = functools.partial(bedrock.add_guardrail, operation, body, headers, deployment.guardrail)
         body, headers, note = await asyncio.to_thread(edit) if len(body) > OFF_LOOP else edit()
@@ -42,7 +43,10 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     sent = dict(headers)  # lower-case names, each once
     sent["host"] = address.host
     sent["user-agent"] = gateway.upstream.user_agent
-    if body and "content-type" not in sent:
+    if operation.target:
+        sent["x-amz-target"] = operation.target
+        sent["content-type"] = "application/x-amz-json-1.1"
+    elif body and "content-type" not in sent:
         # boto3 sends an InvokeModel without one; AWS takes it for JSON, and aiohttp would make it something else.
         sent["content-type"] = "application/json"
     for name, value in deployment.extra_headers:

@@ -47,7 +47,7 @@ def print_deployments(terminal: Terminal, config: Config, prices: PriceTable) ->
         text("MODEL ID", [one.model_id or "any" for one in deployments], 24),
     ]
     terminal.table(columns)
-    own = [(name, one.endpoint) for name, one in zip(named, deployments, strict=True) if one.endpoint]
+    own = [(name, url) for name, one in zip(named, deployments, strict=True) for url in one.endpoints.values()]
     if own:
         width = max(len(name) for name, _ in own)
         terminal.line()

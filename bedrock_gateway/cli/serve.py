@@ -247,9 +247,10 @@ async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
         own: addresses listened on.
     """
     loop = asyncio.get_running_loop()
-    for deployment in (*config.deployments, *(deployment for _, deployment in config.ambient)):
-        endpoint = URL(deployment.endpoint) if deployment.endpoint is not None else None
-        if endpoint is None or endpoint.host is None or endpoint.port not in {port for _, port in own}:
+    ours = (*config.deployments, *(deployment for _, deployment in config.ambient))
+    for deployment, url in ((one, url) for one in ours for url in one.endpoints.values()):
+        endpoint = URL(url)
+        if endpoint.host is None or endpoint.port not in {port for _, port in own}:
             continue
         try:
             found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
@@ -259,7 +260,7 @@ async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
         everywhere = any(is_loopback(address) for address in reached)
         if any(address in reached or (everywhere and address in ("0.0.0.0", "::")) for address, _ in own):
             name = deployment.name or "ambient"
-            raise StartError(f"The endpoint of deployment {name!r} ({deployment.endpoint}) is this gateway itself.")
+            raise StartError(f"The endpoint of deployment {name!r} ({url}) is this gateway itself.")
 
 
 def _greeting(config: Config, sockets: list[socket.socket], database: Path, callers: Callers, *, simulate: bool) -> str:

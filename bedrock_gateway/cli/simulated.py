@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 
 import attrs
 
@@ -31,7 +32,7 @@ def simulated(config: Config) -> Config:
     )
 
     def moved(deployment: Deployment) -> Deployment:
-        return attrs.evolve(deployment, credentials=source, endpoint=None, ssl_verify=True)
+        return attrs.evolve(deployment, credentials=source, endpoints=MappingProxyType({}), ssl_verify=True)
 
     return attrs.evolve(
         config,

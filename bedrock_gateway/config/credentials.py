@@ -17,19 +17,27 @@ from urllib.parse import urlsplit
 import attrs
 
 from bedrock_gateway.config.document import Entry
-from bedrock_gateway.config.keys import CREDENTIAL_KEYS
+from bedrock_gateway.config.keys import CREDENTIAL_KEYS, ENDPOINT_KEYS
 from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.errors import Fault
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource
 from bedrock_gateway.routing.model_names import REGION
 
-__all__ = ["Surroundings", "credentials", "endpoint", "is_client_key", "region"]
+__all__ = ["RUNTIME", "SERVICES", "Surroundings", "credentials", "endpoint", "endpoints", "is_client_key", "region"]
 
 #: Variables that name a region, first one wins.
 REGION_VARIABLES = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
 
+#: Services of AWS the gateway calls, by their endpoint's name.
+SERVICES = tuple(ENDPOINT_KEYS)
+#: The one that models are called through.
+RUNTIME = SERVICES[0]
+#: AWS's own variable for the base URL of every service, and those of each (AWS SDKs and Tools Reference Guide,
+#: "Service-specific endpoints").
+ANY_ENDPOINT = "AWS_ENDPOINT_URL"
+ENDPOINT_OF = {service: f"{ANY_ENDPOINT}_{service.upper().replace('-', '_')}" for service in SERVICES}
 #: Variables that hold a base URL.
-ENDPOINT_VARIABLES = ("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_STS_ENDPOINT")
+ENDPOINT_VARIABLES = ("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_STS_ENDPOINT", ANY_ENDPOINT, *ENDPOINT_OF.values())
 
 _BAD_REGION = "does not look like an AWS region (us-east-1, eu-central-1, …)"
 
@@ -67,6 +75,29 @@ class Surroundings:
         """Return a base URL out of a variable, without a trailing slash, or None."""
         value = self.get(name)
         return value.rstrip("/") if value else None
+
+    def service_endpoint(self, service: str) -> str | None:
+        """Return the base URL that the environment gives a service of AWS, without a trailing slash, or None.
+
+        One that ends in ``/bedrock`` leads to a gateway like this one: it is the developer's own client's, and is
+        passed over with a warning.
+        """
+        if service == RUNTIME and (url := self.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")):
+            return url
+        if self.switched_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+            return None
+        for name in (ENDPOINT_OF[service], ANY_ENDPOINT):
+            url = self.endpoint(name)
+            if url is None:
+                continue
+            if not url.endswith("/bedrock"):
+                return url
+            self._passed_over(name, "leads to a gateway (it ends in /bedrock): taken for your client's own")
+        return None
+
+    def switched_on(self, name: str) -> bool:
+        """Tell whether a variable that is true or false is true."""
+        return (self.get(name) or "").lower() == "true"
 
     def bad_endpoints(self) -> list[Fault]:
         """Return a fault for each variable that should hold a base URL and does not."""
@@ -291,6 +322,17 @@ def endpoint(params: Section, key: str) -> str | None:
         params.fault(key, f"{params.name(key)} {trouble}")
         return None
     return value.rstrip("/")
+
+
+def endpoints(params: Section, around: Surroundings) -> dict[str, str]:
+    """Return the base URLs of a deployment by service: its own, else those of the environment."""
+    urls: dict[str, str] = {}
+    for service, own in ENDPOINT_KEYS.items():
+        found = [endpoint(params, key) for key in (*(("api_base", "base_url") if service == RUNTIME else ()), own)]
+        url = next((one for one in found if one is not None), None) or around.service_endpoint(service)
+        if url is not None:
+            urls[service] = url
+    return urls
 
 
 def bad_url(value: str) -> str:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import attrs
 
 from bedrock_gateway.config.budgets import read_budget
-from bedrock_gateway.config.credentials import Surroundings, credentials, endpoint, merged, region
+from bedrock_gateway.config.credentials import RUNTIME, Surroundings, credentials, endpoints, merged, region
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
 from bedrock_gateway.config.reading import Reader, Section, nearest
@@ -220,22 +220,19 @@ class Entries:
             return None
         source = credentials(params, self.around, self.ambient)
         where = region(params, self.around, name.region, arn.region if arn else "", source.profile)
-        base_url = None
-        for candidate in ("api_base", "base_url", "aws_bedrock_runtime_endpoint"):
-            base_url = base_url or endpoint(params, candidate)
-        base_url = base_url or self.around.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")
+        urls = endpoints(params, self.around)
         base_model = info.text("base_model")
         priced_by = parse_model(base_model, "bedrock").id if base_model else name.id if key == "model_id" else model_id
         self._numbers[group] = number = self._numbers.get(group, 0) + 1
         return Deployment(
-            id=self._id(info, group, model_id, where, base_url, source, line),
+            id=self._id(info, group, model_id, where, urls.get(RUNTIME), source, line),
             name=group if number == 1 else f"{group}#{number}",
             model_group=group,
             model_id=model_id,
             price_model=bedrock_id(priced_by),
             region=where,
             credentials=source,
-            endpoint=base_url,
+            endpoints=MappingProxyType(urls),
             weight=params.number("weight", least=0, most=1e9),
             rpm=params.integer("rpm", least=1),
             tpm=params.integer("tpm", least=1),

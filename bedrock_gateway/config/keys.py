@@ -76,10 +76,20 @@ TOP = Keys(
     restricting=_words("guardrails policies policy_attachments include"),
 )
 
+#: Services of AWS the gateway calls, by their endpoint's name, and the parameter that gives the base URL of each.
+ENDPOINT_KEYS = {
+    service: f"aws_{service.replace('-', '_')}_endpoint"
+    for service in (
+        *("bedrock-runtime", "bedrock", "bedrock-agent-runtime", "bedrock-agent", "bedrock-data-automation"),
+        *("bedrock-data-automation-runtime", "bedrock-agentcore", "bedrock-agentcore-control"),
+    )
+}
+
 PARAMS = Keys(
     honoured=CREDENTIAL_KEYS
+    | frozenset(ENDPOINT_KEYS.values())
     | _words(
-        """model model_id custom_llm_provider aws_region_name aws_bedrock_runtime_endpoint api_base base_url
+        """model model_id custom_llm_provider aws_region_name api_base base_url
         litellm_credential_name weight rpm tpm order tags timeout stream_timeout max_retries num_retries
         guardrailConfig ssl_verify extra_headers max_budget budget_duration cooldown_time max_parallel_requests"""
     ),

@@ -17,7 +17,14 @@ from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed, with_router
 from bedrock_gateway.config.groups import warn_of_groups
-from bedrock_gateway.config.keys import CREDENTIAL_KEYS, TOP, check_keys, honoured_names, restricting_names
+from bedrock_gateway.config.keys import (
+    CREDENTIAL_KEYS,
+    ENDPOINT_KEYS,
+    TOP,
+    check_keys,
+    honoured_names,
+    restricting_names,
+)
 from bedrock_gateway.config.names import Names
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
 from bedrock_gateway.config.routing import routing_rules
@@ -29,7 +36,7 @@ from bedrock_gateway.routing.deployments import Deployment
 __all__ = ["load_config", "load_database_url"]
 
 #: What ``credential_list`` may give a deployment.
-_SHAREABLE = CREDENTIAL_KEYS | {"aws_region_name", "api_base", "aws_bedrock_runtime_endpoint"}
+_SHAREABLE = CREDENTIAL_KEYS | {"aws_region_name", "api_base", *ENDPOINT_KEYS.values()}
 
 NO_REGION = (
     "No AWS region. Set AWS_REGION_NAME, AWS_REGION or AWS_DEFAULT_REGION, or name a profile that has one "
@@ -124,6 +131,9 @@ def load_config(
         unserved=tuple(listed.unserved.items()),
         aliases=others,
         ambient=tuple((service, settled(deployment)) for service, deployment in ambient),
+        given=frozenset(service for service, _ in ambient if service in general.section("services")),
+        fips=around.switched_on("AWS_USE_FIPS_ENDPOINT"),
+        dual_stack=around.switched_on("AWS_USE_DUALSTACK_ENDPOINT"),
         added=ModelRules(
             around=around,
             ambient=source,

@@ -5,7 +5,9 @@ Knows the services the gateway calls and what may be said of each; what is not s
 
 from __future__ import annotations
 
-from bedrock_gateway.config.credentials import Surroundings, bad_url, credentials
+from types import MappingProxyType
+
+from bedrock_gateway.config.credentials import RUNTIME, SERVICES, Surroundings, bad_url, credentials
 from bedrock_gateway.config.document import Entry
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS
 from bedrock_gateway.config.reading import Section, nearest
@@ -14,9 +16,6 @@ from bedrock_gateway.routing.deployments import CredentialSource, Deployment
 from bedrock_gateway.routing.table import stable_id
 
 __all__ = ["services"]
-
-#: Services of AWS the gateway calls, by their endpoint's name.
-SERVICES = ("bedrock-runtime", "bedrock")
 
 
 def services(general: Section, around: Surroundings, source: CredentialSource) -> tuple[tuple[str, Deployment], ...]:
@@ -53,11 +52,10 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
         base_url = params.text("endpoint")
         if base_url is not None and bad_url(base_url):
             params.fault("endpoint", f"{params.name('endpoint')} {bad_url(base_url)}")
-        if base_url is None and service == "bedrock-runtime":
-            base_url = around.endpoint("AWS_BEDROCK_RUNTIME_ENDPOINT")
-        elif "endpoint" not in own and service != "bedrock-runtime":
-            base_url = None  # a base URL is one service's
-        name = "ambient" if service == SERVICES[0] else f"ambient-{service}"
+        if base_url is None:
+            base_url = around.service_endpoint(service)
+        base_url = base_url.rstrip("/") if base_url else None
+        name = "ambient" if service == RUNTIME else f"ambient-{service}"
         identity = (signs.access_key_id or "", signs.profile or "", signs.role_arn or "")
         found.append(
             (
@@ -70,7 +68,7 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
                     price_model="",
                     region=region or "",
                     credentials=signs,
-                    endpoint=base_url.rstrip("/") if base_url else None,
+                    endpoints=MappingProxyType({service: base_url} if base_url else {}),
                 ),
             )
         )
@@ -87,5 +85,5 @@ def _check_service(section: Section) -> None:
     if section.path.endswith(".default") and "endpoint" in section:
         section.fault(
             "endpoint",
-            f"{section.name('endpoint')}: an endpoint is one service's; give it under bedrock-runtime or bedrock",
+            f"{section.name('endpoint')}: an endpoint is one service's; give it under that ({', '.join(SERVICES)})",
         )

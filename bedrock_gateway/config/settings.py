@@ -167,6 +167,8 @@ class Config:
         router, general: settings.
         rules: how one of several deployments is chosen, and what is asked instead.
         added: how models given over the API are read.
+        given: services whose ambient deployment the file names.
+        fips, dual_stack: which endpoints of AWS are used where none is given.
         warnings: what does nothing here, in file order.
     """
 
@@ -182,6 +184,9 @@ class Config:
     timezone: str
     added: ModelRules
     warnings: tuple[Fault, ...]
+    given: frozenset[str] = frozenset()
+    fips: bool = False
+    dual_stack: bool = False
 
     def routing_table(
         self, added: Iterable[Deployment] = (), unserved: Mapping[str, str] | None = None
@@ -201,6 +206,7 @@ class Config:
             unserved={group: reason for group, reason in reasons.items() if group not in served},
             ambient=dict(self.ambient),
             allowed_regions=self.general.allowed_regions,
+            given=self.given,
         )
 
 

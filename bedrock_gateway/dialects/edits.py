@@ -21,7 +21,7 @@ from typing import Protocol
 from bedrock_gateway.errors import AccessDenied, InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["ForcedGuardrail", "add_guardrail", "set_at", "set_member"]
+__all__ = ["ForcedGuardrail", "add_guardrail", "members", "past_space", "set_at", "set_member"]
 
 _OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -70,7 +70,7 @@ def add_guardrail(
         names = {name for name, _ in ours}
         replaced = any(name in (_IDENTIFIER, _VERSION) for name, _ in headers)
         headers = [item for item in headers if item[0] not in names] + ours
-    elif operation.kind in (Kind.ASYNC, Kind.OTHER):
+    elif operation.kind in (Kind.ASYNC, Kind.BATCH, Kind.GENERATE, Kind.AGENT, Kind.RETRIEVE, Kind.OTHER):
         raise AccessDenied(
             f"{operation.name} has no place for a guardrail, and this model group is configured with one. "
             "Use Converse or InvokeModel, or ask for a model group without a guardrail."
@@ -131,19 +131,19 @@ def _edits(text: str, start: int, path: tuple[str, ...], value: str) -> Iterator
     inner = value
     for missing in reversed(rest):
         inner = f"{{{json.dumps(missing)}:{inner}}}"
-    spans = [span for found, span in _members(text, start) if found == name]
+    spans = [span for found, span in members(text, start) if found == name]
     for begin, end in spans:
         if rest and text[begin] == "{":
             yield from _edits(text, begin, rest, value)
         else:
             yield begin, end, inner, not rest
     if not spans:
-        after = _past_space(text, _past_space(text, start) + 1)
+        after = past_space(text, past_space(text, start) + 1)
         separator = "" if text[after] == "}" else ","
         yield after, after, f"{json.dumps(name)}:{inner}{separator}", False
 
 
-def _members(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def members(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the members of the JSON object that begins at ``start``: name, and where its value begins and ends. At 0,
     the object is all of ``text``.
 
@@ -152,27 +152,27 @@ def _members(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """
     # Not strict: whether a raw line break may stand in a string is AWS's to say.
     decode = json.JSONDecoder(strict=False).raw_decode
-    index = _past_space(text, _past_space(text, start) + 1)
+    index = past_space(text, past_space(text, start) + 1)
     while text[index] != "}":
         name, index = decode(text, index)
-        index = _past_space(text, index)
+        index = past_space(text, index)
         if not isinstance(name, str) or text[index] != ":":
             raise ValueError("a member of an object is a string, a colon and a value")
-        begin = _past_space(text, index + 1)
+        begin = past_space(text, index + 1)
         _, index = decode(text, begin)
         yield name, (begin, index)
-        index = _past_space(text, index)
+        index = past_space(text, index)
         if text[index] == ",":
-            index = _past_space(text, index + 1)
+            index = past_space(text, index + 1)
             if text[index] == "}":
                 raise ValueError("a comma at the end of an object")
         elif text[index] != "}":
             raise ValueError("no comma between members of an object")
-    if start == 0 and _past_space(text, index + 1) != len(text):
+    if start == 0 and past_space(text, index + 1) != len(text):
         raise ValueError("something after the object")
 
 
-def _past_space(text: str, index: int) -> int:
+def past_space(text: str, index: int) -> int:
     """Return the first index from ``index`` on that is not JSON's white space."""
     found = _SPACE.match(text, index)
     return index if found is None else found.end()

@@ -80,7 +80,7 @@ class Deployment:
             the model id; a geo prefix is kept.
         region: AWS region, or "" for an ambient deployment without one.
         credentials: where they come from.
-        endpoint: base URL of bedrock-runtime, or None for botocore's rule.
+        endpoints: base URLs by service (``bedrock-runtime``); the others go by botocore's rule.
         weight: share under simple-shuffle; None where not given.
         rpm, tpm: requests and tokens it may be sent in a minute; weights where no ``weight`` is given.
         max_parallel: calls it may have at once; None means the router's figure.
@@ -105,7 +105,7 @@ class Deployment:
     price_model: str
     region: str
     credentials: CredentialSource
-    endpoint: str | None = None
+    endpoints: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}))
     weight: float | None = None
     rpm: int | None = None
     tpm: int | None = None

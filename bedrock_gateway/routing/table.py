@@ -77,6 +77,8 @@ class RoutingTable:
     __slots__ = (
         "_ambient",
         "_ambient_resolutions",
+        "_at_service",
+        "_given",
         "_may_region",
         "_names",
         "_ready",
@@ -94,6 +96,7 @@ class RoutingTable:
         unserved: Mapping[str, str],
         ambient: Mapping[str, Deployment],
         allowed_regions: frozenset[str],
+        given: frozenset[str],
     ) -> None:
         """Lay out the table; ``build`` says what the parts are."""
         self.deployments = deployments
@@ -101,6 +104,8 @@ class RoutingTable:
         self._ambient_resolutions: dict[str, Resolution] = {}
         self._unserved = dict(unserved)
         self._may_region = allowed_regions
+        self._given = given
+        self._at_service: Callable[[str, Resolution], Resolution] = lru_cache(maxsize=READY)(self._move)
         groups: dict[str, list[Deployment]] = {}
         for deployment in deployments:
             groups.setdefault(deployment.model_group, []).append(deployment)
@@ -146,6 +151,7 @@ class RoutingTable:
         unserved: Mapping[str, str] | None = None,
         ambient: Mapping[str, Deployment],
         allowed_regions: Iterable[str] = (),
+        given: Iterable[str] = (),
     ) -> RoutingTable:
         """Build the table.
 
@@ -155,6 +161,7 @@ class RoutingTable:
             unserved: groups whose deployments are of other providers, with the reason.
             ambient: by service name (``bedrock-runtime``, ``bedrock``), deployments for what no config names.
             allowed_regions: regions an ARN of a caller may name; empty allows every region.
+            given: services whose ambient deployment somebody chose, by ``general_settings.services``.
         """
         return cls(
             deployments=tuple(deployments),
@@ -162,6 +169,7 @@ class RoutingTable:
             unserved=unserved or {},
             ambient=ambient,
             allowed_regions=frozenset(allowed_regions),
+            given=frozenset(given),
         )
 
     def resolve(self, name: str, *, may_see: Callable[[str], bool] | None = None) -> Resolution:
@@ -212,6 +220,38 @@ class RoutingTable:
             known = Resolution(model_group="", candidates=((deployment,),), via=Via.RAW)
             self._ambient_resolutions[service] = known
         return known
+
+    def is_given(self, service: str) -> bool:
+        """Tell whether somebody chose where what names no deployment goes for a service."""
+        return service in self._given
+
+    def at_service(self, service: str, resolution: Resolution) -> Resolution:
+        """Return a resolution as one of the place where a service's agents and knowledge bases are: its ambient
+        deployment, with the models of the resolution, of those in its region where there are any.
+
+        Raises:
+            UnknownModel: as ``ambient``.
+        """
+        return self._at_service(service, resolution)
+
+    def _move(self, service: str, resolution: Resolution) -> Resolution:
+        place, members = self.ambient(service), resolution.deployments()
+        near = [one for one in members if one.region == place.region] or members
+        models = {one.model_id: one for one in near}
+        moved = tuple(
+            attrs.evolve(
+                place,
+                id=stable_id(place.id, one.model_id),
+                model_group=one.model_group,
+                model_id=one.model_id,
+                price_model=one.price_model,
+                prices=one.prices,
+                guardrail=one.guardrail,
+                flat=one.flat,
+            )
+            for one in models.values()
+        )
+        return Resolution(model_group=resolution.model_group, candidates=(moved,), via=resolution.via)
 
     def names(self) -> tuple[str, ...]:
         """Return the names callers may ask for: groups without stars, then aliases that are not hidden."""

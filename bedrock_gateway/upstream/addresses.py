@@ -85,8 +85,7 @@ class Addresses:
         return address
 
     def _base(self, deployment: Deployment, operation: Operation) -> str:
-        # A deployment's own endpoint is one of bedrock-runtime, an ambient one's (no model id) of its service; all
-        # others are found by the rule.
-        if deployment.endpoint is not None and (operation.host_prefix == "bedrock-runtime" or not deployment.model_id):
-            return deployment.endpoint
+        own = deployment.endpoints.get(operation.service)
+        if own is not None:
+            return own
         return self._endpoints.base_url(operation.host_prefix, deployment.region)

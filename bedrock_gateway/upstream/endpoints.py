@@ -1,7 +1,8 @@
 """Where AWS's services are: base URLs by service and region, from botocore's own partitions.
 
 Source: botocore ``data/partitions.json`` (region patterns and DNS suffixes), the ``endpoint-rule-set-1`` of the Bedrock
-services, whose default rule is ``https://{service}.{region}.{dnsSuffix}``.
+services, which all say ``https://{service}.{region}.{dnsSuffix}``, with ``-fips`` after the service and the partition's
+other suffix where FIPS or dual stack is asked for.
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ class Endpoints:
 
     _partitions: tuple[tuple[re.Pattern[str], str], ...]
     _everything_at: str | None = None
+    _after_service: str = ""
 
     @classmethod
-    def load(cls) -> Endpoints:
-        """Read botocore's partitions from disk."""
+    def load(cls, *, fips: bool = False, dual_stack: bool = False) -> Endpoints:
+        """Read botocore's partitions from disk.
+
+        Args:
+            fips: endpoints with FIPS 140 cryptography; dual_stack: those that answer over IPv6 too.
+        """
         data = read_data("partitions")
-        return cls(
-            tuple((re.compile(part["regionRegex"]), part["outputs"]["dnsSuffix"]) for part in data["partitions"])
-        )
+        suffix = "dualStackDnsSuffix" if dual_stack else "dnsSuffix"
+        partitions = tuple((re.compile(part["regionRegex"]), part["outputs"][suffix]) for part in data["partitions"])
+        return cls(partitions, None, "-fips" if fips else "")
 
     @classmethod
     def at(cls, base_url: str) -> Endpoints:
@@ -47,5 +53,6 @@ class Endpoints:
             return self._everything_at
         if not REGION.fullmatch(region):
             raise StartError(f"{region!r} does not look like an AWS region (us-east-1, eu-central-1, …)")
-        suffix = next((suffix for pattern, suffix in self._partitions if pattern.fullmatch(region)), "amazonaws.com")
-        return f"https://{service}.{region}.{suffix}"
+        # What botocore does with a region of no partition: as if it were one of the first.
+        suffixes = (suffix for pattern, suffix in self._partitions if pattern.fullmatch(region))
+        return f"https://{service}{self._after_service}.{region}.{next(suffixes, self._partitions[0][1])}"

@@ -24,7 +24,7 @@ Source: botocore ``bedrock-runtime`` service-2.json (header members); ``botocore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -42,6 +42,7 @@ __all__ = [
 #: What every upstream request says of compression.
 IDENTITY = ("accept-encoding", "identity")
 
+_NONE: frozenset[str] = frozenset()
 _UP = frozenset({"content-type", "accept", "anthropic-beta", "x-amzn-trace-id"})
 _UP_PREFIX = "x-amzn-bedrock-"
 #: Headers whose value is a list, so that several lines mean the same as one (RFC 9110 section 5.3).
@@ -60,10 +61,11 @@ _NOT_IN_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _NOT_IN_NAME = re.compile(r"[^!#$%&'*+\-.^_`|~0-9a-z]")
 
 
-def upstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def upstream_headers(items: Iterable[tuple[str, str]], more: Collection[str] = _NONE) -> list[tuple[str, str]]:
     """Return what goes upstream of a request's headers: ``(lower-case name, value)``, each name once.
 
-    Several lines of a list header become one; equal lines of another become one.
+    ``more``: lower-case names that are members of the operation's input. Several lines of a list header become one;
+    equal lines of another become one.
 
     Raises:
         InvalidRequest: a header that would go upstream holds CR, LF, NUL or bytes that are not UTF-8, or comes twice
@@ -77,7 +79,7 @@ def upstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
             if name == "connection":
                 hops = f"{hops},{value}"
                 continue
-            if not name.startswith(_UP_PREFIX):
+            if not (name.startswith(_UP_PREFIX) or name in more):
                 continue
             if _NOT_IN_NAME.search(name) is not None:
                 raise InvalidRequest(
@@ -99,8 +101,10 @@ def upstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*kept.items(), IDENTITY]
 
 
-def downstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def downstream_headers(items: Iterable[tuple[str, str]], more: Collection[str] = _NONE) -> list[tuple[str, str]]:
     """Return what goes downstream of an answer's headers: ``(lower-case name, value)``, repeated lines kept.
+
+    ``more``: lower-case names that are members of the operation's output.
 
     A value that cannot be written as a header again is left out: an answer is not lost over a header.
 
@@ -113,7 +117,7 @@ def downstream_headers(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]
     hops: str = ""
     for name, value in items:
         name = name.lower()
-        if name in _DOWN or name.startswith(_DOWN_PREFIXES):
+        if name in _DOWN or name.startswith(_DOWN_PREFIXES) or name in more:
             clean = (value.isascii() and value.isprintable()) or _NOT_IN_VALUE.search(value) is None
             if clean and _NOT_IN_NAME.search(name) is None:
                 kept.append((name, value))

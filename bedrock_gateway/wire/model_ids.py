@@ -6,7 +6,7 @@ Reference, "Amazon Bedrock", resource types.
 
 from __future__ import annotations
 
-__all__ = ["GEOS", "plain_model"]
+__all__ = ["GEOS", "foundation_arn", "partition_of", "plain_model"]
 
 #: Geo prefixes of inference profiles.
 GEOS = frozenset(["us", "eu", "apac", "au", "jp", "in", "ca", "global", "us-gov"])
@@ -26,3 +26,17 @@ def plain_model(model: str) -> str:
             return model
     geo, dot, rest = model.partition(".")
     return rest if dot and geo in GEOS else model
+
+
+def partition_of(region: str) -> str:
+    """Return the partition of AWS a region is in, as ARNs name it (botocore ``partitions.json``)."""
+    starts = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc"), ("us-iso-", "aws-iso"))
+    more = (("us-isob-", "aws-iso-b"), ("eu-isoe-", "aws-iso-e"), ("us-isof-", "aws-iso-f"))
+    return next((partition for start, partition in starts + more if region.startswith(start)), "aws")
+
+
+def foundation_arn(model: str, region: str) -> str:
+    """Return the ARN of a foundation model in a region; a profile or an ARN stays as it is."""
+    if model.startswith("arn:") or plain_model(model) != model:
+        return model
+    return f"arn:{partition_of(region)}:bedrock:{region}::foundation-model/{model}"

@@ -91,7 +91,7 @@ def test_a_plain_key() -> None:
         dict(policy.aliases),
         dict(policy.model_limits),
     )
-    assert (True, False, OnLeave.DRAIN, 8, OnBudget.REFUSE, False) == (
+    assert (True, True, OnLeave.DRAIN, 8, OnBudget.REFUSE, False) == (
         policy.raw_models,
         policy.control_plane_changes,
         policy.on_leave,

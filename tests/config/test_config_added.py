@@ -319,9 +319,11 @@ def test_reading_leaves_nothing_behind() -> None:
 
 def test_deployments_can_be_moved() -> None:
     """What the rules move deployments to is where every added model goes."""
-    moved = attrs.evolve(rules(), moved=lambda deployment: attrs.evolve(deployment, endpoint="http://127.0.0.1:1"))
+    moved = attrs.evolve(
+        rules(), moved=lambda deployment: attrs.evolve(deployment, endpoints={"bedrock-runtime": "http://127.0.0.1:1"})
+    )
 
-    assert "http://127.0.0.1:1" == moved.read(entry())[0].endpoint
+    assert "http://127.0.0.1:1" == moved.read(entry())[0].endpoints["bedrock-runtime"]
 
 
 def test_rules_show_no_secret() -> None:

@@ -358,7 +358,7 @@ def test_ambient_credentials(environ: dict[str, str], expected: CredentialSource
     """LiteLLM's variables make the ambient credentials, in the same order."""
     config = load_config(None, environ={"AWS_REGION": "us-east-1", **environ})
 
-    assert [expected, expected] == [item.credentials for _, item in config.ambient]
+    assert {expected} == {item.credentials for _, item in config.ambient}
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_precedence_of_the_endpoint(params: str, expected: str) -> None:
     """api_base, base_url, aws_bedrock_runtime_endpoint, the variable; without a trailing slash."""
     environ = {"AWS_REGION": "us-east-1", "AWS_BEDROCK_RUNTIME_ENDPOINT": "https://env.example/"}
 
-    assert expected == deployment(f"model: bedrock/{NOVA}, {params}", environ).endpoint
+    assert expected == deployment(f"model: bedrock/{NOVA}, {params}", environ).endpoints.get("bedrock-runtime")
 
 
 def test_names_and_ids() -> None:

@@ -289,7 +289,7 @@ def test_without_a_file() -> None:
             "AWS_BEDROCK_RUNTIME_ENDPOINT": "http://127.0.0.1:9/",
         },
     )
-    (runtime, first), (control, second) = config.ambient
+    (runtime, first), (control, second), *_ = config.ambient
 
     assert ("", (), "sk-x", "sqlite:///x.db") == (
         config.file,
@@ -297,8 +297,12 @@ def test_without_a_file() -> None:
         config.general.master_key,
         config.general.database_url,
     )
-    assert ("bedrock-runtime", "eu-west-1", "http://127.0.0.1:9") == (runtime, first.region, first.endpoint)
-    assert ("bedrock", "eu-west-1", None) == (control, second.region, second.endpoint)
+    assert ("bedrock-runtime", "eu-west-1", "http://127.0.0.1:9") == (
+        runtime,
+        first.region,
+        first.endpoints.get("bedrock-runtime"),
+    )
+    assert ("bedrock", "eu-west-1", None) == (control, second.region, second.endpoints.get("bedrock"))
 
 
 def test_without_a_file_and_a_region() -> None:
@@ -349,7 +353,7 @@ def test_an_ambient_region_that_is_not_allowed_is_not_used() -> None:
     """allowed_regions holds for the environment's region too; deployments with regions of their own still start."""
     config = load(MODEL + "general_settings: {allowed_regions: [us-east-1]}\n", {"AWS_REGION": "eu-west-1"})
 
-    assert ("", "") == tuple(deployment.region for _, deployment in config.ambient)
+    assert {""} == {deployment.region for _, deployment in config.ambient}
     assert [
         "environment: the AWS region: region 'eu-west-1' is not in general_settings.allowed_regions; it is not used"
     ] == [str(warning) for warning in config.warnings]
@@ -367,12 +371,12 @@ def test_services_of_the_file() -> None:
     assert ("eu-west-1", "work", "https://r.example") == (
         ambient["bedrock-runtime"].region,
         ambient["bedrock-runtime"].credentials.profile,
-        ambient["bedrock-runtime"].endpoint,
+        ambient["bedrock-runtime"].endpoints.get("bedrock-runtime"),
     )
     assert ("eu-west-2", CredentialKind.PROFILE, "https://b.example") == (
         ambient["bedrock"].region,
         ambient["bedrock"].credentials.kind,
-        ambient["bedrock"].endpoint,
+        ambient["bedrock"].endpoints.get("bedrock"),
     )
 
 

@@ -135,7 +135,7 @@ def test_any_model_id(text: str) -> None:
 def test_endpoint(endpoint: str, url: str | None, host: str | None) -> None:
     """A deployment's own endpoint keeps its port and path; Host is what botocore makes of it."""
     url = endpoint if url is None else url
-    address = of(make(endpoint=endpoint))
+    address = of(make(endpoints={"bedrock-runtime": endpoint} if endpoint else {}))
     assert f"{url}/model/amazon.nova-pro-v1%3A0/converse" == str(address.url)
     assert (urlsplit(url).netloc if host is None else host) == address.host
     hold(address)
@@ -151,12 +151,12 @@ def test_endpoint(endpoint: str, url: str | None, host: str | None) -> None:
 )
 def test_endpoint_is_one_services(operation: str, labels: dict[str, str], expected: str) -> None:
     """A deployment's endpoint is bedrock-runtime's: the control plane stays where the rule puts it."""
-    assert expected == str(of(make(endpoint="http://own.example"), operation, labels).url)
+    assert expected == str(of(make(endpoints={"bedrock-runtime": "http://own.example"}), operation, labels).url)
 
 
 def test_endpoint_of_an_ambient_deployment() -> None:
     """An ambient deployment's endpoint is its service's, whichever that is."""
-    ambient = make("", endpoint="http://own.example")
+    ambient = make("", endpoints={"bedrock": "http://own.example"})
     assert "http://own.example/foundation-models" == str(of(ambient, "ListFoundationModels", {}).url)
 
 

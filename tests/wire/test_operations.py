@@ -65,9 +65,7 @@ def test_streaming_operation() -> None:
         stream_out=True,
         exceptions=("throttlingException", "validationException"),
         model_label="modelId",
-        model_in_body=None,
         kind=Kind.CONVERSE,
-        free=False,
     )
     assert expected == operations_from_model(model(signingName="bedrock"))[0]
 
@@ -81,7 +79,7 @@ def test_streaming_operation() -> None:
         ("StartAsyncInvoke", "template", "/async-invoke"),
         ("StartAsyncInvoke", "status", 202),
         ("StartAsyncInvoke", "exceptions", ()),
-        ("StartAsyncInvoke", "model_in_body", ("modelId",)),
+        ("StartAsyncInvoke", "leading", (("modelId",),)),
         ("StartAsyncInvoke", "kind", Kind.ASYNC),
         ("NobodyKnows", "labels", ("first", "rest")),
         ("NobodyKnows", "stream_out", False),
@@ -104,6 +102,6 @@ def test_order() -> None:
 
 
 def test_other_protocol() -> None:
-    """A service without paths of its own is refused: nothing could be routed to it by path."""
-    with pytest.raises(ValueError, match="bedrock-runtime speaks json, not rest-json"):
-        operations_from_model(model("json"))
+    """A service that is told apart neither by path nor by target is refused: nothing could be routed to it."""
+    with pytest.raises(ValueError, match="bedrock-runtime speaks query, neither rest-json nor json"):
+        operations_from_model(model("query"))

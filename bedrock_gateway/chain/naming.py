@@ -1,0 +1,93 @@
+"""The models a body names: what they lead to, and what is written in their place for the deployment that is called."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from bedrock_gateway.access.rights import may_use
+from bedrock_gateway.chain.bodies import OFF_LOOP
+from bedrock_gateway.chain.call import Call
+from bedrock_gateway.dialects.named_models import named_models, replace_models
+from bedrock_gateway.errors import InvalidRequest
+from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.model_names import bedrock_id
+from bedrock_gateway.routing.resolutions import Resolution, Via
+from bedrock_gateway.wire.model_ids import foundation_arn
+from bedrock_gateway.wire.model_places import ModelPlace
+
+__all__ = ["member_of_body", "name_models", "read_models"]
+
+
+def member_of_body(call: Call, name: str) -> object:
+    """Return a member of the JSON object in the body; None where there is none."""
+    try:
+        document = json.loads(call.body)
+    except (ValueError, RecursionError):
+        return None
+    return document.get(name) if isinstance(document, dict) else None
+
+
+async def read_models(call: Call) -> None:
+    """Fill in ``call.models``, ``leading`` and ``asked``.
+
+    Raises:
+        InvalidRequest: the body cannot be read, or does not name the model that is to do the work.
+        UnknownModel: a name leads nowhere.
+    """
+    assert call.target is not None and call.caller is not None
+    operation, aliases = call.target.operation, call.caller.policy.aliases
+    if len(call.body) > OFF_LOOP:
+        found = await asyncio.to_thread(named_models, call.body, operation.models)
+    else:
+        found = named_models(call.body, operation.models)
+    call.models = {value: _resolve(call, aliases.get(value, value), place) for place, value in found}
+    if operation.leading:
+        by_path = {place.path: value for place, value in reversed(found)}
+        call.leading = next((by_path[path] for path in operation.leading if path in by_path), "")
+        if not call.leading:
+            places = " or ".join(".".join(path) for path in operation.leading)
+            raise InvalidRequest(f"The body names no model: {places} must be a model id.")
+        call.asked = aliases.get(call.leading, call.leading)
+
+
+def _resolve(call: Call, name: str, place: ModelPlace) -> Resolution:
+    assert call.caller is not None
+    routing, policy = call.snapshot.routing, call.caller.policy
+    resolution = routing.resolve(name, may_see=(lambda group: may_use(policy, group)) if policy.models else None)
+    if resolution.via is Via.RAW and place.wants_arn and bedrock_id(name) != name:
+        # Here AWS takes ARNs alone, so this is how a model is named that the config names by its id.
+        by_id = routing.resolve(bedrock_id(name))
+        return resolution if by_id.via is Via.RAW else by_id
+    return resolution
+
+
+async def name_models(call: Call, body: bytes | bytearray, deployment: Deployment) -> bytes | bytearray:
+    """Return the body with every model as this deployment's account and region know it; the same object where that is
+    how the caller named them.
+    """
+    assert call.target is not None
+
+    def given(place: ModelPlace, value: str) -> str:
+        resolution = call.models[value]
+        if value == call.leading and deployment.model_id:
+            model, region = deployment.model_id, deployment.region
+        else:
+            near = _nearest(resolution, deployment)
+            model, region = near.model_id, near.region
+        if resolution.via is Via.RAW:
+            return value if model == value else model
+        return foundation_arn(model, region) if place.wants_arn else model
+
+    places = call.target.operation.models
+    if len(body) > OFF_LOOP:
+        return await asyncio.to_thread(replace_models, body, places, given)
+    return replace_models(body, places, given)
+
+
+def _nearest(resolution: Resolution, deployment: Deployment) -> Deployment:
+    """Return the deployment of another model that can be called beside this one, or the one most like that."""
+    return max(
+        resolution.deployments(),
+        key=lambda one: (one.region == deployment.region, one.credentials == deployment.credentials),
+    )
