@@ -26,6 +26,11 @@ SECRETS = (KEY, WRONG_KEY, SIGNATURE, PROMPT)
 
 BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": PROMPT}]}]}).encode()
 PATH = "/bedrock/model/single/converse"
+#: A member on the way to the model that is there twice.
+RANK_TWICE = (
+    b'{"rerankingConfiguration": {"bedrockRerankingConfiguration": {"modelConfiguration": {"modelArn": "single"}}},'
+    b' "rerankingConfiguration": {"bedrockRerankingConfiguration": {"modelConfiguration": {"modelArn": "claude"}}}}'
+)
 BEARER = f"Authorization: Bearer {KEY}"
 #: Where a key may stand; ``%s`` is the key.
 PLACES = {
@@ -185,7 +190,11 @@ CASES = {
     "a trailing slash": Case(ask(PATH + "/"), 400, V),
     "another method": Case(ask(method="DELETE"), 400, V),
     "a method nobody has": Case(ask(method="BREW"), 400, V, kept=False),
-    "an unknown operation": Case(ask("/bedrock/agents/x/agentAliases/y/sessions/z/text"), 404, U),
+    "a service nobody has": Case(ask("/bedrock/agentz/x/agentAliases/y/sessions/z/text"), 404, U),
+    "a JSON service without a target": Case(ask("/bedrock"), 400, V),
+    "a target nobody has": Case(ask("/bedrock", "X-Amz-Target: Other.Thing"), 404, U),
+    "no model to rank by": Case(ask("/bedrock/rerank", body=b'{"queries": []}'), 400, V),
+    "two models to rank by": Case(ask("/bedrock/rerank", body=RANK_TWICE), 400, V),
     "nobody's path": Case(ask("/nobody"), 404, U),
     "the root": Case(ask("/", method="GET", body=b"", length=None), 404, U),
     "an unknown model": Case(ask("/bedrock/model/singel/converse"), 404, N),
