@@ -35,6 +35,8 @@ class Entry:
     profiles: tuple[str, ...] = ()
 
 
+#: What every application inference profile stands for.
+PROFILED = "anthropic.claude-sonnet-4-20250514-v1:0"
 _SEEN = ("TEXT", "IMAGE")
 ENTRIES = (
     Entry("anthropic.claude-3-haiku-20240307-v1:0", "Claude 3 Haiku", "Anthropic", _SEEN),
@@ -107,6 +109,19 @@ def _profile(entry: Entry, geo: str, region: str) -> dict[str, Any]:
     }
 
 
+def _application_profile(identity: str, region: str) -> dict[str, Any]:
+    return {
+        "inferenceProfileName": "simulated",
+        "createdAt": CREATED,
+        "updatedAt": CREATED,
+        "inferenceProfileArn": f"arn:aws:bedrock:{region}:{ACCOUNT}:application-inference-profile/{identity}",
+        "models": [{"modelArn": model_arn(PROFILED, region)}],
+        "inferenceProfileId": identity,
+        "status": "ACTIVE",
+        "type": "APPLICATION",
+    }
+
+
 class Catalog:
     """Answers the four reads; ``query`` is the decoded query string."""
 
@@ -139,6 +154,7 @@ class Catalog:
 
     @staticmethod
     def _profiles(region: str) -> list[dict[str, Any]]:
+        """Give those of AWS's own; an account has none, until it is asked for one."""
         return [_profile(entry, geo, region) for entry in ENTRIES for geo in entry.profiles]
 
     def list_profiles(self, region: str, query: Mapping[str, str]) -> Whole:
@@ -155,4 +171,6 @@ class Catalog:
         for profile in self._profiles(region):
             if profile["inferenceProfileId"] == wanted:
                 return Whole(body=compact(profile))
+        if ":application-inference-profile/" in identifier and wanted:
+            return Whole(body=compact(_application_profile(wanted, region)))
         raise SimulatedError(404, "ResourceNotFoundException", "Inference profile not found.")

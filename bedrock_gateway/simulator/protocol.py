@@ -30,9 +30,13 @@ class SimulatedError(Exception):
         self.message = message
         self.capital = capital
 
-    def body(self) -> bytes:
-        """Give the JSON body; the member is ``Message`` where AWS's front door answers, ``message`` elsewhere."""
-        return compact({"Message" if self.capital else "message": self.message})
+    def body(self, *, typed: bool = False) -> bytes:
+        """Give the JSON body; the member is ``Message`` where AWS's front door answers, ``message`` elsewhere.
+
+        ``typed``: with the error type, as JSON 1.1 services have it.
+        """
+        told = {"__type": self.error_type} if typed else {}
+        return compact({**told, "Message" if self.capital else "message": self.message})
 
 
 def invalid(message: str) -> SimulatedError:

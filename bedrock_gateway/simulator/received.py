@@ -63,7 +63,7 @@ class Received:
         request_id: ``x-amzn-requestid`` of the answer.
         method, raw_path, headers, body: as received; the path with its query string.
         body_sha256: hex.
-        operation: None for an unknown one; model: id as asked for, decoded, or None.
+        service, operation: None for an unknown one; model: id as asked for, decoded, or None.
         access_key_id: whose signature it bears, once verified; None for API keys and refused requests.
         region: of the credential scope.
         refused: error type, where the request was refused before any fault or model.
@@ -79,6 +79,7 @@ class Received:
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     body_sha256: str
+    service: str | None
     operation: str | None
     model: str | None
     access_key_id: str | None

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import attrs
 from aiohttp import web
@@ -26,16 +25,17 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from bedrock_gateway.simulator import guardrails
-from bedrock_gateway.simulator.async_invokes import AsyncInvokes
-from bedrock_gateway.simulator.catalog import Catalog
-from bedrock_gateway.simulator.faults import Directives, Fault, FaultKind, Faults
-from bedrock_gateway.simulator.inference import Inference, Prepared, parse_json
+from bedrock_gateway.simulator.asked import Asked
+from bedrock_gateway.simulator.faults import Fault, FaultKind, Faults
+from bedrock_gateway.simulator.inference import Prepared, parse_json
+from bedrock_gateway.simulator.operations import Operations, model_of
 from bedrock_gateway.simulator.pace import INSTANT, Pace
-from bedrock_gateway.simulator.protocol import JSON, SimulatedError, Streamed, Whole, compact
+from bedrock_gateway.simulator.protocol import JSON, SimulatedError, Streamed, compact
 from bedrock_gateway.simulator.received import MAX_RECORDS, Received, ReceivedLog, Sent
 from bedrock_gateway.simulator.routes import Route, find_route
 from bedrock_gateway.simulator.sending import Sender, close, error_headers, status_fault
+from bedrock_gateway.simulator.services import SERVICES, Services, read_model
+from bedrock_gateway.simulator.signatures import SERVICES as SIGNING_NAMES
 from bedrock_gateway.simulator.signatures import Identity, Incoming, Judge, sha256_hex
 
 __all__ = ["SIMULATOR_CREDENTIALS", "Simulator"]
@@ -51,7 +51,6 @@ HASHED_ON_LOOP = 1024 * 1024
 SHUTDOWN_SECONDS = 0.25
 # Where a request keeps count of its answer.
 _SENT: Final = web.RequestKey("sent", Sent)
-_NOTHING = Directives(faults=(), tokens=None, reasoning=False, text="")
 
 
 class Simulator:
@@ -67,6 +66,8 @@ class Simulator:
         control: whether faults can be asked for over HTTP, from loopback.
         keep: how many requests ``received`` remembers.
         clock: seconds since the epoch.
+        services: those it stands in for, by their names in botocore; one of them alone, as on a host of AWS's.
+        models: reads a service's model; botocore's own by default.
 
     Attributes:
         faults: what goes wrong; ``faults.add("throttle", model="anthropic.*", times=2)``.
@@ -85,14 +86,15 @@ class Simulator:
         control: bool = False,
         keep: int = MAX_RECORDS,
         clock: Callable[[], float] = time.time,
+        services: Sequence[str] = SERVICES,
+        models: Callable[[str], Mapping[str, Any]] = read_model,
     ) -> None:
         self.faults = Faults(seed)
         self.received = ReceivedLog(keep=keep, path=None if log_path is None else Path(log_path))
         self.pace = pace
         self._judge = Judge(credentials=dict(credentials), api_keys=tuple(api_keys), required=require_signature)
-        self._inference = Inference(seed=seed, pace=pace, clock=clock)
-        self._async_invokes = AsyncInvokes(pace=pace, clock=clock)
-        self._catalog = Catalog()
+        self._operations = Operations(seed=seed, pace=pace, clock=clock)
+        self._services = Services(tuple(services), models)
         self._control = control
         self._clock = clock
         self._runner: web.ServerRunner | None = None
@@ -156,7 +158,9 @@ class Simulator:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            response = _error(SimulatedError(413, "RequestTooLargeException", "The request is too large."), request_id)
+            response = _error(
+                SimulatedError(413, "RequestTooLargeException", "The request is too large."), request_id, request
+            )
             response.force_close()
             return response
         if self._control and request.raw_path.partition("?")[0] == CONTROL_PATH:
@@ -179,32 +183,31 @@ class Simulator:
         fault: Fault | None = None
         prepared: Prepared | None = None
         error: SimulatedError | None = None
-        path, _, query = incoming.raw_path.partition("?")
         try:
-            route = find_route(incoming.method, path)
+            route = await find_route(incoming, self._services)
         except SimulatedError as unknown:
             error = unknown
         try:
             now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
-            identity = self._judge.judge(incoming, now)
+            identity = self._judge.judge(incoming, now, SIGNING_NAMES if route is None else (route.signing_name,))
         except SimulatedError as refusal:
             error = refusal
+        model = None if route is None else model_of(route, incoming.body)
         if error is None and route is not None and identity is not None:
             fault = self.faults.take(
                 operation=route.operation,
-                model=route.model or _model_in_body(route, incoming.body),
+                model=model,
                 access_key_id=identity.access_key_id,
                 streamed=route.streamed,
             )
             try:
-                prepared = self._prepare(route, query, incoming, identity)
+                prepared = self._operations.prepare(Asked(route=route, incoming=incoming, identity=identity))
                 if fault is None:
                     fault = self.faults.take_from_prompt(
                         prepared.directives, body_hash=incoming.body_sha256, streamed=route.streamed
                     )
             except SimulatedError as refusal:
                 error = refusal
-        model = None if route is None else route.model or _model_in_body(route, incoming.body)
         self.received.add(
             Received(
                 sequence=self.received.total + 1,
@@ -215,6 +218,7 @@ class Simulator:
                 headers=incoming.headers,
                 body=incoming.body,
                 body_sha256=incoming.body_sha256,
+                service=None if route is None else route.service,
                 operation=None if route is None else route.operation,
                 model=model,
                 access_key_id=None if identity is None else identity.access_key_id,
@@ -229,7 +233,7 @@ class Simulator:
             if before is not None:
                 return before
         if error is not None or prepared is None:
-            return _error(error or SimulatedError(500, "InternalServerException", "No answer."), request_id)
+            return _error(error or SimulatedError(500, "InternalServerException", "No answer."), request_id, request)
         return await self._send(request, prepared, fault, request_id, started)
 
     async def _send(
@@ -238,7 +242,7 @@ class Simulator:
         try:
             answer = prepared.finish()
         except SimulatedError as refusal:
-            return _error(refusal, request_id)
+            return _error(refusal, request_id, request)
         try:
             if isinstance(answer, Streamed):
                 return await self._sender.stream(request, answer, _headers(request_id), fault, started)
@@ -254,7 +258,7 @@ class Simulator:
         """Act out what happens before the head; None where the answer goes on."""
         error = status_fault(fault, model)
         if error is not None:
-            return _error(error, request_id)
+            return _error(error, request_id, request)
         match fault.kind:
             case FaultKind.SLOW:
                 await self._sender.wait(1.0 if fault.seconds is None else fault.seconds)
@@ -271,40 +275,6 @@ class Simulator:
                 told = {"Output": {"__type": "com.amazon.coral.service#UnknownOperationException"}, "Version": "1.0"}
                 return web.Response(body=compact(told), headers={"content-type": JSON, **_headers(request_id)})
         return None
-
-    def _prepare(self, route: Route, query: str, incoming: Incoming, identity: Identity) -> Prepared:
-        """Check a request and prepare its answer."""
-        labels, body, account = route.labels, incoming.body, identity.account
-        asked = dict(parse_qsl(query, keep_blank_values=True))
-        match route.operation:
-            case "Converse" | "ConverseStream":
-                return self._inference.converse(labels[0], body, account, streamed=route.streamed)
-            case "InvokeModel" | "InvokeModelWithResponseStream":
-                headers = {name.lower(): value for name, value in incoming.headers}
-                return self._inference.invoke(labels[0], body, headers, account, streamed=route.streamed)
-            case "CountTokens":
-                return self._inference.count_tokens(labels[0], body)
-            case "ApplyGuardrail":
-                return _plain(guardrails.apply_guardrail(labels[0], labels[1], parse_json(body)))
-            case "InvokeGuardrailChecks":
-                return _plain(guardrails.run_checks(parse_json(body)))
-            case "StartAsyncInvoke":
-                job = parse_json(body)
-                return Prepared(
-                    directives=_NOTHING, finish=lambda: self._async_invokes.start(account, identity.region, job)
-                )
-            case "GetAsyncInvoke":
-                return _plain(self._async_invokes.get(account, labels[0]))
-            case "ListAsyncInvokes":
-                return _plain(self._async_invokes.list(account, asked))
-            case "ListFoundationModels":
-                return _plain(self._catalog.list_models(identity.region, asked))
-            case "GetFoundationModel":
-                return _plain(self._catalog.get_model(identity.region, labels[0]))
-            case "ListInferenceProfiles":
-                return _plain(self._catalog.list_profiles(identity.region, asked))
-            case _:
-                return _plain(self._catalog.get_profile(identity.region, labels[0]))
 
     def _answer_control(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         """Answer the control path: GET lists the faults, POST adds one (a JSON object), DELETE clears them."""
@@ -345,21 +315,6 @@ def _make_request(
     return request
 
 
-def _plain(whole: Whole) -> Prepared:
-    return Prepared(directives=_NOTHING, finish=lambda: whole)
-
-
-def _model_in_body(route: Route, body: bytes) -> str | None:
-    """Find the model of StartAsyncInvoke, which no path names."""
-    if route.operation != "StartAsyncInvoke":
-        return None
-    try:
-        model = parse_json(body).get("modelId")
-    except SimulatedError:
-        return None
-    return model if isinstance(model, str) else None
-
-
 def _simulated() -> dict[str, str]:
     return {"x-bedrock-gateway-simulated": "true"}
 
@@ -368,9 +323,9 @@ def _headers(request_id: str) -> dict[str, str]:
     return {"x-amzn-requestid": request_id, **_simulated()}
 
 
-def _error(error: SimulatedError, request_id: str) -> web.Response:
+def _error(error: SimulatedError, request_id: str, request: web.BaseRequest) -> web.Response:
     headers = {"content-type": JSON, **error_headers(error.error_type), **_headers(request_id)}
-    return web.Response(status=error.status, body=error.body(), headers=headers)
+    return web.Response(status=error.status, body=error.body(typed="x-amz-target" in request.headers), headers=headers)
 
 
 def _from_loopback(request: web.BaseRequest) -> bool:

@@ -23,10 +23,10 @@ from botocore.credentials import Credentials
 
 from bedrock_gateway.simulator.protocol import SimulatedError
 
-__all__ = ["Identity", "Incoming", "Judge"]
+__all__ = ["SERVICES", "Identity", "Incoming", "Judge", "claimed_service", "sha256_hex"]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SERVICE = "bedrock"
+SERVICES = ("bedrock", "bedrock-agentcore")
 MAX_SKEW = datetime.timedelta(minutes=5)
 DEFAULT_REGION = "us-east-1"
 _PART = re.compile(r"\s*(Credential|SignedHeaders|Signature)=([^,\s]+)\s*")
@@ -61,8 +61,10 @@ class Identity:
 class _Recomputed(SigV4Auth):  # type: ignore[misc]  # botocore ships no types
     """botocore's signer, told which headers were signed and what the body hashes to."""
 
-    def __init__(self, credentials: Credentials, region: str, signed: tuple[str, ...], body_sha256: str) -> None:
-        super().__init__(credentials, SERVICE, region)
+    def __init__(
+        self, credentials: Credentials, service: str, region: str, signed: tuple[str, ...], body_sha256: str
+    ) -> None:
+        super().__init__(credentials, service, region)
         self._signed = signed
         self._body_sha256 = body_sha256
 
@@ -91,8 +93,8 @@ class Judge:
     api_keys: tuple[str, ...] = attrs.field(repr=False)
     required: bool = True
 
-    def judge(self, incoming: Incoming, now: datetime.datetime) -> Identity:
-        """Tell who sent a request.
+    def judge(self, incoming: Incoming, now: datetime.datetime, services: tuple[str, ...] = SERVICES[:1]) -> Identity:
+        """Tell who sent a request; ``services`` are names it may be signed for.
 
         Raises:
             SimulatedError: 403, in AWS's words.
@@ -107,7 +109,7 @@ class Judge:
             return self._bearer(rest.strip())
         if scheme != ALGORITHM:
             raise SimulatedError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
-        return self._signed(incoming, rest, now)
+        return self._signed(incoming, rest, now, services)
 
     def _bearer(self, key: str) -> Identity:
         known = [hmac.compare_digest(key.encode("utf-8", "replace"), api_key.encode()) for api_key in self.api_keys]
@@ -116,7 +118,7 @@ class Judge:
             raise SimulatedError(403, "AccessDeniedException", message, capital=True)
         return Identity(account="api-key")
 
-    def _signed(self, incoming: Incoming, rest: str, now: datetime.datetime) -> Identity:
+    def _signed(self, incoming: Incoming, rest: str, now: datetime.datetime, services: tuple[str, ...]) -> Identity:
         fields = {found[1]: found[2] for part in rest.split(",") if (found := _PART.fullmatch(part))}
         for name in ("Credential", "Signature", "SignedHeaders"):
             if name not in fields:
@@ -147,15 +149,15 @@ class Judge:
             )
         if not _REGION.fullmatch(region):
             raise _mismatch("Credential should be scoped to a valid region.")
-        if service != SERVICE:
-            raise _mismatch(f"Credential should be scoped to correct service: '{SERVICE}'.")
+        if service not in services:
+            raise _mismatch(f"Credential should be scoped to correct service: '{services[0]}'.")
         signed = tuple(fields["SignedHeaders"].split(";"))
         present = {name.lower() for name, _ in incoming.headers}
         if not set(signed) <= present or any(name in present and name not in signed for name in _MUST_BE_SIGNED):
             raise _mismatch()
         if incoming.header("x-amz-content-sha256") not in (None, incoming.body_sha256):
             raise _mismatch("The value of x-amz-content-sha256 does not match the hash of the request's body.")
-        signer = _Recomputed(Credentials(access_key_id, secret, token), region, signed, incoming.body_sha256)
+        signer = _Recomputed(Credentials(access_key_id, secret, token), service, region, signed, incoming.body_sha256)
         if not hmac.compare_digest(_signature(signer, incoming, timestamp), fields["Signature"].encode()):
             raise _mismatch()
         return Identity(account=access_key_id, region=region, access_key_id=access_key_id)
@@ -174,6 +176,13 @@ def _signature(signer: _Recomputed, incoming: Incoming, timestamp: str) -> bytes
     except UnicodeError:
         # Bytes in the path or in a signed header that are no UTF-8: nothing a signer could have signed.
         raise _mismatch() from None
+
+
+def claimed_service(incoming: Incoming) -> str:
+    """Give the service in the scope of a request's signature, verified or not; "" where there is none."""
+    found = re.search(r"Credential=([^,\s]+)", incoming.header("authorization") or "")
+    scope = found[1].rsplit("/", 4) if found else []
+    return scope[3] if len(scope) == 5 else ""
 
 
 def _claimed(authorization: str | None) -> Identity:

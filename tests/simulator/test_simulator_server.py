@@ -38,6 +38,7 @@ def record(sequence: int, body: bytes = b"") -> Received:
         headers=(("Authorization", "secret"), ("X-Amz-Security-Token", "secret"), ("User-Agent", "ua")),
         body=body,
         body_sha256="h",
+        service="bedrock-runtime",
         operation=None,
         model=None,
         access_key_id=None,
