@@ -26,7 +26,7 @@ from bedrock_gateway.chain.dialect import refuse, settle
 from bedrock_gateway.chain.gateway import GATEWAY, Gateway
 from bedrock_gateway.config.settings import Config
 from bedrock_gateway.downstream.answers import refusal_answer
-from bedrock_gateway.downstream.connection import Connection
+from bedrock_gateway.downstream.connection import CallerSide
 from bedrock_gateway.downstream.guard import check_request
 from bedrock_gateway.downstream.listener import Listener
 from bedrock_gateway.errors import Refusal, Unauthenticated, UnknownOperation
@@ -191,14 +191,14 @@ def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitab
             return answer
         request[CALL] = call
         gateway.calls.add(call)
-        connection = request.protocol
-        if isinstance(connection, Connection):
-            connection.on_left = functools.partial(gateway.leaving.leave, call)
+        side = request.protocol
+        if isinstance(side, CallerSide):
+            side.on_left = functools.partial(gateway.leaving.leave, call)
         try:
             return await chain(request)  # type: ignore[arg-type]
         finally:
-            if isinstance(connection, Connection):
-                connection.on_left = None
+            if isinstance(side, CallerSide):
+                side.on_left = None
             # The task's result leads back to the call by its request: without this only the collector of cycles could
             # free all that a call was made of, which costs a tenth of the call.
             call.task = None

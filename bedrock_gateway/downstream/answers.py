@@ -1,8 +1,8 @@
 """The two kinds of answers, and the one place that writes to a caller.
 
 A whole answer leaves in one write, behind a Content-Length. A streamed one is always chunked, because boto3 takes a
-cut body behind a Content-Length for success. Knows HTTP/1.1; knows nothing of AWS but the shape of the gateway's own
-refusals.
+cut body behind a Content-Length for success. Knows HTTP/1.1, whose words the streams of HTTP/2 translate; knows
+nothing of AWS but the shape of the gateway's own refusals.
 
 Source: RFC 9112 sections 6 and 9.3 (framing, persistence), RFC 9110 section 6.4.1 (answers without a body); aiohttp
 3.14.5 ``abc.AbstractStreamWriter`` and ``http_writer.StreamWriter``.
@@ -20,15 +20,13 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, StreamWriter
 from multidict import CIMultiDict, istr
 
-from bedrock_gateway.downstream.connection import Connection, Stall, reset
-from bedrock_gateway.downstream.limits import Limits
+from bedrock_gateway.downstream.connection import CallerSide
 from bedrock_gateway.errors import GatewayError, Refusal
 
 __all__ = ["CallerLeft", "StreamedAnswer", "WholeAnswer", "refusal_answer", "refusal_bytes"]
 
 _ACCEL_BUFFERING = istr("X-Accel-Buffering")
 _BODILESS = frozenset({204, 304})
-_UNWATCHED = Limits()
 #: Bytes up to which a chunk is framed here, in one piece.
 SMALL = 16_384
 
@@ -145,7 +143,8 @@ class StreamedAnswer(web.StreamResponse):
         headers.popall(hdrs.TRANSFER_ENCODING, None)
         headers[_ACCEL_BUFFERING] = "no"
         self._bodiless = request.method == "HEAD" or self.status in _BODILESS
-        if not self._bodiless:
+        # From HTTP/2 on a body is framed by itself.
+        if not self._bodiless and request.version.major == 1:
             if request.version >= HttpVersion11:
                 request.writer.enable_chunking()
                 self._chunked = True
@@ -263,8 +262,7 @@ def _refusal_parts(refusal: Refusal) -> tuple[list[tuple[str, str]], bytes]:
 
 def _connection_header(request: web.BaseRequest, headers: CIMultiDict[str], keep: bool) -> bool:
     """Set the Connection header where the default of the HTTP version does not hold; tell whether it stays open."""
-    protocol = request.protocol
-    keep = keep and request.keep_alive and not (isinstance(protocol, Connection) and protocol.last_request)
+    keep = keep and request.keep_alive and not _side(request).last_request
     if not keep:
         headers[hdrs.CONNECTION] = "close"
     elif request.version >= HttpVersion11:
@@ -274,18 +272,13 @@ def _connection_header(request: web.BaseRequest, headers: CIMultiDict[str], keep
     return keep
 
 
+def _side(request: web.BaseRequest) -> CallerSide:
+    return cast(CallerSide, request.protocol)
+
+
 def _cut(request: web.BaseRequest) -> None:
-    protocol = request.protocol
-    transport = protocol.transport
-    if transport is None:
-        return
-    if isinstance(protocol, Connection):
-        protocol.loss_told = True
-    if request.version >= HttpVersion11:
-        transport.abort()
-    else:
-        # Without chunks the end of the connection is the end of the answer: only a reset says that it is not.
-        reset(transport)
+    # Without chunks the end of the connection is the end of the answer: only a reset says that it is not.
+    _side(request).break_off(framed=request.version >= HttpVersion11)
 
 
 async def _taken(request: web.BaseRequest) -> None:
@@ -295,12 +288,10 @@ async def _taken(request: web.BaseRequest) -> None:
         CallerLeft: it went, or took no byte for ``Limits.write_seconds``.
     """
     protocol = request.protocol
-    transport = protocol.transport
-    if transport is None:
+    if protocol.transport is None:
         raise CallerLeft("the caller left in the middle of its answer")
-    seconds = (protocol.limits if isinstance(protocol, Connection) else _UNWATCHED).write_seconds
     loop = asyncio.get_running_loop()
-    stall = Stall(transport, seconds)
+    stall = _side(request).stall()
     stalled = False
     timer: asyncio.TimerHandle
 
@@ -320,6 +311,6 @@ async def _taken(request: web.BaseRequest) -> None:
     finally:
         timer.cancel()
     if stalled:
-        raise CallerLeft(f"the caller took no byte for {seconds:g} s")
+        raise CallerLeft(f"the caller took no byte for {stall.seconds:g} s")
     if protocol.transport is None:
         raise CallerLeft("the caller left in the middle of its answer")

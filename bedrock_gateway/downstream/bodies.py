@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import io
 from types import TracebackType
+from typing import cast
 
 from aiohttp import StreamReader, hdrs, web
 
 from bedrock_gateway.downstream.answers import CallerLeft
-from bedrock_gateway.downstream.connection import Connection
+from bedrock_gateway.downstream.connection import CallerSide
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.errors import InvalidRequest, Refusal, RequestTimeout, RequestTooLarge, Unavailable
 
@@ -94,7 +95,8 @@ async def read_body(request: web.BaseRequest, ticket: Ticket, limits: Limits) ->
 
     Raises:
         RequestTooLarge: it is announced as, or has become, larger than ``limits.body``.
-        RequestTimeout: no byte of it came for ``limits.body_seconds``; the connection closes after the answer.
+        RequestTimeout: no byte of it came for ``limits.body_seconds``; the rest is dropped, and the answer is the
+            last of an HTTP/1.1 connection.
         InvalidRequest: its chunked encoding is malformed; the connection closes after the answer.
         Unavailable: all bodies together would pass their budget.
         CallerLeft: the caller went before the end (mostly seen as a cancellation instead).
@@ -186,10 +188,6 @@ class _Watch:
             self._timer = self._loop.call_at(due, self._look)
             return
         fault = RequestTimeout(
-            f"No byte of the request's body came for {self._limits.body_seconds:g} s; the connection closes."
+            f"No byte of the request's body came for {self._limits.body_seconds:g} s; the request is given up."
         )
-        protocol = self._request.protocol
-        if isinstance(protocol, Connection):
-            protocol.drop_body(self._content, fault)
-        else:
-            self._content.set_exception(fault)
+        cast(CallerSide, self._request.protocol).drop_body(self._content, fault)

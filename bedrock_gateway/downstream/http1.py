@@ -6,14 +6,13 @@ of what a request asks for.
 
 Source: aiohttp 3.14.5 ``web_protocol.RequestHandler`` (its message queue and error records are used here and only
 here; the dependency is pinned to 3.14) and ``_http_parser.pyx`` (which faults there are); RFC 9112 section 9.6 (how
-to close), RFC 6585 section 5 (431), RFC 9110 section 15.5.9 (408).
+to close).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -22,29 +21,24 @@ from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTo
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from bedrock_gateway.downstream.answers import StreamedAnswer, WholeAnswer, refusal_answer
+from bedrock_gateway.downstream.answers import WholeAnswer, refusal_answer
 from bedrock_gateway.downstream.connection import Connection, see_off
+from bedrock_gateway.downstream.faults import (
+    FAILED,
+    head_timeout,
+    head_too_large,
+    line_too_large,
+    log_fault,
+    too_many_headers,
+    well_shaped,
+)
 from bedrock_gateway.downstream.limits import Limits
-from bedrock_gateway.errors import InternalFault, InvalidRequest, Refusal, RequestTimeout
+from bedrock_gateway.errors import InternalFault, InvalidRequest, Refusal
 
-__all__ = ["HeadTooLarge", "Http1Connection", "head_timeout"]
+__all__ = ["Http1Connection"]
 
 #: Bytes of a body that may wait before anybody reads it; reading pauses at twice as many.
 _READ_AHEAD = 64 * 1024
-#: AWS error types of the few statuses aiohttp answers by itself; every other 4xx is a ValidationException.
-_TYPES = {403: "AccessDeniedException", 404: "ResourceNotFoundException", 429: "ThrottlingException"}
-
-
-class HeadTooLarge(Refusal):
-    """Request line and headers are larger than the listener takes."""
-
-    status = 431
-    error_type = "ValidationException"
-
-
-def head_timeout(limits: Limits) -> RequestTimeout:
-    """Return the refusal of a head that did not come in time."""
-    return RequestTimeout(f"The request line and headers did not arrive within {limits.head_seconds:g} s.")
 
 
 class Http1Connection(Connection):
@@ -138,7 +132,7 @@ class Http1Connection(Connection):
             self._head_since = self._loop.time()
         self._head_bytes += len(data)
         if self._head_bytes > self.limits.head:
-            self._refuse(self._head_too_large())
+            self._refuse(head_too_large(self.limits))
         elif self._watch is None:
             self._watch = self._loop.call_at(self._head_since + self.limits.head_seconds, self._look)
 
@@ -177,7 +171,7 @@ class Http1Connection(Connection):
             if size > self.limits.head:
                 while len(messages) > index:
                     messages.pop()
-                self._refuse(self._head_too_large())
+                self._refuse(head_too_large(self.limits))
                 break
         return messages[-1][1]
 
@@ -198,9 +192,6 @@ class Http1Connection(Connection):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _head_too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"The request line and headers together are larger than {self.limits.head:,} bytes.")
-
     # How faults become answers
 
     def handle_error(
@@ -216,7 +207,7 @@ class Http1Connection(Connection):
             raise ConnectionError("the caller left") from None
         else:
             self.log_exception("A handler failed", exc_info=exc)
-            refusal = InternalFault("The gateway failed; its log has the details.")
+            refusal = InternalFault(FAILED)
         self._nothing_sent(request)
         return _LastAnswer(self, refusal) if unread else refusal_answer(refusal)
 
@@ -224,12 +215,7 @@ class Http1Connection(Connection):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send a handler's answer; aiohttp's own error pages are put into AWS's shape first."""
-        if not isinstance(resp, WholeAnswer | StreamedAnswer):
-            if not isinstance(resp, web.StreamResponse):
-                self._log.error("A handler returned no answer")
-                resp = refusal_answer(InternalFault("The gateway failed; its log has the details."))
-            elif isinstance(resp, web.HTTPException) and resp.status >= 400:
-                resp = _of_aiohttp(resp)
+        resp = well_shaped(resp, self._log)
         if request.writer.output_size and not resp.prepared:
             self._nothing_sent(request)
         return super().finish_response(request, resp, start_time)
@@ -239,15 +225,8 @@ class Http1Connection(Connection):
         error = settings.get("exc_info")
         if not isinstance(error, BaseException):
             self._log.error("%s", args[0] if args else "A fault without an exception")
-            return
-        if isinstance(error, Refusal | ConnectionError):
-            return
-        places = [
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
-        ]
-        self._log.error(
-            "A handler failed with %s at %s", type(error).__name__, " < ".join(reversed(places)) or "no place"
-        )
+        else:
+            log_fault(self._log, error)
 
     def log_debug(self, *args: Any, **settings: Any) -> None:
         """Say nothing: aiohttp's remarks of this level are about callers that leave."""
@@ -256,11 +235,9 @@ class Http1Connection(Connection):
         """Say what is wrong with a request without quoting it; aiohttp's own texts quote it."""
         limits = self.limits
         if isinstance(error, LineTooLong):
-            return HeadTooLarge(
-                f"The request target or a header is larger than {min(limits.line, limits.header):,} bytes."
-            )
+            return line_too_large(limits)
         if error.message == "Too many headers received":
-            return HeadTooLarge(f"The request has more than {limits.headers} headers.")
+            return too_many_headers(limits)
         if isinstance(error, InvalidURLError):
             return InvalidRequest("The request target is malformed.")
         if error.message.startswith(("Missing 'Host'", "Duplicate '")):
@@ -370,11 +347,3 @@ class _LastAnswer(WholeAnswer):
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _of_aiohttp(error: web.HTTPException) -> WholeAnswer:
-    """Return aiohttp's own error page in AWS's shape; its reason says what happened and quotes nothing."""
-    types = _TYPES if error.status < 500 else {}
-    fault = Refusal(f"{error.reason}.", error_type=types.get(error.status, "ValidationException" if types else None))
-    answer = refusal_answer(fault)
-    return WholeAnswer(error.status, answer.headers.items(), answer.body, close=True)

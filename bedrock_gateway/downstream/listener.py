@@ -20,7 +20,8 @@ from typing import cast
 from aiohttp import web
 
 from bedrock_gateway.downstream.answers import refusal_bytes
-from bedrock_gateway.downstream.http1 import Http1Connection, head_timeout
+from bedrock_gateway.downstream.faults import head_timeout
+from bedrock_gateway.downstream.http1 import Http1Connection
 from bedrock_gateway.downstream.limits import Limits
 
 __all__ = ["HTTP2_ANSWER", "Listener", "make_server"]
