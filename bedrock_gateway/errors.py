@@ -13,6 +13,7 @@
     │  └─ InvalidField 400       NotFound 404            Conflict 409
     ├─ EventStreamError      malformed event-stream bytes (leaves in ``wire.eventstream``)
     ├─ CredentialsError      no AWS credentials for a deployment
+    ├─ ControlPlaneError     AWS does not tell what the gateway asked it by itself
     └─ StoreError            the ledger cannot take a record
 
 Statuses and types are those of AWS's REST-JSON services, chosen by what AWS SDKs repeat: 429, 500 and 503 are repeated,
@@ -30,6 +31,7 @@ __all__ = [
     "BudgetExhausted",
     "ConfigError",
     "Conflict",
+    "ControlPlaneError",
     "CredentialsError",
     "EventStreamError",
     "Fault",
@@ -231,6 +233,19 @@ class EventStreamError(GatewayError):
 
 class CredentialsError(GatewayError):
     """There are no usable AWS credentials; ``str()`` names the source and the command that mends it, never a secret."""
+
+
+class ControlPlaneError(GatewayError):
+    """AWS does not tell what the gateway asked it by itself; ``str()`` says why and what mends it, for operators only.
+
+    Attributes:
+        kind: ``denied`` by IAM, ``not-found``, ``throttled``, ``refused``, ``unreached``, ``unreadable`` or
+            ``credentials``.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class StoreError(GatewayError):

@@ -42,8 +42,10 @@ from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
+from bedrock_gateway.upstream.control_plane import ControlPlane
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.endpoints import Endpoints
+from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.models import load_operations
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.sigv4 import Signer
@@ -133,6 +135,18 @@ async def open_state(
         stack.push_async_callback(upstream.close)
         credentials = CredentialStore()
         stack.push_async_callback(credentials.close)
+        operations, addresses, signer = load_operations(), Addresses(endpoints), Signer()
+        forms = Forms(
+            ControlPlane.of(
+                operations,
+                upstream=upstream,
+                addresses=addresses,
+                credentials=credentials,
+                signer=signer,
+                amz_date=clock.amz_date,
+            )
+        )
+        stack.push_async_callback(forms.aclose)
         alerts = Alerts(general.webhooks)
         stack.push_async_callback(alerts.aclose)
         budgets = Budgets()
@@ -148,12 +162,13 @@ async def open_state(
             labels=Labels(),
             alerts=alerts,
             registry=registry,
-            routes=RouteTable(load_operations()),
+            routes=RouteTable(operations),
             ledger=ledger,
             upstream=upstream,
-            addresses=Addresses(endpoints),
+            addresses=addresses,
             credentials=credentials,
-            signer=Signer(),
+            forms=forms,
+            signer=signer,
             bodies=BodyBudget(general.limits.bodies),
             limits=attrs.evolve(limits if limits is not None else Limits(), body=general.limits.body),
             entry=EntryPolicy(

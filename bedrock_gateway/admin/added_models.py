@@ -12,7 +12,7 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +25,6 @@ from bedrock_gateway.config.added import InvalidModel, ModelRules
 from bedrock_gateway.config.settings import Config
 from bedrock_gateway.errors import Conflict, InvalidField, Refusal, StartError, StoreError, Unavailable
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource, Deployment
-from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.models import (
     KIND,
     add_model,
@@ -81,7 +80,7 @@ class AddedModels:
         # What is looked after anyway.
         ambient = (deployment for _, deployment in config.ambient)
         self._known_sources = {deployment.credentials for deployment in config.deployments or ambient}
-        self._table: Callable[[Iterable[Deployment], Mapping[str, str]], RoutingTable] = config.routing_table
+        self._config = config
         self._stale: set[str] = {_ALL}
         self._taking = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -102,6 +101,7 @@ class AddedModels:
         models = cls(gateway, config, root)
         # Before the first look, so that nothing written in between is missed.
         gateway.registry.on_change.append(models._changed)
+        gateway.forms.on_change = models._known_more
         try:
             await models.refresh()
         except Unavailable as refusal:
@@ -323,7 +323,7 @@ class AddedModels:
             for added in installed.values()
             if added.deployment is not None and not added.subject.blocked
         ]
-        table = self._table(served, unserved)
+        table = self._config.routing_table(served, unserved, gateway.forms.known)
         snapshot = attrs.evolve(gateway.snapshot, routing=table)
         for deployment in table.deployments:
             snapshot.price_of(deployment)  # not in the middle of a call
@@ -337,6 +337,10 @@ class AddedModels:
             if added.trouble and (known is None or known.trouble != added.trouble):
                 _LOG.warning("model %s is not served: %s", id_, added.trouble)
         self._look_after(served)
+
+    def _known_more(self) -> None:
+        """Build the routing table again: AWS said more about a model."""
+        self._install(tuple(self.models.values()))
 
     def _look_after(self, served: Iterable[Deployment]) -> None:
         """Fetch the credentials of what is served, so that the first call need not wait and readiness knows."""

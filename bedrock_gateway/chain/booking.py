@@ -11,8 +11,10 @@ from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
 from bedrock_gateway.metering.meters import Reading
+from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome
+from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 
 __all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "open_attempt", "release", "usd"]
@@ -88,7 +90,7 @@ def book(
     settlement = settle(
         operation=call.target.operation,
         reading=reading,
-        price=attempt.price,
+        price=_price(call, attempt, reading),
         outcome=outcome,
         flat=attempt.deployment.flat,
         body_bytes=len(call.body),
@@ -137,6 +139,13 @@ def book(
             call.deadline.cancel()
     attempt.booked = call.gateway.ledger.close_attempt(closing, record)
     return attempt.booked
+
+
+def _price(call: Call, attempt: Attempt, reading: Reading | None) -> Price | None:
+    """Return what an attempt costs: of a router's models the one that answered, where it says which."""
+    if reading is None or reading.invoked_model is None or attempt.deployment.flat:
+        return attempt.price
+    return call.snapshot.prices.find(bedrock_id(reading.invoked_model), attempt.deployment.region) or attempt.price
 
 
 def _count(call: Call, attempt: Attempt, spend: int | None) -> None:

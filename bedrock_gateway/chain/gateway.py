@@ -36,6 +36,7 @@ from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
 from bedrock_gateway.upstream.credentials import CredentialStore
+from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.eventstream import Heads
 from bedrock_gateway.wire.operations import Kind, Operation
@@ -126,6 +127,11 @@ class Snapshot:
             if len(self._prices_of) >= MAX_PRICES:
                 self._prices_of.clear()
             table = self.prices.find(deployment.price_model, deployment.region)
+            if len(deployment.behind) > 1:
+                # A router may choose the dearest of its models; the answer says which one it was.
+                found = [self.prices.find(model, deployment.region) for model in deployment.behind]
+                priced = [price for price in found if price is not None]
+                table = max(priced, key=lambda price: price.dearest[1] or 0) if len(priced) == len(found) else None
             self._prices_of[deployment] = table if deployment.prices is None else deployment.prices.over(table)
         return self._prices_of[deployment]
 
@@ -150,6 +156,7 @@ class Gateway:
     upstream: Upstream
     addresses: Addresses
     credentials: CredentialStore
+    forms: Forms
     signer: Signer
     bodies: BodyBudget
     limits: Limits

@@ -42,6 +42,10 @@ async def read_models(call: Call) -> None:
     else:
         found = named_models(call.body, operation.models)
     call.models = {value: _resolve(call, aliases.get(value, value), place) for place, value in found}
+    unsettled = [one for named in call.models.values() if named.unsettled for one in named.deployments()]
+    if unsettled and await call.gateway.forms.look_up(unsettled):
+        call.snapshot = call.gateway.snapshot
+        call.models = {value: _resolve(call, aliases.get(value, value), place) for place, value in found}
     if operation.leading:
         by_path = {place.path: value for place, value in reversed(found)}
         call.leading = next((by_path[path] for path in operation.leading if path in by_path), "")

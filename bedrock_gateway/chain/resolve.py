@@ -47,7 +47,7 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     name = target.model_id
     resolution: Resolution | None = None
     if name is not None:
-        resolution = call.resolution = _of_path(call, name)
+        resolution = call.resolution = await _of_path(call, name)
     elif operation.models:
         await take_body(request, call)
         await read_models(call)
@@ -65,13 +65,16 @@ async def _tell_apart(request: web.Request, call: Call, target: Target) -> Targe
     return tell_apart(target, call.headers, functools.partial(member_of_body, call))
 
 
-def _of_path(call: Call, name: str) -> Resolution | None:
+async def _of_path(call: Call, name: str) -> Resolution | None:
     """Return where the model of the path leads; None where the service's ambient deployment is asked."""
     assert call.caller is not None and call.target is not None
     policy, routing = call.caller.policy, call.snapshot.routing
     name = call.asked = policy.aliases.get(name, name)
     may_see = functools.partial(may_use, policy) if policy.models else None
     resolution = routing.resolve(name, may_see=may_see)
+    if resolution.unsettled and await call.gateway.forms.look_up(resolution.deployments()):
+        call.snapshot = call.gateway.snapshot
+        resolution = call.snapshot.routing.resolve(name, may_see=may_see)
     if resolution.via is Via.RAW and call.target.operation.service != "bedrock-runtime":
         # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
         return None

@@ -29,6 +29,9 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     gateway, attempt, target = call.gateway, call.attempt, call.target
     assert attempt is not None and target is not None
     deployment, operation = attempt.deployment, target.operation
+    if deployment.flat and deployment.model_id and not deployment.model_id.startswith("arn:"):
+        trouble = gateway.forms.trouble_of(deployment)
+        raise AttemptFailed(verdicts.NOT_LOOKED_UP, reason=f"its provisioned throughput is not known: {trouble}")
     body, headers = attempt.relay.request(call.body), call.forward_headers
     if call.models:
         named, body = body, await name_models(call, body, deployment)

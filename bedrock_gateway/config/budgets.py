@@ -59,8 +59,9 @@ def read_budget(section: Section, calendar: tzinfo, *, soft: float | None = None
             section.fault("budget_duration", f"{section.name('budget_duration')}: {error}")
     if limit is None and soft is None:
         return None
-    return Budget(limit=_nano(limit), soft=_nano(soft), window=window)
+    return Budget(limit=nano(limit), soft=nano(soft), window=window)
 
 
-def _nano(usd: float | None) -> int | None:
+def nano(usd: float | None) -> int | None:
+    """Return an amount in nano-USD."""
     return None if usd is None else round(usd * _NANO)

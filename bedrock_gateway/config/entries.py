@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import attrs
 
-from bedrock_gateway.config.budgets import read_budget
+from bedrock_gateway.config.budgets import MOST_USD, nano, read_budget
 from bedrock_gateway.config.credentials import RUNTIME, Surroundings, credentials, endpoints, merged, region
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
@@ -190,13 +190,6 @@ class Entries:
     def _deployment(self, group: str, params: Section, info: Section, name: ModelName, line: int) -> Deployment | None:
         params = self._with_shared(params)
         model_id = params.text("model_id") or name.id
-        if name.kind is NameKind.PROVISIONED and "model_id" not in params:
-            params.fault(
-                "model",
-                f"bedrock/provisioned/{name.id} needs model_id with the ARN of the provisioned throughput: "
-                "names are not looked up",
-            )
-            return None
         # A credential's prefix is for ``model`` only; a model_id is AWS's own spelling, but LiteLLM's users write both.
         key = "model_id" if "model_id" in params else "model"
         model_id = model_id.removeprefix("bedrock/")
@@ -247,6 +240,9 @@ class Entries:
             prices=self._prices(params, info),
             guardrail=_guardrail(params),
             flat=name.kind is NameKind.PROVISIONED or (arn is not None and arn.kind == "provisioned-model"),
+            units=info.integer("model_units", least=1),
+            hourly=nano(info.number("price_per_hour", least=0, most=MOST_USD)),
+            commitment=info.text("commitment") or "",
             ssl_verify=_ssl_verify(params),
             extra_headers=_extra_headers(params),
             model_info=MappingProxyType({key: self.reader.plain(item.node) for key, item in info}),

@@ -115,7 +115,7 @@ PARAMS = Keys(
 )
 
 MODEL_INFO = Keys(
-    honoured=_words("id base_model max_output_tokens cooldown_time order"),
+    honoured=_words("id base_model max_output_tokens cooldown_time order model_units price_per_hour commitment"),
     inert=_words("allowed_fails allowed_fails_policy"),
     restricting=_words("blocked access_groups access_windows team_id supported_environments"),
     extra=True,

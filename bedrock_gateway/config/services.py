@@ -29,6 +29,9 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
     shared = section.section("default")
     _check_service(shared)
     found: list[tuple[str, Deployment]] = []
+    urls: dict[str, str] = {}
+    # One for all of them: a model that is called through one service is looked up at another.
+    endpoints = MappingProxyType(urls)
     for service in SERVICES:
         own = section.section(service)
         _check_service(own)
@@ -55,6 +58,8 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
         if base_url is None:
             base_url = around.service_endpoint(service)
         base_url = base_url.rstrip("/") if base_url else None
+        if base_url:
+            urls[service] = base_url
         name = "ambient" if service == RUNTIME else f"ambient-{service}"
         identity = (signs.access_key_id or "", signs.profile or "", signs.role_arn or "")
         found.append(
@@ -68,7 +73,7 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
                     price_model="",
                     region=region or "",
                     credentials=signs,
-                    endpoints=MappingProxyType({service: base_url} if base_url else {}),
+                    endpoints=endpoints,
                 ),
             )
         )

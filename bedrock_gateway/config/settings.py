@@ -24,6 +24,7 @@ from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.config.routing import queue_rules
 from bedrock_gateway.errors import Fault
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.forms import FormKey, Known
 from bedrock_gateway.routing.rules import QueueRules, RoutingRules
 from bedrock_gateway.routing.table import Alias, RoutingTable
 
@@ -189,13 +190,17 @@ class Config:
     dual_stack: bool = False
 
     def routing_table(
-        self, added: Iterable[Deployment] = (), unserved: Mapping[str, str] | None = None
+        self,
+        added: Iterable[Deployment] = (),
+        unserved: Mapping[str, str] | None = None,
+        known: Mapping[FormKey, Known] | None = None,
     ) -> RoutingTable:
         """Build the table that resolves names.
 
         Args:
             added: further deployments, of models added over the API.
             unserved: further groups that are not served, with the reason; one that has a deployment is served.
+            known: what AWS says of model forms that do not tell their model.
         """
         deployments = (*self.deployments, *added)
         served = {deployment.model_group for deployment in deployments}
@@ -207,6 +212,7 @@ class Config:
             ambient=dict(self.ambient),
             allowed_regions=self.general.allowed_regions,
             given=self.given,
+            known=known,
         )
 
 

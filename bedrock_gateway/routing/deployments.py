@@ -92,7 +92,10 @@ class Deployment:
         max_retries: further attempts on this deployment's group, or None for the router's.
         prices: the deployment's own prices; they win field by field.
         guardrail: forced guardrail, or None.
+        behind: ids of the foundation models behind an id that does not tell them, as AWS does; none where nobody
+            asked, or AWS did not say.
         flat: provisioned throughput, paid by the hour.
+        units: its model units; hourly: nano-USD an hour for each; commitment: its term in AWS's words, "" for none.
         ssl_verify: True, False, or the path of a CA bundle.
         extra_headers: headers added upstream; lower-case names.
         model_info: what the config's ``model_info`` says, kept as it is.
@@ -119,7 +122,11 @@ class Deployment:
     max_retries: int | None = None
     prices: Price | None = None
     guardrail: Guardrail | None = None
+    behind: tuple[str, ...] = ()
     flat: bool = False
+    units: int | None = None
+    hourly: int | None = None
+    commitment: str = ""
     ssl_verify: bool | str = True
     extra_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     model_info: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)

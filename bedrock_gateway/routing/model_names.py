@@ -59,7 +59,7 @@ class NameKind(StrEnum):
 
     MODEL = "model"  # an id or ARN that can be called
     WILDCARD = "wildcard"  # ``*`` stands for what the caller asked
-    PROVISIONED = "provisioned"  # the name of a provisioned throughput, whose ARN ``model_id`` must give
+    PROVISIONED = "provisioned"  # the name of a provisioned throughput; ``model_id`` or AWS tells its ARN
     OTHER_SERVICE = "other-service"  # an agent and the like
     OTHER_PROVIDER = "other-provider"  # not Bedrock
 

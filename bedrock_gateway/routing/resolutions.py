@@ -11,6 +11,7 @@ import attrs
 
 from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.forms import form_of
 from bedrock_gateway.routing.model_names import is_raw_id
 from bedrock_gateway.wire.model_ids import plain_model
 
@@ -39,6 +40,7 @@ class Resolution:
         candidates: deployments in tiers, first choice first; no tier is empty.
         via: how the name was found.
         lone: there is one deployment only.
+        unsettled: AWS has not said yet which model is behind one of them.
         limits_tokens: one of them has a limit on tokens; budgeted: one has a budget of its own.
     """
 
@@ -46,12 +48,17 @@ class Resolution:
     candidates: tuple[tuple[Deployment, ...], ...]
     via: Via
     lone: bool = attrs.field(init=False)
+    unsettled: bool = attrs.field(init=False)
     limits_tokens: bool = attrs.field(init=False)
     budgeted: bool = attrs.field(init=False)
 
     @lone.default
     def _lone(self) -> bool:
         return len(self.candidates) == 1 and len(self.candidates[0]) == 1
+
+    @unsettled.default
+    def _unsettled(self) -> bool:
+        return any(form_of(deployment) is not None for deployment in self.deployments())
 
     @limits_tokens.default
     def _limits_tokens(self) -> bool:
@@ -70,16 +77,19 @@ class Resolution:
 def foundation_models(resolution: Resolution) -> tuple[tuple[str, ...], ...]:
     """Return the ids of each foundation model a call may end at: as it is called, and without its geo prefix.
 
-    One whose ARN does not tell (provisioned, application profile, router) and whose ``base_model`` nobody gave has
-    none.
+    One whose ARN does not tell (provisioned, application profile, router), whose ``base_model`` nobody gave, and of
+    which AWS has not told, has none.
     """
     found: dict[tuple[str, ...], None] = {}
     for deployment in resolution.deployments():
         model = deployment.price_model
-        ids: tuple[str, ...] = ()
-        if is_raw_id(model) and not model.startswith("arn:"):
-            ids = tuple(dict.fromkeys((model, plain_model(model))))
-        found[ids] = None
+        if deployment.behind:
+            # A router may choose any of them.
+            found.update(dict.fromkeys((one,) for one in deployment.behind))
+        elif is_raw_id(model) and not model.startswith("arn:"):
+            found[tuple(dict.fromkeys((model, plain_model(model))))] = None
+        else:
+            found[()] = None
     return tuple(found)
 
 

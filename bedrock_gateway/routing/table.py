@@ -20,8 +20,10 @@ import attrs
 
 from bedrock_gateway.errors import UnknownModel
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.forms import FormKey, Known, key_of, settled
 from bedrock_gateway.routing.model_names import REGION, bedrock_id, is_raw_id, parse_arn
 from bedrock_gateway.routing.resolutions import READY, Resolution, Via
+from bedrock_gateway.routing.wildcards import Wildcard, filled
 
 __all__ = ["Alias", "RoutingTable", "stable_id", "tiers"]
 
@@ -49,15 +51,6 @@ class Alias:
     hidden: bool = False
 
 
-@attrs.frozen
-class _Wildcard:
-    """A group whose name holds ``*``, compiled."""
-
-    group: str
-    pattern: re.Pattern[str]
-    deployments: tuple[Deployment, ...]
-
-
 def stable_id(*parts: str) -> str:
     """Return 12 hex digits over what identifies a deployment."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
@@ -79,6 +72,7 @@ class RoutingTable:
         "_ambient_resolutions",
         "_at_service",
         "_given",
+        "_known",
         "_may_region",
         "_names",
         "_ready",
@@ -97,9 +91,11 @@ class RoutingTable:
         ambient: Mapping[str, Deployment],
         allowed_regions: frozenset[str],
         given: frozenset[str],
+        known: Mapping[FormKey, Known],
     ) -> None:
         """Lay out the table; ``build`` says what the parts are."""
-        self.deployments = deployments
+        self._known = known
+        self.deployments = deployments = tuple(map(self._settled, deployments))
         self._ambient = dict(ambient)
         self._ambient_resolutions: dict[str, Resolution] = {}
         self._unserved = dict(unserved)
@@ -112,7 +108,7 @@ class RoutingTable:
         # The longest text beside the stars is the most particular pattern, so it is looked at first.
         self._wildcards = sorted(
             (
-                _Wildcard(name, re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL), tuple(members))
+                Wildcard(name, re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL), tuple(members))
                 for name, members in groups.items()
                 if "*" in name
             ),
@@ -152,6 +148,7 @@ class RoutingTable:
         ambient: Mapping[str, Deployment],
         allowed_regions: Iterable[str] = (),
         given: Iterable[str] = (),
+        known: Mapping[FormKey, Known] | None = None,
     ) -> RoutingTable:
         """Build the table.
 
@@ -161,6 +158,7 @@ class RoutingTable:
             unserved: groups whose deployments are of other providers, with the reason.
             ambient: by service name (``bedrock-runtime``, ``bedrock``), deployments for what no config names.
             allowed_regions: regions an ARN of a caller may name; empty allows every region.
+            known: what AWS says of model forms that do not tell their model.
             given: services whose ambient deployment somebody chose, by ``general_settings.services``.
         """
         return cls(
@@ -170,6 +168,7 @@ class RoutingTable:
             ambient=ambient,
             allowed_regions=frozenset(allowed_regions),
             given=frozenset(given),
+            known=known or {},
         )
 
     def resolve(self, name: str, *, may_see: Callable[[str], bool] | None = None) -> Resolution:
@@ -316,7 +315,7 @@ class RoutingTable:
             for asked in dict.fromkeys((name, bare, f"bedrock/{bare}") if is_raw_id(bare) else (name,)):
                 match = wildcard.pattern.fullmatch(asked)
                 if match is not None:
-                    members = _filled(wildcard, asked, self._may_region)
+                    members = [self._settled(one) for one in filled(wildcard, asked, self._may_region)]
                     if members:
                         return Resolution(model_group=wildcard.group, candidates=tiers(members), via=Via.WILDCARD)
         if is_raw_id(bare):
@@ -345,14 +344,21 @@ class RoutingTable:
         elif not region:
             template = self.ambient()
         # A base URL of the operator's own stays: it is where this gateway's Bedrock is.
-        return attrs.evolve(
-            template,
-            id=stable_id(template.id, model_id, region),
-            model_id=model_id,
-            price_model=bedrock_id(model_id),
-            region=region,
-            flat=arn is not None and arn.kind == "provisioned-model",
+        return self._settled(
+            attrs.evolve(
+                template,
+                id=stable_id(template.id, model_id, region),
+                model_id=model_id,
+                price_model=bedrock_id(model_id),
+                region=region,
+                flat=arn is not None and arn.kind == "provisioned-model",
+            )
         )
+
+    def _settled(self, deployment: Deployment) -> Deployment:
+        """Return a deployment with what AWS says of its form, where it has been asked."""
+        known = self._known.get(key_of(deployment)) if self._known else None
+        return deployment if known is None else settled(deployment, known)
 
     def _suggest(self, name: str, may_see: Callable[[str], bool] | None) -> str:
         names = [known for known in self._names if abs(len(known) - len(name)) <= 3 + len(name) // 3]
@@ -376,40 +382,3 @@ def _each_once(candidates: Iterable[tuple[Deployment, ...]]) -> tuple[tuple[Depl
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= SHOWN else name[:SHOWN] + "…")
-
-
-def _filled(wildcard: _Wildcard, asked: str, may_region: frozenset[str]) -> list[Deployment]:
-    """Return a wildcard's deployments with what the stars of the group stand for put into their model ids.
-
-    One whose model id would not be Bedrock's, or whose ARN is of a region that may not be used, is left out.
-    """
-    stars = re.compile("(.*)".join(map(re.escape, wildcard.group.split("*"))), re.DOTALL).fullmatch(asked)
-    parts = list(stars.groups()) if stars else []
-    members: list[Deployment] = []
-    for deployment in wildcard.deployments:
-        model_id = deployment.model_id
-        if "*" in model_id:
-            texts = model_id.split("*")
-            # A lone star takes all that was asked for: model_name "*" with model "bedrock/*" passes ids through.
-            filling = parts if len(parts) == len(texts) - 1 else ["*".join(parts)] * (len(texts) - 1)
-            model_id = "".join(text + part for text, part in zip(texts, [*filling, ""], strict=True)).removeprefix(
-                "bedrock/"
-            )
-            if not is_raw_id(model_id):
-                # "*" of another provider's model, or a typing error: AWS would only say that the id is invalid.
-                continue
-        arn = parse_arn(model_id)
-        region = arn.region if arn is not None and arn.region else deployment.region
-        if region != deployment.region and (not REGION.fullmatch(region) or (may_region and region not in may_region)):
-            continue
-        price_model = deployment.price_model if "*" not in deployment.price_model else bedrock_id(model_id)
-        members.append(
-            attrs.evolve(
-                deployment,
-                model_id=model_id,
-                price_model=price_model,
-                flat=deployment.flat or (arn is not None and arn.kind == "provisioned-model"),
-                region=region,
-            )
-        )
-    return members

@@ -46,6 +46,7 @@ __all__ = [
     "LOST",
     "NOT_FOUND",
     "NOT_FOUND_OTHER",
+    "NOT_LOOKED_UP",
     "NOT_OFFERED",
     "NO_CREDENTIALS",
     "REFUSED",
@@ -148,6 +149,8 @@ EXPIRED = Verdict(
 NO_CREDENTIALS = Verdict(
     name="no-credentials", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
 )
+# AWS has not said which throughput a name stands for, so nothing was sent.
+NOT_LOOKED_UP = Verdict(name="not-looked-up", kind="unavailable", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable)
 NOT_FOUND = Verdict(name="not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
 NOT_OFFERED = Verdict(name="model-not-offered", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
 # It comes with status 200, which must not reach the caller.
