@@ -64,7 +64,7 @@ async def serving(
         server.request_handler = entry(gateway, server.request_handler)
         listener = Listener(server, limits=gateway.limits)
         await listener.start(sockets)
-        fetching = asyncio.create_task(fetch_credentials(gateway, config))
+        fetching = asyncio.create_task(make_ready(gateway, config))
         try:
             yield gateway
         finally:
@@ -89,15 +89,17 @@ async def stop(gateway: Gateway, listener: Listener, seconds: float) -> None:
     await listener.close(STOP_SECONDS)
 
 
-async def fetch_credentials(gateway: Gateway, config: Config) -> None:
-    """Fetch every set of credentials the config names, so that the first call need not wait and readiness knows; look
-    after them until cancelled.
+async def make_ready(gateway: Gateway, config: Config) -> None:
+    """Fetch every set of credentials the config names, and look up its model forms, so that the first call need not
+    wait and readiness knows; look after the credentials until cancelled.
     """
     sources = {deployment.credentials for deployment in config.deployments}
     if not sources:
         sources = {deployment.credentials for _, deployment in config.ambient}
     sources = {source for source in sources if source.kind is not CredentialKind.BEARER}
-    await gateway.credentials.keep(sources)
+    await asyncio.gather(
+        gateway.credentials.keep(sources), gateway.forms.look_up(gateway.snapshot.routing.deployments)
+    )
 
 
 def build_app(state: State) -> web.Application:
