@@ -97,9 +97,7 @@ async def make_ready(gateway: Gateway, config: Config) -> None:
     if not sources:
         sources = {deployment.credentials for _, deployment in config.ambient}
     sources = {source for source in sources if source.kind is not CredentialKind.BEARER}
-    await asyncio.gather(
-        gateway.credentials.keep(sources), gateway.forms.look_up(gateway.snapshot.routing.deployments)
-    )
+    await asyncio.gather(gateway.credentials.keep(sources), gateway.forms.look_up(gateway.snapshot.routing.deployments))
 
 
 def build_app(state: State) -> web.Application:
