@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.cli import spend_reprice, spend_settle
+from bedrock_gateway.cli import spend_provisioned, spend_reprice, spend_settle
 from bedrock_gateway.cli.amounts import exact, iso
 from bedrock_gateway.cli.databases import add_database, database_of
 from bedrock_gateway.cli.spend_table import print_report
@@ -70,7 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form.add_argument("--json", action="store_true", help="JSON, exact to the nano-dollar")
     form.add_argument("--csv", action="store_true", help="CSV, exact to the nano-dollar")
     add_database(parser)
-    actions = parser.add_subparsers(title="corrections", dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="more", dest="action", metavar="ACTION")
+    spend_provisioned.add_parser(actions)
     spend_settle.add_parser(actions)
     spend_reprice.add_parser(actions)
     parser.set_defaults(run=run)
