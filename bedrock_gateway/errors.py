@@ -7,6 +7,7 @@
     │  └─ ConfigError        faults of a config file, all of them, each with file:line:column
     ├─ Refusal               what a caller is answered instead of an answer of AWS (status, AWS error type, message)
     │  ├─ Unauthenticated 403    AccessDenied 403        UnknownModel 404       InvalidRequest 400
+    │  │  UnknownObject 404
     │  ├─ UnknownOperation 404   RequestTooLarge 413     RequestTimeout 408     Unavailable 503
     │  ├─ MaybeBilled 424        InternalFault 500
     │  ├─ BudgetExhausted 400    Throttled 429
@@ -50,6 +51,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnknownModel",
+    "UnknownObject",
     "UnknownOperation",
 ]
 
@@ -127,6 +129,13 @@ class AccessDenied(Refusal):
 
 class UnknownModel(Refusal):
     """No model group of this name and no raw model id either."""
+
+    status = 404
+    error_type = "ResourceNotFoundException"
+
+
+class UnknownObject(Refusal):
+    """A session, job or memory that is not this caller's, or is where the gateway goes no more."""
 
     status = 404
     error_type = "ResourceNotFoundException"

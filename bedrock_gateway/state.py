@@ -39,6 +39,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.health import Health
 from bedrock_gateway.store.ledger import Ledger
 from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.store.objects import Objects
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
@@ -162,6 +163,7 @@ async def open_state(
             labels=Labels(),
             alerts=alerts,
             registry=registry,
+            objects=Objects(registry, clock.now_ms),
             routes=RouteTable(operations),
             ledger=ledger,
             upstream=upstream,

@@ -20,6 +20,7 @@ from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
+from bedrock_gateway.chain.objects import note_made, only_own
 from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
@@ -28,6 +29,7 @@ from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.headers import content_coding
+from bedrock_gateway.wire.operations import MODEL_KINDS
 
 __all__ = ["forward"]
 
@@ -166,6 +168,10 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             aws_request_id=aws_request_id,
             answer=UpstreamAnswer(status, passed_on(call, response), body),
         )
+    if call.target.operation.kind not in MODEL_KINDS:
+        # On record before the caller hears of it.
+        await note_made(call, attempt, response.headers, body)
+        body = await only_own(call, attempt, body)
     call.answered(status)
     booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)

@@ -32,6 +32,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.ledger import Ledger
+from bedrock_gateway.store.objects import Objects
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
@@ -151,6 +152,7 @@ class Gateway:
     labels: Labels
     alerts: Alerts
     registry: Registry
+    objects: Objects
     routes: RouteTable
     ledger: Ledger
     upstream: Upstream

@@ -20,6 +20,7 @@ from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge, outcome_of
 from bedrock_gateway.chain.keeping import KeptAnswer
 from bedrock_gateway.chain.litellm_headers import litellm_headers
+from bedrock_gateway.chain.objects import note_made
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
 from bedrock_gateway.errors import MaybeBilled
@@ -30,6 +31,7 @@ from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
+from bedrock_gateway.wire.operations import MODEL_KINDS
 
 __all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_id"]
 
@@ -74,6 +76,8 @@ async def relay(
         else:
             for data in prefix:
                 meter.receive_data(data)
+        if operation.kind not in MODEL_KINDS:
+            await note_made(call, attempt, response.headers, None)
         call.answered(response.status)
         call.first_byte = time.monotonic()
         if not operation.stream_out or (meter.first is not None and not is_exception(meter.first)):

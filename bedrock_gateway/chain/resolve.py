@@ -14,9 +14,11 @@ from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.fallbacks import find_fallbacks
 from bedrock_gateway.chain.naming import member_of_body, read_models
+from bedrock_gateway.chain.objects import alone, at_place, use_objects
 from bedrock_gateway.errors import UnknownOperation
 from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
+from bedrock_gateway.wire.made_objects import used_by
 from bedrock_gateway.wire.operations import Kind
 from bedrock_gateway.wire.rivals import needs_body, tell_apart
 from bedrock_gateway.wire.targets import Target
@@ -52,6 +54,8 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         await take_body(request, call)
         await read_models(call)
         resolution = call.resolution = _of_body(call)
+    if used_by(operation) and (place := await use_objects(request, call)) is not None:
+        resolution = call.resolution = alone(place) if resolution is None else at_place(resolution, place)
     if resolution is None:
         resolution = call.resolution = snapshot.routing.ambient_resolution(operation.service)
     elif fallbacks := call.gateway.balancer.rules.fallbacks:

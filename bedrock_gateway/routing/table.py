@@ -220,6 +220,27 @@ class RoutingTable:
             self._ambient_resolutions[service] = known
         return known
 
+    def by_id(self, id_: str, model_id: str = "") -> Deployment | None:
+        """Return a deployment by its id, or None where there is none any more.
+
+        Args:
+            model_id: it called; of those that no config lists one by one, that is needed to find it again.
+        """
+        for deployment in (*self.deployments, *self._ambient.values()):
+            if deployment.id == id_:
+                return deployment
+        if not model_id:
+            return None
+        try:
+            named = self.resolve(model_id)
+            found = named.deployments()
+            for service, place in self._ambient.items():
+                if stable_id(place.id, model_id) == id_ and place.region:
+                    found += self.at_service(service, named).deployments()
+        except UnknownModel:
+            return None
+        return next((deployment for deployment in found if deployment.id == id_), None)
+
     def is_given(self, service: str) -> bool:
         """Tell whether somebody chose where what names no deployment goes for a service."""
         return service in self._given

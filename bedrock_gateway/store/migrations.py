@@ -252,9 +252,26 @@ _THIRD = """
 ALTER TABLE calls ADD COLUMN answered_by TEXT;  -- calls.id whose kept answer it was given; null: not a kept one
 """
 
+_FOURTH = """
+CREATE TABLE objects (
+    kind        TEXT NOT NULL,     -- async invocation, session, batch job, … (wire.made_objects)
+    id          TEXT NOT NULL,     -- AWS's or the client's, the last part of an ARN, behind what it is only good within
+    caller      TEXT NOT NULL,     -- stable id of who made it
+    deployment  TEXT NOT NULL,     -- stable id of the deployment it was made on
+    model       TEXT NOT NULL,     -- model id or ARN that was called; '' for none
+    region      TEXT NOT NULL,     -- AWS region
+    call        TEXT NOT NULL,     -- calls.id of the call that made it
+    attempt     TEXT NOT NULL,     -- attempts.id; '' where it was claimed before one
+    made_at     INTEGER NOT NULL,  -- UTC ms
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE INDEX objects_by_age ON objects (made_at);
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("runs, calls, attempts, usage, deployments, rollups", _FIRST),
     ("users, teams, end users, tags of calls; accounts; keys and whom they belong to", _SECOND),
     ("calls answered by an earlier one", _THIRD),
+    ("objects made through the gateway, and whose they are", _FOURTH),
 )
 """Title and SQL of every migration; number 1 is the first."""

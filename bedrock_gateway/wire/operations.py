@@ -22,7 +22,7 @@ import attrs
 
 from bedrock_gateway.wire.model_places import ModelPlace, model_places
 
-__all__ = ["CONTROL_PLANES", "Kind", "Operation", "operations_from_model"]
+__all__ = ["CONTROL_PLANES", "MODEL_KINDS", "Kind", "Operation", "operations_from_model"]
 
 _NO_HEADERS: frozenset[str] = frozenset()
 
@@ -44,6 +44,10 @@ class Kind(StrEnum):
     READ = "read"  # reads what there is
     CHANGE = "change"  # changes what there is, and sets nothing to work
     OTHER = "other"  # nothing is known of it
+
+
+#: Operations that call a model and do nothing else.
+MODEL_KINDS = frozenset({Kind.CONVERSE, Kind.INVOKE})
 
 
 @attrs.frozen(kw_only=True)

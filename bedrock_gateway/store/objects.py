@@ -1,0 +1,130 @@
+"""Objects made through the gateway: whose they are and where they were made. Knows one table.
+
+Ids are kept as they are: they are no secrets, and what is looked for is never more than one of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from bedrock_gateway.store.registry import Registry
+
+__all__ = ["MadeObject", "Objects"]
+
+#: Objects kept at hand.
+MAX_KEPT = 16_384
+#: Milliseconds an object is remembered: no session, job or memory of AWS's is of use for longer.
+REMEMBERED_MS = 400 * 86_400_000
+#: Objects added between two looks for old ones.
+PRUNE_EVERY = 1000
+#: Most ids that are asked for in one statement.
+_MOST_VALUES = 500
+
+
+@attrs.frozen(kw_only=True)
+class MadeObject:
+    """One object.
+
+    Attributes:
+        kind, id: what it is, and what it is kept under (``wire.made_objects.plain_id``).
+        caller: stable id of who made it.
+        deployment, model, region: where: id of the deployment, model id that was called ("" for none), AWS region.
+        call, attempt: ids of the call and the attempt that made it.
+        made_at: UTC ms.
+    """
+
+    kind: str
+    id: str
+    caller: str
+    deployment: str
+    model: str
+    region: str
+    call: str
+    attempt: str
+    made_at: int
+
+
+class Objects:
+    """Remembers objects. Used on the event loop only; the database is read and written in the registry's threads."""
+
+    def __init__(self, registry: Registry, now_ms: Callable[[], int]) -> None:
+        self._registry = registry
+        self._now_ms = now_ms
+
+        self._kept: OrderedDict[tuple[str, str], MadeObject] = OrderedDict()
+        self._added = 0
+
+    async def find(self, kind: str, id_: str) -> MadeObject | None:
+        """Return an object; None where it was not made through this gateway.
+
+        Raises:
+            Unavailable: the database cannot be read now.
+        """
+        key = (kind, id_)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        found = await self._registry.read(_find, kind, id_)
+        if found is not None:
+            # What is nobody's may be made the next moment, by another process too.
+            self._keep(found)
+        return found
+
+    async def owners(self, kind: str, ids: Sequence[str]) -> dict[str, str]:
+        """Return who made those of some objects that were made through this gateway, by id.
+
+        Raises:
+            Unavailable: the database cannot be read now.
+        """
+        return await self._registry.read(_owners, kind, ids)
+
+    async def add(self, made: MadeObject) -> MadeObject:
+        """Remember an object, and return it: as it was, where somebody made it before. Durable when this returns.
+
+        Raises:
+            Unavailable: the database takes no records now.
+        """
+        self._added += 1
+        prune_before = self._now_ms() - REMEMBERED_MS if self._added % PRUNE_EVERY == 1 else None
+        kept = await self._registry.write(_add, made, prune_before)
+        self._keep(kept)
+        return kept
+
+    def _keep(self, made: MadeObject) -> None:
+        self._kept[made.kind, made.id] = made
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+
+
+_COLUMNS = "kind, id, caller, deployment, model, region, call, attempt, made_at"
+
+
+def _find(connection: sqlite3.Connection, kind: str, id_: str) -> MadeObject | None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
+    return None if row is None else MadeObject(**dict(zip(_COLUMNS.split(", "), row, strict=True)))
+
+
+def _owners(connection: sqlite3.Connection, kind: str, ids: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _MOST_VALUES):
+        some = ids[start : start + _MOST_VALUES]
+        among = ", ".join("?" * len(some))
+        found.update(
+            connection.execute(f"SELECT id, caller FROM objects WHERE kind = ? AND id IN ({among})", (kind, *some))
+        )
+    return found
+
+
+def _add(connection: sqlite3.Connection, made: MadeObject, prune_before: int | None) -> MadeObject:
+    if prune_before is not None:
+        connection.execute("DELETE FROM objects WHERE made_at < ?", (prune_before,))
+    connection.execute(
+        f"INSERT INTO objects ({_COLUMNS}) VALUES ({', '.join('?' * 9)}) ON CONFLICT DO NOTHING", attrs.astuple(made)
+    )
+    kept = _find(connection, made.kind, made.id)
+    assert kept is not None, "it is there now"
+    return kept

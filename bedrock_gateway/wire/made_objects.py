@@ -1,0 +1,176 @@
+"""Objects that calls make and later calls name, sessions, jobs, memories: where their ids stand.
+
+An object belongs to who made it, and lives where it was made. Some ids are AWS's, told in the answer that makes the
+object; some are the client's own, and the first call with one makes it. Must not know who owns what, nor what becomes
+of a call.
+
+Source: botocore ``service-2.json`` of the services, members of ``operations.<name>.{input,output}``. Identifiers that
+may be an ARN or its last part: the API references of Bedrock and of Agents for Bedrock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import attrs
+
+from bedrock_gateway.wire.operations import Operation
+
+__all__ = ["ListedObjects", "Made", "Used", "listed_by", "made_by", "plain_id", "used_by"]
+
+
+class Where(StrEnum):
+    """Part of a request or an answer."""
+
+    LABEL = "label"
+    QUERY = "query"
+    HEADER = "header"
+    BODY = "body"
+
+
+@attrs.frozen
+class Used:
+    """An id in a request.
+
+    Attributes:
+        kind: what it names.
+        where, name: part of the request and the name there; header names are lower case.
+        scope: labels that the id is only good within: two agents may have sessions of the same id.
+        claims: the id is the client's own, so that the first call with it makes the object.
+    """
+
+    kind: str
+    where: Where
+    name: str
+    scope: tuple[str, ...] = ()
+    claims: bool = False
+
+
+@attrs.frozen
+class Made:
+    """The id of a new object in an answer; ``where`` is ``HEADER`` or ``BODY``."""
+
+    kind: str
+    where: Where
+    name: str
+
+
+@attrs.frozen
+class ListedObjects:
+    """The ids in the answer of a list: member of the body that is the list, and the name in each of its elements."""
+
+    kind: str
+    items: str
+    name: str
+
+
+_AGENT = ("agentId", "agentAliasId")
+_ASYNC, _BATCH, _AUTOMATION = "async invocation", "batch job", "data automation job"
+_SESSION, _FLOW, _RAG = "session", "flow execution", "knowledge base session"
+_AGENT_SESSION, _MEMORY = "agent session", "agent memory"
+_RUNTIME, _BROWSER, _CODE = "runtime session", "browser session", "code interpreter session"
+_RUNTIME_SESSION = Used(
+    _RUNTIME, Where.HEADER, "x-amzn-bedrock-agentcore-runtime-session-id", ("agentRuntimeArn",), claims=True
+)
+_IN_SESSION = (Used(_SESSION, Where.LABEL, "sessionIdentifier"),)
+_OF_FLOW = (Used(_FLOW, Where.LABEL, "executionIdentifier"),)
+_MEMORY_ASKED = (Used(_MEMORY, Where.QUERY, "memoryId", _AGENT, claims=True),)
+_RAG_SESSION = (Used(_RAG, Where.BODY, "sessionId"),)
+_IN_BROWSER = Used(_BROWSER, Where.QUERY, "sessionId", ("browserIdentifier",))
+_IN_CODE = Used(_CODE, Where.QUERY, "sessionId", ("codeInterpreterIdentifier",))
+
+_USED: Mapping[str, tuple[Used, ...]] = {
+    "bedrock-runtime:GetAsyncInvoke": (Used(_ASYNC, Where.LABEL, "invocationArn"),),
+    "bedrock:GetModelInvocationJob": (Used(_BATCH, Where.LABEL, "jobIdentifier"),),
+    "bedrock:StopModelInvocationJob": (Used(_BATCH, Where.LABEL, "jobIdentifier"),),
+    "bedrock-data-automation-runtime:GetDataAutomationStatus": (Used(_AUTOMATION, Where.BODY, "invocationArn"),),
+    **{
+        f"bedrock-agent-runtime:{name}": _IN_SESSION
+        for name in (
+            *("GetSession", "UpdateSession", "EndSession", "DeleteSession", "CreateInvocation", "ListInvocations"),
+            *("PutInvocationStep", "GetInvocationStep", "ListInvocationSteps"),
+        )
+    },
+    "bedrock-agent-runtime:InvokeAgent": (
+        Used(_AGENT_SESSION, Where.LABEL, "sessionId", _AGENT, claims=True),
+        Used(_MEMORY, Where.BODY, "memoryId", _AGENT, claims=True),
+    ),
+    "bedrock-agent-runtime:InvokeInlineAgent": (Used(_AGENT_SESSION, Where.LABEL, "sessionId", claims=True),),
+    "bedrock-agent-runtime:GetAgentMemory": _MEMORY_ASKED,
+    "bedrock-agent-runtime:DeleteAgentMemory": _MEMORY_ASKED,
+    "bedrock-agent-runtime:RetrieveAndGenerate": _RAG_SESSION,
+    "bedrock-agent-runtime:RetrieveAndGenerateStream": _RAG_SESSION,
+    "bedrock-agent-runtime:InvokeFlow": (Used(_FLOW, Where.BODY, "executionId"),),
+    **{
+        f"bedrock-agent-runtime:{name}": _OF_FLOW
+        for name in ("GetFlowExecution", "StopFlowExecution", "GetExecutionFlowSnapshot", "ListFlowExecutionEvents")
+    },
+    **{
+        f"bedrock-agentcore:{name}": (_RUNTIME_SESSION,)
+        for name in ("InvokeAgentRuntime", "InvokeAgentRuntimeCommand", "StopRuntimeSession", "GetAgentCard")
+    },
+    **{
+        f"bedrock-agentcore:{name}": (_IN_BROWSER,)
+        for name in ("GetBrowserSession", "StopBrowserSession", "UpdateBrowserStream")
+    },
+    "bedrock-agentcore:InvokeBrowser": (
+        attrs.evolve(_IN_BROWSER, where=Where.HEADER, name="x-amzn-browser-session-id"),
+    ),
+    "bedrock-agentcore:GetCodeInterpreterSession": (_IN_CODE,),
+    "bedrock-agentcore:StopCodeInterpreterSession": (_IN_CODE,),
+    "bedrock-agentcore:InvokeCodeInterpreter": (
+        attrs.evolve(_IN_CODE, where=Where.HEADER, name="x-amzn-code-interpreter-session-id"),
+    ),
+}
+
+_MADE: Mapping[str, Made] = {
+    "bedrock-runtime:StartAsyncInvoke": Made(_ASYNC, Where.BODY, "invocationArn"),
+    "bedrock:CreateModelInvocationJob": Made(_BATCH, Where.BODY, "jobArn"),
+    "bedrock-data-automation-runtime:InvokeDataAutomationAsync": Made(_AUTOMATION, Where.BODY, "invocationArn"),
+    "bedrock-agent-runtime:CreateSession": Made(_SESSION, Where.BODY, "sessionId"),
+    "bedrock-agent-runtime:StartFlowExecution": Made(_FLOW, Where.BODY, "executionArn"),
+    "bedrock-agent-runtime:InvokeFlow": Made(_FLOW, Where.HEADER, "x-amz-bedrock-flow-execution-id"),
+    "bedrock-agent-runtime:RetrieveAndGenerate": Made(_RAG, Where.BODY, "sessionId"),
+    "bedrock-agent-runtime:RetrieveAndGenerateStream": Made(
+        _RAG, Where.HEADER, "x-amzn-bedrock-knowledge-base-session-id"
+    ),
+    "bedrock-agentcore:StartBrowserSession": Made(_BROWSER, Where.BODY, "sessionId"),
+    "bedrock-agentcore:StartCodeInterpreterSession": Made(_CODE, Where.BODY, "sessionId"),
+}
+
+_LISTED: Mapping[str, ListedObjects] = {
+    "bedrock-runtime:ListAsyncInvokes": ListedObjects(_ASYNC, "asyncInvokeSummaries", "invocationArn"),
+    "bedrock:ListModelInvocationJobs": ListedObjects(_BATCH, "invocationJobSummaries", "jobArn"),
+    "bedrock-agent-runtime:ListSessions": ListedObjects(_SESSION, "sessionSummaries", "sessionId"),
+    "bedrock-agent-runtime:ListFlowExecutions": ListedObjects(_FLOW, "flowExecutionSummaries", "executionArn"),
+}
+
+#: Labels that the id of an object is only good within, by kind, for the answers that make one.
+_SCOPES: Mapping[str, tuple[str, ...]] = {_BROWSER: ("browserIdentifier",), _CODE: ("codeInterpreterIdentifier",)}
+
+
+def used_by(operation: Operation) -> tuple[Used, ...]:
+    """Return the ids of objects in an operation's requests."""
+    return _USED.get(f"{operation.service}:{operation.name}", ())
+
+
+def made_by(operation: Operation) -> Made | None:
+    """Return the id of a new object in an operation's answers, or None."""
+    return _MADE.get(f"{operation.service}:{operation.name}")
+
+
+def listed_by(operation: Operation) -> ListedObjects | None:
+    """Return the ids that an operation's answers list, or None."""
+    return _LISTED.get(f"{operation.service}:{operation.name}")
+
+
+def plain_id(kind: str, text: str, labels: Mapping[str, str], scope: tuple[str, ...] | None = None) -> str:
+    """Return what an object is kept under: the last part of an ARN, which AWS takes as well, behind what it is only
+    good within.
+
+    Args:
+        scope: names of labels; by default those of the kind.
+    """
+    names = _SCOPES.get(kind, ()) if scope is None else scope
+    return "/".join([*(labels.get(name, "").rpartition("/")[2] for name in names), text.rpartition("/")[2]])
