@@ -14,7 +14,7 @@ from yarl import URL
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.upstream.endpoints import Endpoints
 from bedrock_gateway.wire.operations import Operation
-from bedrock_gateway.wire.sigv4 import canonical_path, canonical_query
+from bedrock_gateway.wire.sigv4 import canonical_path, canonical_query, encoded_query
 from bedrock_gateway.wire.targets import upstream_path
 
 __all__ = ["Address", "Addresses"]
@@ -30,7 +30,7 @@ class Address:
     Attributes:
         url: sent as it is, never quoted again; target: its path and query.
         host: value of the Host header, signed.
-        path: canonical form, signed. query: canonical form, sent and signed.
+        path, query: canonical form, signed. The query is sent in the same form but for its order, which stays.
     """
 
     url: URL
@@ -73,11 +73,10 @@ class Addresses:
         host = f"[{host}]" if ":" in host else host
         netloc = host if base.is_default_port() or base.explicit_port is None else f"{host}:{base.explicit_port}"
         # Sent in the form that is signed: a server that canonicalises less than AWS says comes to the same signature.
-        query = canonical_query(query)
-        target = f"{path}?{query}" if query else path
-        address = Address(
-            URL(f"{base.scheme}://{netloc}{target}", encoded=True), target, netloc, canonical_path(path), query
-        )
+        sent = encoded_query(query)
+        target = f"{path}?{sent}" if sent else path
+        url = URL(f"{base.scheme}://{netloc}{target}", encoded=True)
+        address = Address(url, target, netloc, canonical_path(path), canonical_query(query))
         if keep:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()

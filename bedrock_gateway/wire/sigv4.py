@@ -33,6 +33,7 @@ __all__ = [
     "canonical_query",
     "canonical_request",
     "credential_scope",
+    "encoded_query",
     "normalized_path",
     "signature",
     "signing_key",
@@ -92,16 +93,24 @@ def canonical_query(raw_query: str) -> str:
 
     ``+`` is a plus sign. A name without ``=`` gets one; empty parts (``a=1&&b=2``) fall away.
     """
-    if not raw_query:
-        return ""
+    # Pairs, not joined text: "a=1" and "a-b=1" would sort by "=" and "-".
+    return "&".join([f"{name}={value}" for name, value in sorted(_pairs(raw_query))])
+
+
+def encoded_query(raw_query: str) -> str:
+    """Decode and encode a query anew as ``canonical_query`` does, in its own order: that of a list's values tells
+    something.
+    """
+    return "&".join([f"{name}={value}" for name, value in _pairs(raw_query)])
+
+
+def _pairs(raw_query: str) -> list[tuple[str, str]]:
     pairs = []
     for part in raw_query.split("&"):
         if part:
             name, _, value = part.partition("=")
             pairs.append((_encode_anew(name), _encode_anew(value)))
-    # Pairs, not joined text: "a=1" and "a-b=1" would sort by "=" and "-".
-    pairs.sort()
-    return "&".join([f"{name}={value}" for name, value in pairs])
+    return pairs
 
 
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
