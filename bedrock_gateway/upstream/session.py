@@ -30,7 +30,7 @@ KEEPALIVE_TIMEOUT = 25.0
 #: Bytes above which a body goes out in pieces, so that one write never holds the loop for long.
 PIECE = 262_144
 #: Methods that come without a body, and without saying so.
-BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Characters of a reason for the log.
 MAX_REASON = 300
 #: Hosts kept at hand.
