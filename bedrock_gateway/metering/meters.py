@@ -77,7 +77,7 @@ def open_meter(
 
 def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> Reading:
     """Read a whole answer: one parse, no more. ``unreadable`` where the body is empty or no JSON, and the answer
-    was to be JSON.
+    was to be JSON. An operation that has nothing to say may answer with no body at all.
     """
     content_type = headers.get("content-type")
     if content_type is not None and "json" not in content_type.lower():
@@ -91,6 +91,9 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
     except (ValueError, RecursionError):
         tally = Tally()
         read_headers(headers, tally)
+        if not body and (operation.says_nothing or not operation.known):
+            tally.terminal = True
+            return tally.reading()
         tally.fault = tally.fault or "body-unreadable"
         return tally.reading(unreadable=True)
     counting = operation.kind is Kind.COUNT

@@ -75,6 +75,7 @@ class Operation:
         free: AWS does not charge for it.
         control: it belongs to a control plane, whose changes not everybody may make.
         target: value of ``X-Amz-Target``, by which operations of a JSON service are told apart; "" for all others.
+        says_nothing: a success has no body, or an empty object: no member of its output is in the body.
         bearer: AWS takes a Bedrock API key for it.
         headers_in, headers_out: lower-case names of headers that are members of its input and output.
         known: AWS's models have it; of one that is not nothing more than service, method and path is known.
@@ -98,6 +99,7 @@ class Operation:
     free: bool = False
     control: bool = False
     target: str = ""
+    says_nothing: bool = False
     bearer: bool = False
     headers_in: frozenset[str] = _NO_HEADERS
     headers_out: frozenset[str] = _NO_HEADERS
@@ -254,6 +256,7 @@ def operations_from_model(service_model: Mapping[str, Any], *, service: str | No
                 free=told.kind in _FREE_KINDS,
                 control=control,
                 target=f"{metadata['targetPrefix']}.{name}" if by_target else "",
+                says_nothing=_says_nothing(operation.get("output"), shapes),
                 bearer="smithy.api#httpBearerAuth" in metadata.get("auth", ()),
                 headers_in=_headers(operation.get("input"), shapes),
                 headers_out=_headers(operation.get("output"), shapes),
@@ -288,6 +291,12 @@ def _headers(reference: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> 
     return (
         frozenset(told["locationName"].lower() for told in members if told.get("location") == "header") or _NO_HEADERS
     )
+
+
+def _says_nothing(reference: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> bool:
+    """Tell whether no member of an operation's output is in the body."""
+    members = {} if reference is None else shapes[reference["shape"]].get("members", {})
+    return all("location" in member for member in members.values())
 
 
 def _event_stream(reference: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> Mapping[str, Any] | None:
