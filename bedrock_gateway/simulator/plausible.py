@@ -49,6 +49,8 @@ class _Maker:
             case "list":
                 if depth >= DEPTH and not shape.get("min"):
                     return []
+                if depth > DEEPEST:
+                    return []
                 return [self.value(shape["member"], _singular(name), depth + 1)] * max(1, shape.get("min", 1))
             case "map":
                 if depth >= DEPTH and not shape.get("min"):
@@ -72,23 +74,24 @@ class _Maker:
         if shape.get("document"):
             return {"key": "value"}
         required = shape.get("required", ())
+        members: Mapping[str, Any] = shape.get("members", {})
+        if shape.get("union"):
+            # Exactly one of them, and where the depth has been used up one that leads no deeper.
+            flat = (key for key in members if depth < DEPTH or self._is_flat(members[key]["shape"]))
+            key = next(flat, next(iter(members)))
+            required, members = (key,), {key: members[key]}
         found: dict[str, Any] = {}
-        for key, member in shape.get("members", {}).items():
+        for key, member in members.items():
             if "location" in member or not self._wanted(key, key in required, depth):
-                continue
-            if shape.get("union") and (found or self._ends_nowhere(member["shape"], depth)):
                 continue
             found[member.get("locationName", key)] = self.value(member["shape"], key, depth + 1)
         return found
 
     def _wanted(self, key: str, required: bool, depth: int) -> bool:
-        if depth > DEEPEST:
-            return False
         return required or (depth < DEPTH and _LEFT_OUT.search(key) is None)
 
-    def _ends_nowhere(self, shape_name: str, depth: int) -> bool:
-        """Tell whether a member of a union would only lead deeper, where the depth has been used up."""
-        return depth >= DEPTH and "members" in self._shapes[shape_name]
+    def _is_flat(self, shape_name: str) -> bool:
+        return self._shapes[shape_name]["type"] not in ("structure", "list", "map")
 
     def blob(self, name: str) -> bytes:
         """Make bytes that are JSON, which is what most blobs here hold."""
