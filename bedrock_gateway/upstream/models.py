@@ -2,11 +2,17 @@
 
 Knows which services are routed. Makes no botocore client and no session: a model is plain JSON
 on disk, read once at start and dropped (``botocore_data``).
+
+aiobotocore allows only a botocore some weeks old. What newer ones know beyond it (new operations, old ones that are
+asked for by another path) lies beside this file, ``newer_operations.json``, in the form of service models with nothing
+but that; ``make operations`` writes it, and what the installed botocore has caught up with is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Sequence
+from importlib.resources import files
 
 import botocore
 
@@ -24,7 +30,7 @@ SERVED = (
 )
 
 
-def load_operations(services: Iterable[str] = SERVED) -> tuple[Operation, ...]:
+def load_operations(services: Sequence[str] = SERVED) -> tuple[Operation, ...]:
     """Load the records of services from disk; some tens of milliseconds, at start only.
 
     Raises:
@@ -37,4 +43,14 @@ def load_operations(services: Iterable[str] = SERVED) -> tuple[Operation, ...]:
         except FileNotFoundError as error:
             raise StartError(f"botocore {botocore.__version__} has no model of {service}: install it afresh") from error
         records.extend(operations_from_model(model, service=service))
+    known = {_asked_for(record) for record in records}
+    newer = json.loads(files(__package__).joinpath("newer_operations.json").read_bytes())
+    for service in services:
+        if service in newer:
+            found = operations_from_model(newer[service], service=service)
+            records.extend(record for record in found if _asked_for(record) not in known)
     return tuple(records)
+
+
+def _asked_for(operation: Operation) -> tuple[str, str, str, str]:
+    return operation.service, operation.method, operation.template, operation.target

@@ -13,10 +13,10 @@ from typing import Any
 
 import attrs
 
-__all__ = ["ModelPlace", "model_places"]
+__all__ = ["MODEL_NAMES", "ModelPlace", "model_places"]
 
 #: Members that hold the id or ARN of a model, whatever they stand in.
-_NAMES = frozenset(
+MODEL_NAMES = frozenset(
     {
         *("modelId", "modelArn", "foundationModel", "targetModelId", "desiredModelId", "modelIdentifier"),
         *("baseModelIdentifier", "teacherModelIdentifier", "sourceModelArn", "embeddingModelArn"),
@@ -66,7 +66,7 @@ def _walk(name: str, shapes: Mapping[str, Any], path: tuple[str, ...], within: f
         inner = shapes[told["shape"]]
         here = (*path, told.get("locationName", member))
         if inner["type"] == "string":
-            if member in _NAMES:
+            if member in MODEL_NAMES:
                 yield ModelPlace(here)
         else:
             yield from _walk(told["shape"], shapes, here, within)
