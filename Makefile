@@ -16,7 +16,7 @@ PACKAGING = setup.cfg setup.py bedrock_gateway/_version.py
 # Tests of the newest boto3 run it by this interpreter: the one in .venv has to be the one aiobotocore pins.
 export BOTO3_PYTHON = $(CURDIR)/.venv-boto3/bin/python
 
-.PHONY: help run test style types tests coverage fuzz soak bench simulation clean distclean
+.PHONY: help run test style types tests coverage fuzz soak bench simulation operations clean distclean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -55,6 +55,10 @@ bench: .venv/.stamp-test ## speed and size against a bare aiohttp proxy; BENCH='
 
 simulation: .venv/.stamp-test ## every strategy in virtual time: writes the tables and plots of docs/balancing.md
 	@$(BIN)/python tests/routing/simulated_report.py $(SIMULATION)
+
+operations: .venv/.stamp-test .venv-boto3/.stamp ## call every operation by boto3: writes docs/operations.md and what newer boto3s know
+	@$(BIN)/python tests/upstream/newer_operations.py $(BOTO3_PYTHON)
+	@$(BIN)/python tests/e2e/operations_page.py
 
 clean: ## remove caches and what was built
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

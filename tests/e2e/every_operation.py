@@ -7,7 +7,6 @@ gateway knows those it is installed with.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import attrs
 from administering import MASTER, new_key
 from botocore.loaders import Loader
@@ -26,6 +26,7 @@ from stock_clients import HERE, newest_python, output_of
 
 from bedrock_gateway.simulator import Pace, Received, Simulator
 from bedrock_gateway.simulator.services import SERVICES
+from bedrock_gateway.upstream.models import load_operations
 
 __all__ = ["SERVICES", "Called", "Row", "Run", "rows", "run_everything"]
 
@@ -45,7 +46,7 @@ class Row:
     signing_name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Called:
     """One call made twice.
 
@@ -65,15 +66,28 @@ class Called:
     arrived: Received | None
 
     @property
+    def way(self) -> tuple[str, str, str, int]:
+        """Service, operation, method and number of segments of what boto3 sent."""
+        assert self.reference is not None
+        path = self.reference.raw_path.partition("?")[0]
+        return self.service, self.operation, self.reference.method, len(path.split("/"))
+
+    @property
     def name(self) -> str:
         return f"{self.service}:{self.operation} ({self.round}, boto3 {self.boto3})"
 
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """All calls, and what the gateway said to the one operation no boto3 can call."""
+    """All calls.
+
+    Attributes:
+        unheard_of: operations, or ways to ask for one, that the newest boto3 has and this gateway cannot know yet.
+        refused: status and message for the one operation no boto3 can call.
+    """
 
     calls: tuple[Called, ...]
+    unheard_of: tuple[str, ...]
     refused: tuple[int, str]
     seconds: float
 
@@ -138,7 +152,14 @@ async def run_everything(folder: Path) -> Run:
                 key = await new_key(here, allowed_operations=["*"], pass_through_all_models=True)
                 calls += _matched(await _told_by(python, rounds, here, key, direct), direct, upstream)
                 refused = await _two_way(here, key)
-    return Run(calls=tuple(calls), refused=refused, seconds=time.monotonic() - began)
+    ways = {(one.service, one.name, one.method, len(one.template.split("/"))) for one in load_operations()}
+    new = [call for call in calls if call.reference is not None and call.way not in ways]
+    return Run(
+        calls=tuple(call for call in calls if call not in new),
+        unheard_of=tuple(sorted({call.operation for call in new})),
+        refused=refused,
+        seconds=time.monotonic() - began,
+    )
 
 
 async def _told_by(
@@ -180,31 +201,7 @@ def _matched(
 
 async def _two_way(here: Running, key: str) -> tuple[int, str]:
     """Ask for the operation whose input is a stream; return status and message."""
-    import aiohttp
-
     path = "/bedrock/model/amazon.nova-sonic-v1:0/invoke-with-bidirectional-stream"
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
         async with session.post(here.url + path, data=b"") as answer:
             return answer.status, (await answer.json())["message"]
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    run = asyncio.run(run_everything(Path(tempfile.mkdtemp())))
-    print(len(run.calls), run.seconds, run.refused)
-    bad = {}
-    for call in run.calls:
-        st = (call.direct.get("status"), call.through.get("status"), bool(call.reference), bool(call.arrived))
-        if st[0] != st[1] or not st[2] or not st[3] or (st[0] or 999) >= 300:
-            bad.setdefault(st, []).append(call)
-    for st, cs in bad.items():
-        print(st, len(cs))
-        for c in cs[:12]:
-            print(
-                "   ",
-                c.name,
-                str(c.direct.get("failed") or c.direct.get("answer"))[:300],
-                "|||",
-                str(c.through.get("failed") or c.through.get("answer"))[:300],
-            )

@@ -36,7 +36,10 @@ _MODEL = re.compile(r"(?i)model_?(id|arn|identifier)$|^foundationModel$|^inferen
 _TOLERANT = re.compile(r"(?i)arn$|identifier$|^resource")
 
 #: What no shape tells: requests that make sense, where the other side looks at more than their form.
-ANTHROPIC = b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"Hi \xe9\x9b\xaa"}]}'
+ANTHROPIC = (
+    b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,'
+    b'"messages":[{"role":"user","content":"Hi \xe9\x9b\xaa"}]}'
+)
 CONVERSATION = {
     "messages": [{"role": "user", "content": [{"text": NASTY_TEXT}]}],
     "system": [{"text": "Be short."}],
@@ -85,7 +88,8 @@ class _Maker:
         self._signing = operation.service_model.signing_name or "bedrock"
         self._round = round_name
         self._nasty = round_name == "nasty"
-        self._count = 0
+        # Where in the lists of what is nasty an operation begins: not all with the same.
+        self._count = len(operation.name)
         self._within: list[str] = []
 
     def structure(self, shape: Any, depth: int = 0) -> dict[str, Any]:
@@ -159,7 +163,6 @@ class _Maker:
         choices = metadata.get("enum")
         if choices:
             return str(choices[-1] if self._nasty else choices[0])
-        self._count += 1
         least, most, pattern = metadata.get("min", 0), metadata.get("max", 1 << 16), metadata.get("pattern")
         spoilt = self._spoilt(name, place)
         if spoilt is not None and (place == "uri" or _fits(pattern, spoilt)):
@@ -176,6 +179,7 @@ class _Maker:
     def _spoilt(self, name: str, place: str | None) -> str | None:
         if not self._nasty or _MODEL.search(name) or _TOLERANT.search(name):
             return None
+        self._count += 1
         if place == "uri":
             return NASTY_LABELS[self._count % len(NASTY_LABELS)]
         if place == "querystring":

@@ -1,14 +1,15 @@
-"""Writes what newer botocores know beyond the one that is installed, for ``bedrock_gateway/upstream/newer_operations.json``.
+"""Writes ``bedrock_gateway/upstream/newer_operations.json``: what a newer botocore knows beyond the installed one.
 
-    python tests/upstream/newer_operations.py FOLDER
+    python tests/upstream/newer_operations.py PYTHON
 
-FOLDER is the ``data`` folder of a newer botocore. Of each operation that is new, or is asked for by another method or
+PYTHON has a newer botocore. Of each operation that is new, or is asked for by another method or
 path than before, the parts of its model stay that ``wire.operations`` reads.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -114,4 +115,6 @@ def fragments(folder: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(fragments(sys.argv[1]), indent=1, ensure_ascii=False) + "\n")
+    where = "import botocore, os; print(os.path.join(os.path.dirname(botocore.__file__), 'data'))"
+    data = subprocess.run([sys.argv[1], "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+    FILE.write_text(json.dumps(fragments(data), indent=1, ensure_ascii=False) + "\n")

@@ -182,7 +182,8 @@ def test_every_operation(operation: str) -> None:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("b=2&a=1", "a=1&b=2"),
+        ("b=2&a=1", "b=2&a=1"),
+        ("key=z&key=a&b=1", "key=z&key=a&b=1"),
         ("a", "a="),
         ("a=%7e&b=~", "a=~&b=~"),
         ("a=%2f&a=%2F", "a=%2F&a=%2F"),
@@ -192,7 +193,7 @@ def test_every_operation(operation: str) -> None:
     ],
 )
 def test_query(query: str, expected: str) -> None:
-    """A query is sent in the form that is signed, so that no server can read it otherwise."""
+    """A query keeps its order, by which botocore sends it too; each part is spelt as it is signed."""
     address = of(make(), "ListFoundationModels", {}, query)
     assert f"{CONTROL}/foundation-models?{expected}" == str(address.url)
     hold(address, "GET")

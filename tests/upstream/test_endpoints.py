@@ -18,7 +18,10 @@ from bedrock_gateway.upstream.endpoints import Endpoints
 
 LOADER = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 PARTITIONS: dict[str, Any] = LOADER.load_data("partitions")
-SERVICES = ("bedrock-runtime", "bedrock")
+SERVICES = (
+    *("bedrock-runtime", "bedrock-agent-runtime", "bedrock", "bedrock-agent", "bedrock-data-automation"),
+    *("bedrock-data-automation-runtime", "bedrock-agentcore", "bedrock-agentcore-control"),
+)
 
 #: Every region botocore knows or has heard of; names like aws-global are none.
 REGIONS = sorted(
@@ -53,12 +56,15 @@ def test_there_are_regions() -> None:
     assert len(REGIONS) > 35
 
 
-@pytest.mark.parametrize("region", [*REGIONS, *UNHEARD_OF])
-def test_agrees_with_botocore(endpoints: Endpoints, rules: tuple[str, EndpointProvider], region: str) -> None:
-    """A region's base URL is what botocore's endpoint rules come to."""
+@pytest.mark.parametrize("dual_stack", [False, True])
+@pytest.mark.parametrize("fips", [False, True])
+def test_agrees_with_botocore(rules: tuple[str, EndpointProvider], fips: bool, dual_stack: bool) -> None:
+    """Any region's base URL is what botocore's endpoint rules come to, with FIPS and dual stack too."""
     service, provider = rules
-    expected = provider.resolve_endpoint(Region=region, UseDualStack=False, UseFIPS=False).url
-    assert expected == endpoints.base_url(service, region)
+    endpoints = Endpoints.load(fips=fips, dual_stack=dual_stack)
+    for region in (*REGIONS, *UNHEARD_OF):
+        expected = provider.resolve_endpoint(Region=region, UseDualStack=dual_stack, UseFIPS=fips).url
+        assert expected == endpoints.base_url(service, region)
 
 
 @pytest.mark.parametrize(

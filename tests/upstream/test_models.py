@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import botocore.session
@@ -14,7 +15,7 @@ import pytest
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.upstream.models import SERVED as MODELLED
 from bedrock_gateway.upstream.models import load_operations
-from bedrock_gateway.wire.operations import Kind, Operation
+from bedrock_gateway.wire.operations import Kind, Operation, operations_from_model
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +97,48 @@ def test_served(operations: dict[str, Operation]) -> None:
 
 
 def test_every_operation_is_served() -> None:
-    """Whatever botocore has of these services is served."""
+    """Whatever botocore has of these services is served; what newer ones have besides is new to this one."""
     expected = {
         (service, name)
         for service in MODELLED
         for name in botocore.session.Session().get_service_model(service).operation_names
     }
-    assert expected == {(operation.service, operation.name) for operation in load_operations()}
+    records = load_operations()
+    served = {(operation.service, operation.name) for operation in records}
+    assert expected <= served
     assert len(expected) > 500
+    assert len(records) == len({(one.service, one.method, one.template, one.target) for one in records})
+
+
+TABLE = (Path(__file__).parents[1] / "e2e/data/bedrock_operations.tsv").read_text().splitlines()[1:]
+
+
+def test_the_table_of_operations_is_served() -> None:
+    """All 523 operations of botocore 1.44.5 are served as its models say, whether the installed one has them or not."""
+    columns = TABLE[0].split("\t")
+    rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in TABLE[1:]]
+    records = {(one.service, one.name, one.method, one.template): one for one in load_operations()}
+
+    assert 523 == len(rows)
+    for row in rows:
+        record = records[row["service"], row["operation"], row["method"], row["requestUri"]]
+        assert row["signingName"] == record.signing_name, row
+        streams = tuple(row[side] == "eventstream" for side in ("input_stream", "output_stream"))
+        assert streams == (record.stream_in, record.stream_out), row
+        assert bool(row["bearer"]) == record.bearer, row
+        assert {name.lower() for name in row["header_members"].split(",") if name} == record.headers_in, row
+
+
+def test_operations_of_newer_botocores_are_whole() -> None:
+    """What lies beside the models is of services that are served, and hangs together by itself."""
+    told = json.loads(files("bedrock_gateway.upstream").joinpath("newer_operations.json").read_bytes())
+    assert set(told) <= set(MODELLED)
+    for service, model in told.items():
+        records = operations_from_model(model, service=service)
+        assert len(records) == len(model["operations"]) > 0
+        assert {one.signing_name for one in records} == {
+            one.signing_name for one in load_operations() if one.service == service
+        }
 
 
 @pytest.mark.parametrize(

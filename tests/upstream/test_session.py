@@ -64,7 +64,13 @@ async def test_bytes_sent(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("method", "length"),
-    [("POST", b"content-length: 0"), ("PUT", b"content-length: 0"), ("GET", None), ("HEAD", None), ("DELETE", None)],
+    [
+        ("POST", b"content-length: 0"),
+        ("PUT", b"content-length: 0"),
+        ("DELETE", b"content-length: 0"),
+        ("GET", None),
+        ("HEAD", None),
+    ],
 )
 async def test_no_body(method: str, length: bytes | None) -> None:
     """A request without a body says so where its method may have one, and says nothing where it may not."""
