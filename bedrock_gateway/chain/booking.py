@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from bedrock_gateway.access.accounts import accounts_of
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
@@ -16,6 +17,7 @@ from bedrock_gateway.metering.spend import settle
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
+from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "open_attempt", "release", "usd"]
 
@@ -98,6 +100,7 @@ def book(
         request_body=call.body,
         guarded=is_guarded(call, attempt.deployment),
         bound=attempt.bound,
+        price_of=_prices_at(call, attempt) if call.target.operation.kind is Kind.AGENT else None,
     )
     attempt.closed = True
     call.gateway.attempts[settlement.state] += 1
@@ -141,8 +144,19 @@ def book(
     return attempt.booked
 
 
+def _prices_at(call: Call, attempt: Attempt) -> Callable[[str], Price | None]:
+    """Return how the models that worked for an agent are priced: by the public table, where the agent is."""
+    prices, region = call.snapshot.prices, attempt.deployment.region
+    return lambda model: prices.find(bedrock_id(model), region)
+
+
 def _price(call: Call, attempt: Attempt, reading: Reading | None) -> Price | None:
     """Return what an attempt costs: of a router's models the one that answered, where it says which."""
+    assert call.target is not None
+    if call.target.operation.kind is Kind.RETRIEVE and call.models:
+        # What ranks the results is the only model it is charged for by itself.
+        name = bedrock_id(next(iter(call.models)))
+        return call.snapshot.prices.find(name, attempt.deployment.region)
     if reading is None or reading.invoked_model is None or attempt.deployment.flat:
         return attempt.price
     return call.snapshot.prices.find(bedrock_id(reading.invoked_model), attempt.deployment.region) or attempt.price

@@ -12,8 +12,10 @@ from bedrock_gateway.chain.call import Admission, Attempt, Call
 from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.dialects.prefixes import prefix_of
 from bedrock_gateway.dialects.requests import Extent, extent, plain_extent, read_body, tells_its_extent
-from bedrock_gateway.metering.bounding import Bound, at_most, bound
+from bedrock_gateway.metering.bounding import MILLION, Bound, at_most, bound
 from bedrock_gateway.metering.prices import Price
+from bedrock_gateway.metering.spend import spend
+from bedrock_gateway.metering.work import FROM_REQUEST, work_of
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.wire.operations import Kind
 
@@ -63,9 +65,21 @@ def bound_on(call: Call, admission: Admission, deployment: Deployment, price: Pr
         assert call.target is not None
         request = _extent(call, admission, deployment) if admission.read else None
         guarded = is_guarded(call, deployment) if call.guarded is not False else deployment.guardrail is not None
-        found = bound(call.target.operation, price, request, flat=deployment.flat, guarded=guarded)
+        found = _of_request(call, deployment, price) or bound(
+            call.target.operation, price, request, flat=deployment.flat, guarded=guarded
+        )
         admission.bounds[deployment] = found
     return found
+
+
+def _of_request(call: Call, deployment: Deployment, price: Price | None) -> Bound | None:
+    """Return the bound of a call whose request tells all it consumes: what it will be booked with; else None."""
+    assert call.target is not None
+    operation = call.target.operation
+    if operation.kind not in FROM_REQUEST or price is None or deployment.flat:
+        return None
+    usage = work_of(operation, call.body, None).usage
+    return None if usage is None else Bound(fixed=spend(usage, price) * MILLION, input_tokens=0)
 
 
 def estimated_tokens(call: Call, admission: Admission) -> int:

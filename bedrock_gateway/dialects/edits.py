@@ -70,6 +70,11 @@ def add_guardrail(
         names = {name for name, _ in ours}
         replaced = any(name in (_IDENTIFIER, _VERSION) for name, _ in headers)
         headers = [item for item in headers if item[0] not in names] + ours
+    elif operation.kind is Kind.GENERATE:
+        body, replaced = _guard_generation(body, guardrail)
+    elif operation.name == "InvokeInlineAgent":
+        config = {"guardrailIdentifier": guardrail.identifier, "guardrailVersion": guardrail.version}
+        body, replaced = set_member(body, "guardrailConfiguration", json.dumps(config, separators=(",", ":")).encode())
     elif operation.kind in (Kind.ASYNC, Kind.BATCH, Kind.GENERATE, Kind.AGENT, Kind.RETRIEVE, Kind.OTHER):
         raise AccessDenied(
             f"{operation.name} has no place for a guardrail, and this model group is configured with one. "
@@ -82,6 +87,26 @@ def add_guardrail(
         headers,
         f"guardrail {'replaced by' if replaced else 'added:'} {guardrail.identifier} {guardrail.version}",
     )
+
+
+def _guard_generation(body: bytes | bytearray, guardrail: ForcedGuardrail) -> tuple[bytes, bool]:
+    """Force a guardrail on RetrieveAndGenerate, wherever its sources are: ``(body, whether it had one already)``.
+
+    Source: bedrock-agent-runtime service-2.json, ``GenerationConfiguration.guardrailConfiguration``.
+    """
+    config = json.dumps({"guardrailId": guardrail.identifier, "guardrailVersion": guardrail.version}).encode()
+    outer = "retrieveAndGenerateConfiguration"
+    try:
+        inner = json.loads(body)[outer]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _not_an_object() from None
+    had = False
+    for sources in ("knowledgeBaseConfiguration", "externalSourcesConfiguration"):
+        if sources in inner:
+            path = (outer, sources, "generationConfiguration", "guardrailConfiguration")
+            body, there = set_at(body, path, config)
+            had = had or there
+    return bytes(body), had
 
 
 def set_member(body: bytes | bytearray, name: str, value: bytes) -> tuple[bytes, bool]:

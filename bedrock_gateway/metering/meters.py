@@ -19,6 +19,8 @@ from bedrock_gateway.metering.outline import MalformedDocument, OutlineScanner
 from bedrock_gateway.metering.plain import read_plain
 from bedrock_gateway.metering.streams import EventStreamMeter, SseMeter, message_heads
 from bedrock_gateway.metering.tally import Reading, Tally
+from bedrock_gateway.metering.work import read_generated
+from bedrock_gateway.metering.work_streams import AgentMeter, RetrievalMeter
 from bedrock_gateway.wire.eventstream import Heads, Message
 from bedrock_gateway.wire.operations import Kind, Operation
 
@@ -28,6 +30,9 @@ KIBIBYTE = 1024
 
 #: Bodies up to this are parsed whole; larger ones are outlined as they pass.
 MAX_WHOLE_BODY = 64 * KIBIBYTE
+
+#: Meters of event streams that are no model's own, by kind of operation.
+_STREAMS: Mapping[Kind, type[EventStreamMeter]] = {Kind.AGENT: AgentMeter, Kind.GENERATE: RetrievalMeter}
 
 _decode = json.JSONDecoder().decode
 
@@ -67,7 +72,7 @@ def open_meter(
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/vnd.amazon.eventstream":
-        return EventStreamMeter(headers, heads)
+        return _STREAMS.get(operation.kind, EventStreamMeter)(headers, heads)
     if media_type == "application/json" or media_type.endswith("+json"):
         return _BodyMeter(operation, headers)
     if media_type == "text/event-stream":
@@ -96,6 +101,8 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
             return tally.reading()
         tally.fault = tally.fault or "body-unreadable"
         return tally.reading(unreadable=True)
+    if operation.kind is Kind.GENERATE:
+        return read_generated(body, document)
     counting = operation.kind is Kind.COUNT
     return (None if counting else read_plain(headers, document)) or read_whole(headers, document, counting=counting)
 

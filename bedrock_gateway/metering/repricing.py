@@ -42,13 +42,18 @@ class Repriced:
 
 
 def reprice(usage: Usage, state: State, notes: tuple[str, ...], price: Price | None) -> Repriced | None:
-    """Price a booked usage again; None where nothing can be said: no price, or units that only the request told.
+    """Price a booked usage again; None where nothing can be said: no price, units that only the request told, several
+    models in one answer.
 
     Args:
         state: one of ``PRICED``, as booked.
         notes: as booked.
     """
-    if price is None or (price.by_request and not _UNITS.intersection(meter for meter, _ in usage.meters)):
+    if (
+        price is None
+        or "by-model" in notes
+        or (price.by_request and not _UNITS.intersection(meter for meter, _ in usage.meters))
+    ):
         return None
     tier, latency, image_class = conditions(notes)
     told, spend, remarks = priced(

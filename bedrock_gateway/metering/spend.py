@@ -6,14 +6,17 @@ an attempt, half up. No state is a quiet zero: what is not known is None under a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from bedrock_gateway.metering.asked import Asked, read_request
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import Outcome, State
-from bedrock_gateway.metering.tally import Reading
+from bedrock_gateway.metering.tally import MAX_NAME, Reading
 from bedrock_gateway.metering.usage import Usage
+from bedrock_gateway.metering.work import WORKING, work_of
 from bedrock_gateway.wire.operations import Kind, Operation
 
 __all__ = ["Outcome", "Settlement", "State", "priced", "settle", "spend"]
@@ -98,6 +101,7 @@ def settle(
     request_body: bytes | bytearray = b"",
     guarded: bool = False,
     bound: Bound | None = None,
+    price_of: Callable[[str], Price | None] | None = None,
 ) -> Settlement:
     """Decide the state, spend and usage of one attempt.
 
@@ -111,6 +115,7 @@ def settle(
         request_body: the request's body; parsed only for models priced by images, queries or pictures.
         guarded: whether a guardrail was asked for, by the caller or by the deployment.
         bound: what was reserved for it, or None; what AWS does not tell is estimated within it.
+        price_of: gives the price of a model by its id, for answers that several of them worked on.
     """
     usage = None if reading is None else reading.usage
     if outcome in _REFUSED:
@@ -144,8 +149,16 @@ def settle(
             if asked.recording:
                 untold = True
                 notes.append("recording-untold")
+    elif operation.kind in WORKING and (usage is None or not usage.meters):
+        work = work_of(operation, request_body, reading)
+        usage, untold, estimated = work.usage, work.untold, True
+        notes += work.notes
+    elif operation.kind is Kind.AGENT and usage is None:
+        notes.append("no-trace")
     if usage is None:
         return _settled(State.UNMETERED, None, None, *notes)
+    if reading is not None and reading.by_model and price_of is not None:
+        return _of_several(reading, usage, price, price_of, notes, estimated=estimated)
     tier = (reading.service_tier if reading else None) or "default"
     latency = (reading.latency_mode if reading else None) or "standard"
     image_class = read_request(request_body).image_class if usage.images else "default"
@@ -164,6 +177,34 @@ def settle(
         usage, price, tier=tier, latency=latency, image_class=image_class, estimated=estimated, untold=untold
     )
     return _settled(state, amount, usage, *notes, *remarks)
+
+
+def _of_several(
+    reading: Reading,
+    usage: Usage,
+    price: Price | None,
+    price_of: Callable[[str], Price | None],
+    notes: list[str],
+    *,
+    estimated: bool,
+) -> Settlement:
+    """Settle an answer that several models worked on: each at its own price; one without a name at ``price``."""
+    amount, missing = 0, []
+    for model, tokens_in, tokens_out in reading.by_model:
+        own = price_of(model) if model else price
+        if own is None:
+            missing.append(f"no-price:{model or 'unnamed'}"[:MAX_NAME])
+        else:
+            amount += spend(Usage(input_tokens=tokens_in, output_tokens=tokens_out), own)
+    notes += ["by-model", *missing]
+    if len(missing) == len(reading.by_model):
+        return _settled(State.UNPRICED, None, usage, *notes)
+    if estimated or reading.fault is not None:
+        return _settled(State.ESTIMATED, amount, usage, *notes)
+    if missing or reading.guardrail_unpriced:
+        more = ("guardrail-unpriced",) if reading.guardrail_unpriced else ()
+        return _settled(State.INCOMPLETE, amount, usage, *notes, *more)
+    return _settled(State.METERED, amount, usage, *notes)
 
 
 def priced(

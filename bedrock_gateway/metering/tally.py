@@ -17,6 +17,7 @@ from bedrock_gateway.metering.usage import Usage
 
 __all__ = [
     "INPUT",
+    "MAX_NAME",
     "MAX_QUANTITY",
     "OUTPUT",
     "READ",
@@ -62,6 +63,8 @@ class Reading:
         invoked_model: id or ARN a prompt router chose.
         delta_bytes: summed payload length of the events that carry the answer; base64 already taken off. Bounds an
             estimate.
+        context_bytes: bytes of what a model read beside the request, as far as the answer shows it.
+        by_model: model, input and output tokens of each model that worked on the answer; empty where there is one.
         guardrail_unpriced: a guardrail acted, but AWS told no units.
         fault: why the reading may be less than AWS told; None for a clean one.
         unreadable: a JSON body that does not parse or is empty: to AWS SDKs an empty success.
@@ -75,6 +78,8 @@ class Reading:
     latency_mode: str | None = None
     invoked_model: str | None = None
     delta_bytes: int = 0
+    context_bytes: int = 0
+    by_model: tuple[tuple[str, int, int], ...] = ()
     guardrail_unpriced: bool = False
     fault: str | None = None
     unreadable: bool = False

@@ -61,6 +61,9 @@ SIZES = {
 #: Entries nobody published in the map the other figures are from.
 ADDED = {
     "guardrails": "AWS's price list for guardrails",
+    "amazon.nova-reel-v1:0": "AWS's price list for videos made",
+    "amazon.nova-reel-v1:1": "AWS's price list for videos made",
+    "luma.ray-v2:0": "AWS's price list for videos made",
     "stability.stable-diffusion-xl-v0": "published by size and steps only",
     "stability.stable-diffusion-xl-v1": "published by size and steps only",
 }
