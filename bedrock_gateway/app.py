@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -42,12 +43,19 @@ STOP_SECONDS = 1.0
 
 @contextlib.asynccontextmanager
 async def serving(
-    config: Config, sockets: Sequence[socket.socket], *, database: Path, log: Callable[[str], None], **more: Any
+    config: Config,
+    sockets: Sequence[socket.socket],
+    *,
+    database: Path,
+    log: Callable[[str], None],
+    tls: ssl.SSLContext | None = None,
+    **more: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve on bound sockets while the context lasts; at its end calls under way get their time to finish, and every
     row is closed.
 
     Args:
+        tls: context of connections, where they take TLS.
         more: as ``open_state``.
 
     Raises:
@@ -63,7 +71,7 @@ async def serving(
         assert server is not None
         server.request_handler = entry(gateway, server.request_handler)
         listener = Listener(server, limits=gateway.limits)
-        await listener.start(sockets)
+        await listener.start(sockets, tls)
         fetching = asyncio.create_task(make_ready(gateway, config))
         try:
             yield gateway

@@ -29,6 +29,7 @@ from bedrock_gateway.app import serving
 from bedrock_gateway.chain.call_log import CallLog
 from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.cli.configured import read_config
+from bedrock_gateway.cli.tls import Tls, add_options, open_tls
 from bedrock_gateway.config.settings import Config, master_key_weakness
 from bedrock_gateway.downstream.sockets import bind, is_loopback
 from bedrock_gateway.errors import StartError
@@ -54,7 +55,7 @@ curl -s {curl}/bedrock/model/{model}/converse -H "Authorization: Bearer {key}" \
 """
 #: boto3 knows no unix sockets.
 _BOTO3 = """\
-{python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{url}/bedrock", \
+{python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{curl}/bedrock", \
 region_name="us-east-1", aws_access_key_id=sys.argv[1], aws_secret_access_key="-"); \
 [print(event["contentBlockDelta"]["delta"]["text"], end="", flush=True) for event in \
 client.converse_stream(modelId="{model}", messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])["stream"] \
@@ -84,6 +85,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--unix-socket", metavar="PATH", type=Path, help="listen on a unix socket instead")
     parser.add_argument("--database", metavar="URL", help="ledger, sqlite:////path/to/ledger.db or a path")
+    add_options(parser)
     parser.add_argument(
         "--simulate", action="store_true", help="answer from an embedded simulator; no AWS account needed"
     )
@@ -114,13 +116,16 @@ def run(args: argparse.Namespace) -> int:
         # Made-up spend never goes where real spend is kept, unless somebody says so here.
         given = args.database or (None if args.simulate else config.general.database_url)
         database = resolve_database(given, os.environ, Path.home(), simulated=args.simulate)
+        tls = open_tls(args, tuple(config.general.allowed_hosts), database)
         _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config, sockets, database, simulate=args.simulate))
+            runner.run(_serve(config, sockets, database, tls, simulate=args.simulate))
     return 0
 
 
-async def _serve(config: Config, sockets: list[socket.socket], database: Path, *, simulate: bool) -> None:
+async def _serve(
+    config: Config, sockets: list[socket.socket], database: Path, tls: Tls | None, *, simulate: bool
+) -> None:
     log = CallLog(sys.stderr)
     async with contextlib.AsyncExitStack() as stack:
         simulator = None
@@ -142,12 +147,16 @@ async def _serve(config: Config, sockets: list[socket.socket], database: Path, *
             pid=os.getpid(),
             simulator=simulator,
             root_secret=functools.partial(_root_secret, os.environ),
+            tls=None if tls is None else tls.files.context,
         ) as gateway:
             # What start made lives for ever: the collector need not look at it again (a third of the tail latency).
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)
-            print(_greeting(config, sockets, database, gateway.callers, simulate=simulate), flush=True)
+            if tls is not None:
+                renewing = asyncio.create_task(tls.files.keep(tls.renew), name="keep the TLS certificate")
+                stack.callback(renewing.cancel)
+            print(_greeting(config, sockets, database, gateway.callers, tls, simulate=simulate), flush=True)
             await signals.first.wait()
             signals.when_again(functools.partial(_hurry, gateway))
             if gateway.calls:
@@ -263,7 +272,15 @@ async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:
             raise StartError(f"The endpoint of deployment {name!r} ({url}) is this gateway itself.")
 
 
-def _greeting(config: Config, sockets: list[socket.socket], database: Path, callers: Callers, *, simulate: bool) -> str:
+def _greeting(
+    config: Config,
+    sockets: list[socket.socket],
+    database: Path,
+    callers: Callers,
+    tls: Tls | None,
+    *,
+    simulate: bool,
+) -> str:
     """Return what is printed once calls are taken."""
     first = sockets[0]
     if first.family == socket.AF_UNIX:
@@ -272,13 +289,16 @@ def _greeting(config: Config, sockets: list[socket.socket], database: Path, call
     else:
         host, port = first.getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        url = curl = f"http://{shown}:{port}"
+        url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
+        # What is printed to be pasted works at once: on this machine plain HTTP is taken beside TLS.
+        curl = f"http://{shown}:{port}" if is_loopback(host) else url
     mode = "open: any key is accepted, from this machine only"
     if not callers.open:
         ways = ["the master key"] if callers.master is not None else []
         ways += ["a virtual key"] if callers.directory.key_count else []
         mode = f"locked: callers need {' or '.join(ways)}"
     lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})", f"ledger {database}"]
+    lines += [tls.told] if tls is not None and tls.told else []
     lines += [f"warning: {warning}" for warning in config.warnings]
     if simulate:
         key = config.general.master_key

@@ -24,7 +24,7 @@ _MEANING = {
     "interrupted": "the gateway died before they ended; spend unknown",
     "unmetered": "AWS told no usage; spend unknown",
     "unpriced": "no price is known for their model",
-    "estimated": "spend estimated: the stream ended early",
+    "estimated": "spend estimated: AWS did not tell all of it, or the stream ended early",
     "incomplete": "AWS bills more than it tells; spend is the part it told",
 }
 _HEADING = {"day": "day (UTC)", "hour": "hour (UTC)", "end-user": "end user"}

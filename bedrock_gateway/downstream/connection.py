@@ -154,15 +154,24 @@ def untaken(transport: asyncio.Transport) -> int:
         if sock is not None:
             fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)
     except (OSError, ValueError):
+        return _buffered(transport)
+    return _buffered(transport) + int.from_bytes(queued, sys.byteorder)
+
+
+def _buffered(transport: asyncio.Transport) -> int:
+    """Return the bytes a connection has still to write; none once it is lost."""
+    try:
         return transport.get_write_buffer_size()
-    return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+    except AttributeError:
+        # asyncio's TLS transport, once it is lost.
+        return 0
 
 
 def see_off(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float) -> None:
     """See that a closing connection ends: it goes on sending what is buffered, but only while the caller takes it."""
-    if transport.get_write_buffer_size():
+    if _buffered(transport):
         stall = Stall(functools.partial(untaken, transport), seconds)
-        give_up_stalled(loop, stall, lambda: not transport.get_write_buffer_size(), transport.abort)
+        give_up_stalled(loop, stall, lambda: not _buffered(transport), transport.abort)
 
 
 def give_up_stalled(

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
@@ -23,6 +24,8 @@ from bedrock_gateway.downstream.answers import refusal_bytes
 from bedrock_gateway.downstream.faults import head_timeout
 from bedrock_gateway.downstream.http1 import Http1Connection
 from bedrock_gateway.downstream.limits import Limits
+from bedrock_gateway.downstream.sockets import is_loopback
+from bedrock_gateway.downstream.tls import TlsAcceptor
 
 __all__ = ["HTTP2_ANSWER", "Listener", "make_server"]
 
@@ -74,7 +77,7 @@ class Listener:
         self._limits = limits if limits is not None else Limits()
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.AbstractServer | TlsAcceptor] = []
         self._paths: list[tuple[str, int]] = []
         self._greeted: set[_Greeting] = set()
         self._connections: set[Http1Connection] = set()
@@ -87,16 +90,31 @@ class Listener:
         """Connections open now, and those that are closed but whose request is still being served."""
         return len(self._connections) + len(self._greeted)
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept connections on bound sockets (``sockets.bind``), which belong to the listener from here on."""
+    async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on bound sockets (``sockets.bind``), which belong to the listener from here on.
+
+        ``tls``: their context; plain HTTP is then taken where only this machine can connect.
+        """
+        plain_too = all(sock.family == socket.AF_UNIX or is_loopback(sock.getsockname()[0]) for sock in sockets)
         for sock in sockets:
             sock.setblocking(False)
             if sock.family == socket.AF_UNIX:
                 path = sock.getsockname()
                 self._paths.append((path, os.stat(path).st_ino))
-                server = await self._loop.create_unix_server(self._greet, sock=sock, backlog=_BACKLOG)
-            else:
+                server: asyncio.AbstractServer | TlsAcceptor = await self._loop.create_unix_server(
+                    self._greet, sock=sock, backlog=_BACKLOG
+                )
+            elif tls is None:
                 server = await self._loop.create_server(self._greet, sock=sock, backlog=_BACKLOG)
+            else:
+                server = TlsAcceptor(
+                    sock,
+                    tls,
+                    self._greet,
+                    plain_too=plain_too,
+                    seconds=self._limits.head_seconds,
+                    log_seldom=self._log_seldom,
+                )
             self._servers.append(server)
 
     async def stop_accepting(self) -> None:

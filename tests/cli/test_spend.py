@@ -132,7 +132,7 @@ total               6  6,000     120      18  1.2616+
 
 Not exact:
   1 unpriced   no price is known for their model
-  1 estimated  spend estimated: the stream ended early
+  1 estimated  spend estimated: AWS did not tell all of it, or the stream ended early
   What is unknown (+) is at most 0.0050 USD, as far as bounded.
 
 0.0040 USD more was spent upstream and not charged to callers (attempts that failed over).
