@@ -100,10 +100,11 @@ class Health:
         Returns:
             Whether it is left out now.
         """
-        if row is None:
-            self._count(standing, now)
-        else:
+        if row is not None:
             standing.streak = max(standing.streak, row)
+        if row is None or standing.fails >= standing.calls or now - standing.since >= WINDOW:
+            # Not counted yet, or in a minute that is over.
+            self._count(standing, now)
         standing.fails += 1
         standing.streak += 1
         standing.well = 0
