@@ -13,7 +13,7 @@ from bedrock_gateway.chain.judging import outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
 from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
-from bedrock_gateway.routing.verdicts import NO_CREDENTIALS, UNREACHED, Cools
+from bedrock_gateway.routing.verdicts import NO_CREDENTIALS, NO_SIGNER, UNREACHED, Cools
 
 __all__ = ["book_failure", "give_up"]
 
@@ -84,7 +84,7 @@ def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
         return Unavailable(
             f"Deployment {name!r} could not be reached. Nothing was sent.", retry_after=retry_after, at=at
         )
-    if verdict is NO_CREDENTIALS:
+    if verdict in (NO_CREDENTIALS, NO_SIGNER):
         return Unavailable(
             f"The gateway has no AWS credentials for deployment {name!r}; its log has the reason. Nothing was sent.",
             retry_after=retry_after,

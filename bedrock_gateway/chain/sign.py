@@ -56,6 +56,12 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         sent[name] = value
     source = deployment.credentials
     if source.kind is CredentialKind.BEARER:
+        if not operation.bearer:
+            where = f"general_settings.services.{operation.service}"
+            raise AttemptFailed(
+                verdicts.NO_SIGNER,
+                reason=f"{operation.service} takes no Bedrock API key: give it keys, a profile or a role under {where}",
+            )
         sent["authorization"] = f"Bearer {source.bearer}"
     else:
         try:

@@ -214,12 +214,7 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
         )
     if "aws_session_token" in params and "aws_access_key_id" not in params:
         params.fault("aws_session_token", f"{params.name('aws_session_token')} needs aws_access_key_id beside it")
-    if token is not None and token.startswith("oidc/"):
-        params.fault(
-            "aws_web_identity_token",
-            f"{params.name('aws_web_identity_token')}: LiteLLM's oidc/… references are not read by this version; give "
-            "the token itself (os.environ/NAME), or let AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN name it",
-        )
+    token, token_file = _oidc(params, around, token) if token is not None else (None, None)
     if "aws_web_identity_token" in params and "aws_role_name" not in params:
         role = around.get("AWS_ROLE_NAME")
         if role is None:
@@ -234,7 +229,7 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
             "aws_role_name",
             f"{params.name('aws_role_name')} must be the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)",
         )
-    kind = _kind(bearer, token, role, profile, key_id)
+    kind = _kind(bearer, token or token_file, role, profile, key_id)
     if kind is CredentialKind.AMBIENT:
         return ambient
     assumed = kind in (CredentialKind.WEB_IDENTITY, CredentialKind.ROLE)
@@ -252,9 +247,37 @@ def credentials(params: Section, around: Surroundings, ambient: CredentialSource
         external_id=(external_id or around.get("AWS_EXTERNAL_ID")) if kind is CredentialKind.ROLE else None,
         session_tags=tags if kind is CredentialKind.ROLE else (),
         web_identity_token=token if kind is CredentialKind.WEB_IDENTITY else None,
+        web_identity_file=token_file if kind is CredentialKind.WEB_IDENTITY else None,
         sts_endpoint=(sts_endpoint or around.endpoint("AWS_STS_ENDPOINT")) if assumed else None,
         ignore_environment=base and ambient.ignore_environment,
     )
+
+
+def _oidc(params: Section, around: Surroundings, text: str) -> tuple[str | None, str | None]:
+    """Return the web identity token that is given, or the file it stands in: LiteLLM's ``oidc/…`` references.
+
+    Source: LiteLLM, ``secret_managers/main.py``: ``file``, ``env``, ``env_path``, ``circleci``, ``circleci_v2``; those
+    that are asked for over a network are not read here.
+    """
+    if not text.startswith("oidc/"):
+        return text, None
+    key = "aws_web_identity_token"
+    kind, _, name = text.removeprefix("oidc/").partition("/")
+    if kind == "file" and name:
+        return None, name if name.startswith("/") else f"/{name}"
+    variable = {"circleci": "CIRCLE_OIDC_TOKEN", "circleci_v2": "CIRCLE_OIDC_TOKEN_V2"}.get(kind, name)
+    if kind in ("env", "env_path", "circleci", "circleci_v2") and variable:
+        value = around.get(variable)
+        if value is None:
+            params.fault(key, f"{params.name(key)}: environment variable {variable} is not set")
+            return "missing", None
+        return (None, value) if kind == "env_path" else (value, None)
+    params.fault(
+        key,
+        f"{params.name(key)}: {text[:60]!r} is not read by this version, oidc/file/PATH, oidc/env/NAME and "
+        "oidc/env_path/NAME are; a token that has to be asked for is best written to a file by who can ask",
+    )
+    return "missing", None
 
 
 def _session_tags(params: Section) -> tuple[tuple[str, str], ...]:

@@ -37,6 +37,7 @@ class CredentialSource:
     Attributes:
         kind: how they are had; the rest is what that kind needs. A role is assumed with the static keys or the profile
             beside it, else with the ambient credentials.
+        web_identity_file: file of the token, read again at every refresh: who puts it there changes it.
         ignore_environment: the ambient chain passes over the keys in the environment: they are the developer's own
             client's.
     """
@@ -52,6 +53,7 @@ class CredentialSource:
     external_id: str | None = None
     session_tags: tuple[tuple[str, str], ...] = ()
     web_identity_token: str | None = attrs.field(default=None, repr=False)
+    web_identity_file: str | None = None
     sts_endpoint: str | None = None
     ignore_environment: bool = False
 

@@ -49,6 +49,7 @@ __all__ = [
     "NOT_LOOKED_UP",
     "NOT_OFFERED",
     "NO_CREDENTIALS",
+    "NO_SIGNER",
     "REFUSED",
     "SILENT",
     "THROTTLED",
@@ -149,6 +150,8 @@ EXPIRED = Verdict(
 NO_CREDENTIALS = Verdict(
     name="no-credentials", kind="credentials", retry=Retry.NEXT, cools=Cools.AT_ONCE, refusal=Unavailable
 )
+# The same, because the service takes none of their kind; others of the deployment are as good as before.
+NO_SIGNER = Verdict(name="no-signer", kind="credentials", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable)
 # AWS has not said which throughput a name stands for, so nothing was sent.
 NOT_LOOKED_UP = Verdict(name="not-looked-up", kind="unavailable", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable)
 NOT_FOUND = Verdict(name="not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -21,9 +22,11 @@ from aiobotocore.session import AioSession
 
 from bedrock_gateway.errors import CredentialsError, StartError
 from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource
+from bedrock_gateway.upstream.botocore_data import read_data
+from bedrock_gateway.wire.model_ids import partition_of
 from bedrock_gateway.wire.sigv4 import Credentials
 
-__all__ = ["ambient_region", "check_source", "freeze", "open_source"]
+__all__ = ["ambient_region", "check_source", "freeze", "open_source", "sts_region"]
 
 #: Variables in which the environment itself holds credentials.
 ENVIRONMENT_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
@@ -99,6 +102,8 @@ async def _open(source: CredentialSource) -> Any:
     """Open a source; botocore's errors come out as they are."""
     # Building a session reads files and the environment: off the loop.
     session = await asyncio.to_thread(AioSession, profile=source.profile)
+    # A device's code is asked for at a terminal, which a server has none of.
+    session.get_component("credential_provider").get_provider("assume-role")._prompter = _no_terminal
     if source.ignore_environment:
         # They are the developer's own, meant for this gateway as a key and not for AWS.
         session.get_component("credential_provider").remove("env")
@@ -118,6 +123,13 @@ async def _open(source: CredentialSource) -> Any:
     return credentials
 
 
+def _no_terminal(_prompt: str) -> str:
+    raise CredentialsError(
+        "its role asks for an MFA code (mfa_serial), and nobody is there to type one; use a source without MFA, or let "
+        "credential_process or aws sso login see to it"
+    )
+
+
 def _assumed(session: AioSession, source: CredentialSource, base: Any) -> Any:
     """Return refreshable credentials of an assumed role; STS is asked on first use, and ahead of expiry."""
     extra: dict[str, Any] = {"RoleSessionName": source.role_session_name or "bedrock-gateway"}
@@ -125,14 +137,16 @@ def _assumed(session: AioSession, source: CredentialSource, base: Any) -> Any:
     def create_client(name: str, **kwargs: Any) -> Any:
         if source.sts_endpoint:
             kwargs["endpoint_url"] = source.sts_endpoint
-        kwargs.setdefault("region_name", session.get_config_variable("region") or "us-east-1")
+        kwargs.setdefault("region_name", sts_region(session, source.role_arn or ""))
         return session.create_client(name, **kwargs)
 
     if base is None:
-        token = source.web_identity_token or ""
 
         def load_token() -> str:
-            return token
+            if source.web_identity_file is not None:
+                # Whoever put it there changes it before it ends.
+                return Path(source.web_identity_file).read_text(encoding="utf-8").strip()
+            return source.web_identity_token or ""
 
         fetcher: Any = AioAssumeRoleWithWebIdentityCredentialFetcher(
             create_client, load_token, source.role_arn, extra_args=extra
@@ -144,6 +158,16 @@ def _assumed(session: AioSession, source: CredentialSource, base: Any) -> Any:
         extra["Tags"] = [{"Key": key, "Value": value} for key, value in source.session_tags]
     fetcher = AioAssumeRoleCredentialFetcher(create_client, base, source.role_arn, extra_args=extra)
     return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+
+
+def sts_region(session: AioSession, role_arn: str) -> str:
+    """Return the region whose STS is asked: the session's, or one of the role's partition, where that is another."""
+    partition = role_arn.split(":")[1] if role_arn.startswith("arn:") else "aws"
+    region = session.get_config_variable("region")
+    if region and partition_of(str(region)) == partition:
+        return str(region)
+    found = [part for part in read_data("partitions")["partitions"] if part["id"] == partition]
+    return str(found[0]["outputs"]["implicitGlobalRegion"]) if found else "us-east-1"
 
 
 def _reason(error: Exception) -> str:

@@ -562,3 +562,43 @@ def test_merge_keys_share_parameters() -> None:
     assert [("a", "us-east-1", 3), ("b", "us-east-1", 1)] == [
         (item.name, item.region, item.weight) for item in config.deployments
     ]
+
+
+@pytest.mark.parametrize(
+    ("token", "environ", "expected"),
+    [
+        ("header.payload.signature", {}, ("header.payload.signature", None)),
+        ("oidc/file/var/run/secrets/token", {}, (None, "/var/run/secrets/token")),
+        ("oidc/env/TOKEN", {"TOKEN": "t"}, ("t", None)),
+        ("oidc/env_path/TOKEN_FILE", {"TOKEN_FILE": "/run/token"}, (None, "/run/token")),
+        ("oidc/circleci/", {"CIRCLE_OIDC_TOKEN": "c"}, ("c", None)),
+        ("oidc/circleci_v2/", {"CIRCLE_OIDC_TOKEN_V2": "c2"}, ("c2", None)),
+    ],
+)
+def test_web_identity_tokens(token: str, environ: dict[str, str], expected: tuple[str | None, str | None]) -> None:
+    """A token is given as it is, out of the environment, or as the file it stands in; LiteLLM's references are read."""
+    role = "arn:aws:iam::111122223333:role/x"
+    found = deployment(f"model: bedrock/{NOVA}, aws_role_name: '{role}', aws_web_identity_token: '{token}'", environ)
+    source = found.credentials
+    assert (CredentialKind.WEB_IDENTITY, *expected) == (
+        source.kind,
+        source.web_identity_token,
+        source.web_identity_file,
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("oidc/env/NOWHERE", "environment variable NOWHERE is not set"),
+        ("oidc/env_path/NOWHERE", "environment variable NOWHERE is not set"),
+        ("oidc/github/audience", "'oidc/github/audience' is not read by this version"),
+        ("oidc/file/", "is not read by this version"),
+        ("oidc/env/", "is not read by this version"),
+    ],
+)
+def test_web_identity_references_that_lead_nowhere(token: str, message: str) -> None:
+    """A reference that cannot be followed is a fault of the config, with what can be."""
+    role = "arn:aws:iam::111122223333:role/x"
+    with pytest.raises(ConfigError, match=message):
+        deployment(f"model: bedrock/{NOVA}, aws_role_name: '{role}', aws_web_identity_token: '{token}'")
