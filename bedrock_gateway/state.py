@@ -213,6 +213,7 @@ def _snapshot(config: Config) -> Snapshot:
         prices=PriceTable.from_text(text),
         budgets=() if whole is None else (Charge(account=GATEWAY, name="the whole gateway", budget=whole),),
         default_operations=general.default_allowed_operations,
+        request_metadata=general.request_metadata,
         litellm_headers=general.litellm_headers,
         num_retries=config.router.num_retries,
         least_wait=config.router.retry_after,

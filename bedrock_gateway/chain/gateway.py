@@ -100,6 +100,7 @@ class Snapshot:
         prices: what a model costs.
         budgets: of the whole gateway.
         default_operations: globs of operations that a virtual key without a list may use beside the default set.
+        request_metadata: names of what is stamped on requests (``chain.sign``).
         litellm_headers: answers carry LiteLLM's headers too.
         num_retries: further attempts after the first one of a call.
         backoff: seconds before the first repeat on the only deployment left where upstream names no time, doubled for
@@ -111,6 +112,7 @@ class Snapshot:
     prices: PriceTable
     budgets: tuple[Charge, ...] = ()
     default_operations: tuple[str, ...] = ()
+    request_metadata: tuple[str, ...] = ()
     litellm_headers: bool = False
     num_retries: int = 2
     backoff: float = 0.5

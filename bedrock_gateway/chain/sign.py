@@ -10,9 +10,10 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed
 from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of
-from bedrock_gateway.chain.call import CALL
+from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.naming import name_models
 from bedrock_gateway.dialects import bedrock
+from bedrock_gateway.dialects.request_metadata import stamp
 from bedrock_gateway.errors import CredentialsError
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.routing.deployments import CredentialKind
@@ -20,6 +21,20 @@ from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.headers import is_signed
 
 __all__ = ["sign"]
+
+
+def _metadata(call: Call) -> dict[str, str]:
+    """Return what is written into the request metadata of a call, for AWS's own logs."""
+    assert call.caller is not None
+    told = {
+        "call": call.id,
+        "key": call.caller.id,
+        "user": call.party.user,
+        "team": call.party.team,
+        "end_user": call.party.end_user,
+        "tags": ",".join(call.party.tags),
+    }
+    return {f"gateway_{name}": told[name] for name in call.snapshot.request_metadata}
 
 
 @web.middleware
@@ -39,6 +54,11 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
             attempt.notes.append("edit:model")
     if deployment.guardrail is not None:
         edit = functools.partial(bedrock.add_guardrail, operation, body, headers, deployment.guardrail)
+        body, headers, note = await asyncio.to_thread(edit) if len(body) > OFF_LOOP else edit()
+        if note:
+            attempt.notes.append(note)
+    if call.snapshot.request_metadata:
+        edit = functools.partial(stamp, operation, body, headers, _metadata(call))
         body, headers, note = await asyncio.to_thread(edit) if len(body) > OFF_LOOP else edit()
         if note:
             attempt.notes.append(note)

@@ -41,6 +41,9 @@ __all__ = [
 _T = TypeVar("_T")
 
 MEBIBYTE = 1024 * 1024
+#: What may be written into the request metadata of calls, the first matter most; and what is where no more is said.
+METADATA = ("call", "key", "user", "team", "end_user", "tags")
+USUAL_METADATA = METADATA[:4]
 
 #: Characters after ``sk-`` below which a master key can be guessed.
 SHORTEST_MASTER_KEY = 20
@@ -129,6 +132,7 @@ class GeneralSettings:
         queue: calls wait for a free deployment instead of an immediate 429; None where they do not.
         keep_answers: a repeat by an SDK that timed out gets the answer its first call is paying for.
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
+        request_metadata: what of a call is written into its request metadata, for AWS's own logs.
         litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
         webhooks: URLs that are told of budgets; they may hold secrets.
         ignore: restricting keys that may go unenforced.
@@ -147,6 +151,7 @@ class GeneralSettings:
     queue: QueueRules | None = None
     keep_answers: bool = False
     accept_key_as_access_key_id: bool = True
+    request_metadata: tuple[str, ...] = ()
     litellm_headers: bool = False
     webhooks: tuple[str, ...] = attrs.field(default=(), repr=False)
     ignore: tuple[str, ...] = ()
@@ -214,6 +219,20 @@ class Config:
             given=self.given,
             known=known,
         )
+
+
+def _request_metadata(general: Section) -> tuple[str, ...]:
+    """Return what is stamped on requests: ``true`` for the usual, or a list of names."""
+    key = "request_metadata"
+    node = general.find(key)
+    if node is None or not isinstance(node.value, list):
+        return USUAL_METADATA if general.boolean(key) else ()
+    found = general.texts(key)
+    for name in found:
+        if name not in METADATA:
+            known = ", ".join(METADATA)
+            general.fault(key, f"{general.name(key)}: {name[:60]!r} is none of {known}{nearest(name, METADATA)}")
+    return tuple(dict.fromkeys(found))
 
 
 def master_key_weakness(key: str) -> str | None:
@@ -312,6 +331,7 @@ def general_settings(
         queue=queue,
         keep_answers=keep_answers,
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
+        request_metadata=_request_metadata(general),
         litellm_headers=bool(general.boolean("litellm_headers")),
         webhooks=webhooks(general, around),
         ignore=tuple(sorted(ignored)),
