@@ -10,10 +10,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import attrs
@@ -49,12 +51,17 @@ class Server:
     lines: tuple[str, ...]
     database: Path
 
-    def run(self, *command: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as a user of this server would; that it ends otherwise than it should is the test's failure."""
-        environ = surroundings(self.database.parent)
-        environ |= {"GATEWAY_URL": self.url, "GATEWAY_KEY": self.key, "LITELLM_MASTER_KEY": self.key}
+    def run(
+        self, *command: str, succeeds: bool = True, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user of this server would; that it ends otherwise than it should is the test's failure.
+
+        ``environ``: variables besides the server's address and key.
+        """
+        around = surroundings(self.database.parent)
+        around |= {"GATEWAY_URL": self.url, "GATEWAY_KEY": self.key, "LITELLM_MASTER_KEY": self.key, **environ}
         done = subprocess.run(
-            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, cwd=ROOT, env=around, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert succeeds == (done.returncode == 0), done.stderr
         return done
@@ -63,6 +70,25 @@ class Server:
         """Run commands at once; return what each printed."""
         with ThreadPoolExecutor() as threads:
             return [done.stdout for done in threads.map(lambda command: self.run(*command), commands)]
+
+    def key_for_agents(self) -> str:
+        """Return a key that may call agents and knowledge bases. Behind a budget it has to be one whose calls need no
+        bound: how much an agent will do, nobody knows before.
+        """
+        if self.key != MASTER_KEY:
+            return self.key
+        rights = {
+            "allowed_operations": ["bedrock-agent-runtime:*"],
+            "pass_through_all_models": True,
+            "allow_unbounded": True,
+        }
+        asked = urllib.request.Request(
+            f"{self.url.removesuffix('/bedrock')}/key/generate",
+            json.dumps(rights).encode(),
+            {"authorization": f"Bearer {self.key}", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            return str(json.load(answer)["key"])
 
     def calls(self) -> list[CallLine]:
         """Return every call that the ledger has, oldest first."""
@@ -223,6 +249,48 @@ def test_the_shell_example_fails_where_the_call_does(running_server: Server) -> 
     assert "no-such-model" in json.loads(body)["message"]
 
 
+def test_the_agents_example_works(running_server: Server) -> None:
+    """``boto3_agents.py`` prints what an agent says, with its tokens, and what a knowledge base knows, with sources; it
+    needs no more than a virtual key in the place of the access key id.
+    """
+    key = running_server.key_for_agents()
+    credentials = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "unused"}
+
+    told = running_server.run(sys.executable, str(EXAMPLES / "boto3_agents.py"), environ=credentials).stdout
+
+    agent, generation = running_server.calls()[-2:]
+    tokens = re.search(r"(?m)^(\d+) tokens in, (\d+) out$", told)
+    assert tokens is not None and int(tokens[1]) > 0 and int(tokens[2]) > 0
+    assert "source s3://simulated-knowledge/gateway.md" in told.splitlines()
+    assert ("InvokeAgent", "RetrieveAndGenerate") == (agent.operation, generation.operation)
+
+
+def test_the_guardrail_example_works(running_server: Server) -> None:
+    """``guardrail.sh`` shows what a guardrail did to a text, and the units of it."""
+    told = running_server.run("sh", str(EXAMPLES / "guardrail.sh")).stdout
+
+    head, _, body = told.partition("\n\n")
+    answer = json.loads(body)
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert [{"text": "Write to {EMAIL} about it."}] == answer["outputs"]
+    assert answer["usage"]["contentPolicyUnits"] == 1
+    assert "ApplyGuardrail" == running_server.calls()[-1].operation
+
+
+def test_the_knowledge_base_example_works(running_server: Server) -> None:
+    """``knowledge_base.sh`` shows the passages that answer a question, the best first."""
+    key = {"GATEWAY_KEY": running_server.key_for_agents()}
+
+    told = running_server.run("sh", str(EXAMPLES / "knowledge_base.sh"), environ=key).stdout
+
+    head, _, body = told.partition("\n\n")
+    best, second = json.loads(body)["retrievalResults"]
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert best["content"]["text"].startswith("A budget is")
+    assert best["score"] > second["score"]
+    assert "Retrieve" == running_server.calls()[-1].operation
+
+
 def test_every_kind_of_name_in_the_example_config_can_be_called(locked_server: Server) -> None:
     """Groups, aliases and ARNs of ``config.yaml`` answer a call; only a reserved one costs nothing by the call."""
     states = dict.fromkeys(("claude", "nova", "sonnet", "fast", "any", "claude-for-billing"), "metered")
@@ -270,9 +338,12 @@ def test_every_example_is_tested() -> None:
     """Nothing lies among the examples that no test here runs."""
     names = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.is_file()}
     assert {
+        "boto3_agents.py",
         "boto3_converse.py",
         "boto3_invoke_stream.py",
         "config.yaml",
         "curl.sh",
+        "guardrail.sh",
+        "knowledge_base.sh",
         "systemd/bedrock-gateway.service",
     } == {name for name in names if "__pycache__" not in name}
