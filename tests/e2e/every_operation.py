@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Called:
         boto3: its version; round: of parameters.
         direct, through: what boto3 told of the call to AWS's stand-in, and of the one through the gateway.
         reference, arrived: what the stand-ins received; None where nothing did.
+        state: of the call's row in the ledger; None where it has none.
     """
 
     boto3: str
@@ -64,6 +65,7 @@ class Called:
     through: dict[str, Any]
     reference: Received | None
     arrived: Received | None
+    state: str | None
 
     @property
     def way(self) -> tuple[str, str, str, int]:
@@ -150,7 +152,10 @@ async def run_everything(folder: Path) -> Run:
             place.mkdir()
             async with running(place, CONFIG, environ=environ_of(upstream)) as here:
                 key = await new_key(here, allowed_operations=["*"], pass_through_all_models=True)
-                calls += _matched(await _told_by(python, rounds, here, key, direct), direct, upstream)
+                told = await _told_by(python, rounds, here, key, direct)
+                await here.settled()
+                states = {row["id"]: row["state"] for row in here.rows("SELECT id, state FROM calls")}
+                calls += _matched(told, states, direct, upstream)
                 refused = await _two_way(here, key)
     ways = {(one.service, one.name, one.method, len(one.template.split("/"))) for one in load_operations()}
     new = [call for call in calls if call.reference is not None and call.way not in ways]
@@ -180,6 +185,7 @@ async def _told_by(
 
 def _matched(
     told: list[dict[str, Any]],
+    states: Mapping[str, str],
     direct: dict[str, tuple[Simulator, str]],
     upstream: dict[str, tuple[Simulator, str]],
 ) -> Iterator[Called]:
@@ -196,7 +202,8 @@ def _matched(
         reference, arrived = (
             side[service].get(call[way].get("request")) for side, way in zip(sides, ("direct", "through"), strict=True)
         )
-        yield Called(**call, reference=reference, arrived=arrived)
+        state = states.get(call["through"].get("headers", {}).get("x-bedrock-gateway-call-id"))
+        yield Called(**call, reference=reference, arrived=arrived, state=state)
 
 
 async def _two_way(here: Running, key: str) -> tuple[int, str]:

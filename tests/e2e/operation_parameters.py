@@ -19,6 +19,7 @@ DEPTH, DEEPEST = 5, 14
 REGION, ACCOUNT = "us-west-2", "123456789012"
 MODEL = "anthropic.claude-sonnet-4-20250514-v1:0"
 MODEL_ARN = f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL}"
+RERANK_ARN = f"arn:aws:bedrock:{REGION}::foundation-model/cohere.rerank-v3-5:0"
 CUSTOM_MODEL_ARN = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:custom-model/amazon.nova-lite-v1:0/abcdefghij12"
 TOKEN = "0123456789abcdef-0123456789abcdef-"
 MOMENT = datetime.datetime(2026, 2, 28, 23, 59, 58, 123_000, tzinfo=datetime.UTC)
@@ -66,11 +67,19 @@ GENERATION = {
 }
 #: The same, of an operation's members only some.
 PARTS: dict[str, dict[str, Any]] = {
+    "StartAsyncInvoke": {
+        "modelId": "amazon.nova-reel-v1:1",
+        "modelInput": {"taskType": "TEXT_VIDEO", "videoGenerationConfig": {"durationSeconds": 6}},
+    },
     "InvokeInlineAgent": {"inputText": NASTY_TEXT},
     "InvokeAgent": {"inputText": NASTY_TEXT},
     "Retrieve": {"retrievalQuery": {"text": NASTY_TEXT}},
     "Rerank": {
         "queries": [{"type": "TEXT", "textQuery": {"text": NASTY_TEXT}}],
+        "rerankingConfiguration": {
+            "type": "BEDROCK_RERANKING_MODEL",
+            "bedrockRerankingConfiguration": {"modelConfiguration": {"modelArn": RERANK_ARN}, "numberOfResults": 2},
+        },
         "sources": [
             {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": NASTY_TEXT}}},
             {"type": "INLINE", "inlineDocumentSource": {"type": "JSON", "jsonDocument": DOCUMENT}},

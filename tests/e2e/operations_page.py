@@ -8,25 +8,19 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from every_operation import SERVICES, Run, rows, run_everything
 
 from bedrock_gateway.access.rights import DEFAULT_OPERATIONS
 from bedrock_gateway.upstream.models import load_operations
-from bedrock_gateway.wire.operations import Kind, Operation
 
 __all__ = ["PAGE", "page"]
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
-#: Kinds whose work the gateway reads off requests and answers, as far as AWS tells it.
-METERED = frozenset(
-    {
-        *(Kind.CONVERSE, Kind.INVOKE, Kind.GUARDRAIL, Kind.GUARDRAIL_CHECKS, Kind.RERANK, Kind.RETRIEVE),
-        *(Kind.GENERATE, Kind.AGENT, Kind.ASYNC, Kind.BATCH),
-    }
-)
+#: States of a row whose spend comes of what AWS, or the request, tells of the call.
+METERED = frozenset({"metered", "incomplete", "estimated", "flat", "unpriced"})
 HEAD = """# Operations
 
 Every operation of the services below is served; this page is written by `make operations` from the run of
@@ -34,8 +28,9 @@ Every operation of the services below is served; this page is written by `make o
 and through the gateway. What arrives behind the gateway has to be the same request, byte for byte, at the host of the
 same service, with a signature that botocore accepts; what comes back has to read the same.
 
-- **Charge**: *metered* is priced by what AWS tells of it in request, answer or trace, and booked as incomplete or
-  unmetered where it tells nothing; *free* costs nothing at AWS; *unmetered* may cost something that no answer tells.
+- **Charge**, as the ledger had the calls of that run: *metered* is priced by what AWS or the request tells of the work,
+  in an answer, a trace or a header (a call that tells nothing is booked as `unmetered` all the same); *free* costs
+  nothing at AWS; *unmetered* may cost something that no answer tells.
 - **Default**: a virtual key without `allowed_operations` may use it. Any other has to be named there
   (`bedrock-agent:ListAgents`, `bedrock-agent-runtime:*`, `*`).
 - **Tested**: the run above has called it, and everything agreed.
@@ -63,16 +58,15 @@ def _lines(run: Run) -> Iterator[str]:
             how = f"`{row.method} {row.template}`" + (f" `{operation.target}`" if operation.target else "")
             default = "yes" if f"{service}:{row.operation}" in DEFAULT_OPERATIONS else ""
             tested = "yes" if (service, row.operation) in called else "refused" if operation.stream_in else "no"
-            yield f"| {row.operation} | {how} | {charge(operation)} | {default} | {tested} |"
+            states = {call.state for call in run.calls if (call.service, call.operation) == (service, row.operation)}
+            yield f"| {row.operation} | {how} | {charge(states)} | {default} | {tested} |"
 
 
-def charge(operation: Operation) -> str:
-    """Tell how an operation's price is known."""
-    if operation.stream_in:
-        return "not served"
-    if operation.free:
-        return "free"
-    return "metered" if operation.kind in METERED else "unmetered"
+def charge(states: Set[str | None]) -> str:
+    """Tell how an operation's price is known, by the states that its calls were booked with."""
+    if states & METERED:
+        return "metered"
+    return "unmetered" if "unmetered" in states else "free" if "free" in states else "not served"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from every_operation import KEY_ID, REGION, SERVICES, Called, Row, Run, rows, ru
 from operation_parameters import ROUNDS
 from operations_page import PAGE, page
 
+from bedrock_gateway.upstream.models import load_operations
+
 pytestmark = pytest.mark.timeout(240)
 
 #: Headers that are of a connection, of a client or of a signature, and not of the request.
@@ -200,6 +202,19 @@ def test_the_parameters_are_nasty(run: Run) -> None:
     assert sum(rb"\u96ea" in reference.body for reference in references) > 100
     assert sum(rb"\ud83d\ude00" in reference.body for reference in references) > 100
     assert {"GET", "POST", "PUT", "PATCH", "DELETE"} == {reference.method for reference in references}
+
+
+def test_every_call_is_booked(run: Run) -> None:
+    """No call is without a row, none is booked as free that AWS may charge for, and none that it does not as more."""
+    free = {(one.service, one.name) for one in load_operations() if one.free}
+
+    def check(call: Called) -> object:
+        if call.through["status"] >= 300:
+            return call.state is None and "no row"
+        expected = (call.service, call.operation) in free
+        return (call.state in (None, "refused") or expected != (call.state == "free")) and call.state
+
+    hold(run.calls, check)
 
 
 def test_a_stream_both_ways_is_refused(run: Run) -> None:
