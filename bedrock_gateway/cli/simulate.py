@@ -92,12 +92,13 @@ async def _serve(args: argparse.Namespace) -> None:
 
 
 def _greeting(base_url: str, access_key_id: str, secret: str) -> str:
+    from bedrock_gateway.simulator.services import SERVICES
+
     return "\n".join(
         (
             f"Simulated Bedrock on {base_url} (Ctrl-C stops it)",
             "",
-            f"  export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={base_url}",
-            f"  export AWS_ENDPOINT_URL_BEDROCK={base_url}",
+            *(f"  export AWS_ENDPOINT_URL_{name.upper().replace('-', '_')}={base_url}" for name in SERVICES),
             f"  export AWS_ACCESS_KEY_ID={access_key_id}",
             f"  export AWS_SECRET_ACCESS_KEY={secret}",
             "  export AWS_REGION=us-east-1",

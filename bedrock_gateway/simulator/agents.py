@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.simulator.asked import Asked, Handlers, Said, member, plain, say, text_member
+from bedrock_gateway.simulator.asked import Asked, Handlers, Said, identifier, member, plain, say, text_member
 from bedrock_gateway.simulator.catalog import ACCOUNT, CREATED
 from bedrock_gateway.simulator.counting import encode
 from bedrock_gateway.simulator.dialogue import pieces
@@ -77,7 +77,7 @@ class Agents:
         return self._turn(asked, "INLINE_AGENT", "INLINE_AGENT", asked.labels[0], model, instruction)
 
     def _turn(self, asked: Asked, agent: str, alias: str, session: str, model: str, instruction: str) -> Prepared:
-        body = asked.body
+        body, session = asked.body, identifier(session, "")
         text = body.get("inputText")
         text = text if isinstance(text, str) else ""
         require(bool(text) or body.get("endSession") is True or "sessionState" in body, "inputText: is required.")
@@ -92,8 +92,8 @@ class Agents:
             streamed=member(body, "streamingConfigurations", "streamFinalResponse") is True,
         )
         headers = [_CONTENT_TYPE, ("x-amz-bedrock-agent-session-id", session)]
-        memory = body.get("memoryId")
-        if isinstance(memory, str) and asked.route.operation == "InvokeAgent":
+        memory = identifier(body.get("memoryId"), "")
+        if memory and asked.route.operation == "InvokeAgent":
             headers.append(("x-amz-bedrock-agent-memory-id", memory))
         return say(
             text, (instruction,), self.seed, lambda said: Streamed(events=_events(turn, said), headers=tuple(headers))
@@ -105,9 +105,7 @@ class Agents:
         require(isinstance(inputs, list) and len(inputs) == 1, "inputs: exactly one input is required.")
         document = member((inputs or [None])[0], "content", "document")
         text = document if isinstance(document, str) else compact(document).decode()
-        execution = asked.body.get("executionId")
-        if not isinstance(execution, str) or not execution:
-            execution = _digest(asked.account, text)[:16]
+        execution = identifier(asked.body.get("executionId"), _digest(asked.account, text)[:16])
         headers = (("x-amz-bedrock-flow-execution-id", execution),)
         return say(text, (), self.seed, lambda said: Streamed(events=_flow_events(said), headers=headers))
 

@@ -6,6 +6,7 @@ Knows no operation.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,8 +21,9 @@ from bedrock_gateway.simulator.protocol import Streamed, Whole, require
 from bedrock_gateway.simulator.routes import Route
 from bedrock_gateway.simulator.signatures import Identity, Incoming
 
-__all__ = ["Asked", "Said", "member", "plain", "say", "text_member"]
+__all__ = ["Asked", "Said", "identifier", "member", "plain", "say", "text_member"]
 
+_IDENTIFIER = re.compile(r"[0-9a-zA-Z._:-]{2,100}")
 _NOTHING = Directives(faults=(), tokens=None, reasoning=False, text="")
 
 
@@ -76,6 +78,21 @@ def text_member(value: Any, *path: str) -> str:
     found = member(value, *path)
     require(isinstance(found, str) and bool(found), f"{'.'.join(path)}: is required.")
     return str(found)
+
+
+def identifier(value: Any, otherwise: str) -> str:
+    """Give an id that the request may bring for a session, a memory or an execution; ``otherwise`` where it has none.
+
+    Raises:
+        SimulatedError: it is none.
+    """
+    if value is None:
+        return otherwise
+    require(
+        isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None,
+        "The id of a session, a memory or an execution must have from 2 to 100 of the characters 0-9a-zA-Z._:-",
+    )
+    return str(value)
 
 
 def plain(whole: Whole) -> Prepared:

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.simulator.asked import Asked, Handlers, Said, member, plain, say, text_member
+from bedrock_gateway.simulator.asked import Asked, Handlers, Said, identifier, member, plain, say, text_member
 from bedrock_gateway.simulator.catalog import ACCOUNT, CREATED
 from bedrock_gateway.simulator.conversation import mapping, positive
 from bedrock_gateway.simulator.dialogue import pieces
@@ -137,9 +137,7 @@ class Knowledge:
         parse_model(text_member(given, name, "modelArn"))
         wanted = member(given, name, "retrievalConfiguration", "vectorSearchConfiguration", "numberOfResults")
         passages = _found(text, _results_wanted(wanted, "numberOfResults", MOST_RESULTS) or RESULTS)
-        session = body.get("sessionId")
-        if not isinstance(session, str) or not session:
-            session = _uuid(f"{asked.account}:{text}")
+        session = identifier(body.get("sessionId"), _uuid(f"{asked.account}:{text}"))
         context = tuple(passage["content"]["text"] for passage in passages)
         if asked.route.operation == "RetrieveAndGenerateStream":
             headers = (("x-amzn-bedrock-knowledge-base-session-id", session),)

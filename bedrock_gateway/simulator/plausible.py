@@ -217,4 +217,6 @@ def _headers(maker: _Maker, shape: Mapping[str, Any]) -> Iterator[tuple[str, str
             yield member["locationName"], base64.b64encode(b'{"key":"value"}').decode()
         else:
             value = maker.value(member["shape"], name, 0)
-            yield member["locationName"], str(value).lower() if isinstance(value, bool) else str(value)
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            # What the request brought may be nothing that a header can hold.
+            yield member["locationName"], text if text.isascii() and text.isprintable() else name

@@ -65,7 +65,8 @@ def test_printed_credentials_work(tmp_path: Path) -> None:
     """What it prints is enough for a stock boto3; its log has the request, its control path takes faults."""
     log = tmp_path / "log.jsonl"
     with running("--tokens-per-second", "0", "--first-token-ms", "0", "--log", str(log)) as (_, base_url, exported):
-        assert base_url == exported["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == exported["AWS_ENDPOINT_URL_BEDROCK"]
+        assert {base_url} == {url for name, url in exported.items() if name.startswith("AWS_ENDPOINT_URL_")}
+        assert {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME"} <= set(exported)
         client = boto3.client(
             "bedrock-runtime",
             endpoint_url=base_url,

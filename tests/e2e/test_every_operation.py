@@ -183,7 +183,7 @@ def test_what_can_succeed_does(run: Run) -> None:
     hold(sensible, lambda call: call.direct["status"] >= 300 and call.direct["answer"])
     odd = {call.operation for call in run.calls if call.round == "nasty" and call.direct["status"] >= 300}
     assert odd <= {
-        *("ApplyGuardrail", "InvokeAgent", "GetAgent", "GetKnowledgeBase"),
+        *("ApplyGuardrail", "InvokeAgent", "InvokeInlineAgent", "GetAgent", "GetKnowledgeBase"),
         *("ListAsyncInvokes", "ListInferenceProfiles", "ListModelInvocationJobs", "ListSessions"),
     }
 

@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from simulator_requests import CLAUDE, NOVA, user
 
 from bedrock_gateway.simulator import INSTANT, Pace
+from bedrock_gateway.simulator.asked import Asked
 from bedrock_gateway.simulator.async_invokes import AsyncInvokes
 from bedrock_gateway.simulator.guardrails import apply_guardrail, run_checks
 from bedrock_gateway.simulator.inference import Inference, parse_json
+from bedrock_gateway.simulator.operations import Operations, model_of
+from bedrock_gateway.simulator.plausible import answer_of
 from bedrock_gateway.simulator.protocol import SimulatedError, Streamed, Whole, compact
+from bedrock_gateway.simulator.routes import Route
 from bedrock_gateway.simulator.sending import encode
+from bedrock_gateway.simulator.services import Modelled, modelled_operations, read_model
+from bedrock_gateway.simulator.signatures import Identity, Incoming
 
 CONVERSE = {
     "system": [{"text": "be"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
@@ -245,8 +251,116 @@ def test_other_operations_survive_junk(data: st.DataObject, which: str) -> None:
         assert 400 == refused.status
 
 
+GENERATE = {
+    "input": {"text": "What is a budget?"},
+    "sessionId": "s-1",
+    "retrieveAndGenerateConfiguration": {
+        "type": "KNOWLEDGE_BASE",
+        "knowledgeBaseConfiguration": {
+            "modelArn": CLAUDE,
+            "retrievalConfiguration": {"vectorSearchConfiguration": {"numberOfResults": 2}},
+        },
+    },
+}
+RERANK = {
+    "queries": [{"type": "TEXT", "textQuery": {"text": "q"}}],
+    "sources": [
+        {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": "d"}}},
+        {"type": "INLINE", "inlineDocumentSource": {"type": "JSON", "jsonDocument": {"a": 1}}},
+    ],
+    "rerankingConfiguration": {
+        "bedrockRerankingConfiguration": {
+            "modelConfiguration": {"modelArn": "cohere.rerank-v3-5:0"},
+            "numberOfResults": 1,
+        }
+    },
+}
+JOB = {
+    "jobName": "j",
+    "roleArn": "r",
+    "modelId": CLAUDE,
+    "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://bucket/in"}},
+    "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
+}
+TURN = {
+    "inputText": "Hello",
+    "enableTrace": True,
+    "memoryId": "m-1",
+    "streamingConfigurations": {"streamFinalResponse": True},
+    "foundationModel": CLAUDE,
+    "instruction": "x" * 40,
+}
+RETRIEVE = {
+    "retrievalQuery": {"text": "q"},
+    "retrievalConfiguration": {"vectorSearchConfiguration": {"numberOfResults": 3}},
+}
+FLOW = {"inputs": [{"content": {"document": {"a": 1}}}], "executionId": "e-1"}
+#: By operation, the labels of its path and a good body.
+SERVED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "Retrieve": (("KB12345678",), RETRIEVE),
+    "RetrieveAndGenerate": ((), GENERATE),
+    "RetrieveAndGenerateStream": ((), GENERATE),
+    "Rerank": ((), RERANK),
+    "InvokeAgent": (("ABCDEFGHIJ", "TSTALIASID", "session-1"), TURN),
+    "InvokeInlineAgent": (("session-1",), TURN),
+    "InvokeFlow": (("FLOW123456", "ALIAS12345"), FLOW),
+    "CreateSession": ((), {"sessionMetadata": {"a": "b"}}),
+    "CreateModelInvocationJob": ((), JOB),
+}
+#: Some that nothing special is known of, with every kind of answer.
+MADE_UP = [
+    operation
+    for service in ("bedrock-agent-runtime", "bedrock-agentcore")
+    for operation in modelled_operations(service, read_model(service))
+]
+#: Names of members that requests and answers share.
+SHARED = ["name", "sessionId", "contentType", "runtimeSessionId", "mcpSessionId", "traceId", "status", "memoryId"]
+
+
+def asked(name: str, labels: tuple[str, ...], body: bytes, modelled: Modelled | None = None) -> Asked:
+    """Give a request."""
+    incoming = Incoming(method="POST", raw_path="/", headers=(), body=body, body_sha256="")
+    route = Route(operation=name, labels=labels, modelled=modelled)
+    return Asked(route=route, incoming=incoming, identity=Identity(account="a"))
+
+
+def served() -> Operations:
+    """Give services of their own."""
+    return Operations(seed=1, pace=INSTANT, clock=lambda: 1_000.0)
+
+
+@JUNK_SETTINGS
+@given(data=st.data(), name=st.sampled_from(sorted(SERVED)))
+def test_agents_and_knowledge_bases_survive_junk(data: st.DataObject, name: str) -> None:
+    """They answer or refuse; what goes into a header is fit for one; the model is found or not."""
+    labels, good = SERVED[name]
+    labels = tuple(data.draw(st.just(label) | st.text(min_size=1, max_size=12)) for label in labels)
+    body = data.draw(mutated(good))
+    model_of(Route(operation=name, labels=labels), body)
+    try:
+        answer = served().prepare(asked(name, labels, body)).finish()
+        exhaust(answer)
+    except SimulatedError as refused:
+        assert refused.status in (400, 404)
+        assert json.loads(refused.body())["message"]
+    else:
+        assert all(value.isascii() and value.isprintable() for _, value in answer.headers)
+
+
+@JUNK_SETTINGS
+@given(operation=st.sampled_from(MADE_UP), told=st.dictionaries(st.sampled_from(SHARED), st.text()))
+def test_made_up_answers_survive_junk(operation: Modelled, told: dict[str, str]) -> None:
+    """Whatever a request brings under the name of a member, the answer is one, and its headers are fit to be sent."""
+    answer = answer_of(operation, told, "us-east-1")
+    if isinstance(answer, Streamed) or answer.body:
+        exhaust(answer)
+    assert all(value.isascii() and value.isprintable() for _, value in answer.headers)
+
+
 def test_the_good_bodies_are_good() -> None:
     """The bodies that junk is put into are answered as they stand."""
+    for name, (labels, good) in SERVED.items():
+        exhaust(served().prepare(asked(name, labels, compact(good))).finish())
     exhaust(inference().converse(CLAUDE, compact(CONVERSE), "a", streamed=False).finish())
     for model, body in INVOKE:
         exhaust(inference().invoke(model, compact(body), {}, "a", streamed=False).finish())
