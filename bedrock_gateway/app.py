@@ -105,6 +105,9 @@ async def make_ready(gateway: Gateway, config: Config) -> None:
     if not sources:
         sources = {deployment.credentials for _, deployment in config.ambient}
     sources = {source for source in sources if source.kind is not CredentialKind.BEARER}
+    ours = (*config.deployments, *(deployment for _, deployment in config.ambient))
+    with contextlib.suppress(OSError):  # a bundle that has gone since: its first call says so
+        await gateway.upstream.prepare({deployment.ssl_verify for deployment in ours})
     await asyncio.gather(gateway.credentials.keep(sources), gateway.forms.look_up(gateway.snapshot.routing.deployments))
 
 

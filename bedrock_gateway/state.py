@@ -132,7 +132,7 @@ async def open_state(
         for deployment in config.deployments:
             # An entry of the price table is parsed when it is first used: not in the middle of a call.
             snapshot.price_of(deployment)
-        upstream = Upstream.open(user_agent=mark, idle_timeout=general.limits.idle_timeout)
+        upstream = Upstream.open(user_agent=mark, idle_timeout=general.limits.idle_timeout, proxies=config.proxies)
         stack.push_async_callback(upstream.close)
         credentials = CredentialStore()
         stack.push_async_callback(credentials.close)

@@ -238,7 +238,7 @@ def _check_credentials(config: Config) -> None:
 
 def _check_bundles(config: Config) -> None:
     """Refuse to start where a CA bundle cannot be used: every call of its deployment would fail."""
-    for deployment in config.deployments:
+    for deployment in (*config.deployments, *(deployment for _, deployment in config.ambient)):
         if isinstance(deployment.ssl_verify, str):
             try:
                 ssl.create_default_context(cafile=deployment.ssl_verify)

@@ -6,6 +6,7 @@
     reading      nodes to typed values; references to the environment
     keys         which keys there are, and what each is to this version
     credentials  credentials, region and endpoint of a deployment
+    surroundings what the environment says of them
     entries      model_list to deployments
     names        which names lead somewhere
     aliases      model_group_alias

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.entries import Entries, with_router
 from bedrock_gateway.config.keys import PARAMS
 from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
+from bedrock_gateway.config.surroundings import Surroundings, bad_url
 from bedrock_gateway.errors import Fault, InvalidField, InvalidRequest
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment
 

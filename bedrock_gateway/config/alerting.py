@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from yarl import URL
 
-from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.config.surroundings import Surroundings, bad_url
 from bedrock_gateway.errors import Fault
 
 __all__ = ["webhooks"]

@@ -14,10 +14,11 @@ from types import MappingProxyType
 import attrs
 
 from bedrock_gateway.config.budgets import MOST_USD, nano, read_budget
-from bedrock_gateway.config.credentials import RUNTIME, Surroundings, credentials, endpoints, merged, region
+from bedrock_gateway.config.credentials import credentials, endpoints, merged, region, ssl_verify
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
 from bedrock_gateway.config.reading import Reader, Section, nearest
+from bedrock_gateway.config.surroundings import RUNTIME, Surroundings
 from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS, Price, PriceError
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment, Guardrail
 from bedrock_gateway.routing.model_names import ModelName, NameKind, bedrock_id, parse_arn, parse_model
@@ -243,7 +244,7 @@ class Entries:
             units=info.integer("model_units", least=1),
             hourly=nano(info.number("price_per_hour", least=0, most=MOST_USD)),
             commitment=info.text("commitment") or "",
-            ssl_verify=_ssl_verify(params),
+            ssl_verify=ssl_verify(params, self.around.verify()),
             extra_headers=_extra_headers(params),
             model_info=MappingProxyType({key: self.reader.plain(item.node) for key, item in info}),
         )
@@ -374,19 +375,6 @@ def _guardrail(params: Section) -> Guardrail | None:
     if identifier is None or version is None:
         return None
     return Guardrail(identifier=identifier, version=version, trace=trace, stream_processing_mode=mode)
-
-
-def _ssl_verify(params: Section) -> bool | str:
-    node = params.find("ssl_verify")
-    if node is None:
-        return True
-    value, _ = params.reader.resolve(node)
-    if isinstance(value, bool):
-        return value
-    text = params.text("ssl_verify")
-    if text is None:
-        return True
-    return text.lower() == "true" if text.lower() in ("true", "false") else text
 
 
 def _extra_headers(params: Section) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,6 @@ import attrs
 from bedrock_gateway.config.added import ModelRules, api_permissions
 from bedrock_gateway.config.aliases import aliases
 from bedrock_gateway.config.budgets import gateway_budget, time_zone
-from bedrock_gateway.config.credentials import Surroundings
 from bedrock_gateway.config.document import Entry, Node, compose
 from bedrock_gateway.config.entries import Entries, Listed, with_router
 from bedrock_gateway.config.groups import warn_of_groups
@@ -30,6 +29,7 @@ from bedrock_gateway.config.reading import ENVIRON, Reader, Section, nearest
 from bedrock_gateway.config.routing import routing_rules
 from bedrock_gateway.config.services import services
 from bedrock_gateway.config.settings import Config, database_url, general_settings, router_settings
+from bedrock_gateway.config.surroundings import Surroundings
 from bedrock_gateway.errors import ConfigError, Fault
 from bedrock_gateway.routing.deployments import Deployment
 
@@ -94,6 +94,8 @@ def load_config(
     around = Surroundings(environ, profile_region, frozenset(regions))
     around.allowed_regions = _allowed_regions(general, around)
     reader.faults.extend(around.bad_endpoints())
+    proxies, bad_proxies = around.proxies()
+    reader.faults.extend(bad_proxies)
     zone_name, around.calendar = time_zone(litellm)
     settings = general_settings(general, around, router=router, ignored=ignored)
     source = around.credentials(settings.master_key)
@@ -132,6 +134,7 @@ def load_config(
         aliases=others,
         ambient=tuple((service, settled(deployment)) for service, deployment in ambient),
         given=frozenset(service for service, _ in ambient if service in general.section("services")),
+        proxies=proxies,
         fips=around.switched_on("AWS_USE_FIPS_ENDPOINT"),
         dual_stack=around.switched_on("AWS_USE_DUALSTACK_ENDPOINT"),
         added=ModelRules(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from bedrock_gateway.config.credentials import RUNTIME, SERVICES, Surroundings, bad_url, credentials
+from bedrock_gateway.config.credentials import credentials
 from bedrock_gateway.config.document import Entry
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS
 from bedrock_gateway.config.reading import Section, nearest
+from bedrock_gateway.config.surroundings import RUNTIME, SERVICES, Surroundings, bad_url
 from bedrock_gateway.errors import Fault
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment
 from bedrock_gateway.routing.table import stable_id
@@ -74,6 +75,7 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
                     region=region or "",
                     credentials=signs,
                     endpoints=endpoints,
+                    ssl_verify=around.verify(),
                 ),
             )
         )

@@ -18,15 +18,16 @@ from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.config.added import ModelRules
 from bedrock_gateway.config.alerting import webhooks
-from bedrock_gateway.config.credentials import Surroundings, bad_url
 from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
 from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.config.routing import queue_rules
+from bedrock_gateway.config.surroundings import Surroundings, bad_url
 from bedrock_gateway.errors import Fault
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.forms import FormKey, Known
 from bedrock_gateway.routing.rules import QueueRules, RoutingRules
 from bedrock_gateway.routing.table import Alias, RoutingTable
+from bedrock_gateway.wire.proxies import DIRECT, Proxies
 
 __all__ = [
     "Config",
@@ -174,6 +175,7 @@ class Config:
         rules: how one of several deployments is chosen, and what is asked instead.
         added: how models given over the API are read.
         given: services whose ambient deployment the file names.
+        proxies: through which AWS is reached.
         fips, dual_stack: which endpoints of AWS are used where none is given.
         warnings: what does nothing here, in file order.
     """
@@ -191,6 +193,7 @@ class Config:
     added: ModelRules
     warnings: tuple[Fault, ...]
     given: frozenset[str] = frozenset()
+    proxies: Proxies = DIRECT
     fips: bool = False
     dual_stack: bool = False
 

@@ -13,6 +13,7 @@ Source: aiohttp 3.14.5 ``client.ClientSession._request``, ``client_reqrep.Client
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -23,9 +24,12 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-__all__ = ["Answer", "Pool", "Where", "exchange", "request_head"]
+from bedrock_gateway.wire.proxies import Proxy
+
+__all__ = ["Answer", "Pool", "Where", "exchange", "proxy_of", "request_head"]
 
 #: Bytes read ahead of a slow caller; up to three times as many are held.
 READ_AHEAD = 65_536
@@ -38,18 +42,33 @@ class Where:
     once.
     """
 
-    def __init__(self, url: URL, verify: ssl.SSLContext | bool) -> None:
+    def __init__(self, url: URL, verify: ssl.SSLContext | bool, proxy: Proxy | None = None) -> None:
         self.url = url.origin()
         self.host = url.raw_host or ""
         self.port = url.port
         self.ssl = verify
-        self.proxy = self.proxy_auth = self.proxy_headers = self.server_hostname = None
-        self.headers: Mapping[str, str] = {}
-        self.connection_key = ConnectionKey(self.host, self.port, self.is_ssl(), verify, None, None, None)
+        self.proxy, self.proxy_headers = proxy_of(proxy)
+        self.proxy_auth = self.server_hostname = None
+        # For errors of a connection through a proxy, which name a request.
+        self.request_info = aiohttp.RequestInfo(self.url, "CONNECT", CIMultiDictProxy(CIMultiDict()), self.url)
+        # What a proxy is told of; nothing else of a request ever gets to one.
+        self.headers: Mapping[str, str] = {"Host": f"{self.url.host_subcomponent}:{self.port}"}
+        told = None if self.proxy_headers is None else hash(tuple(self.proxy_headers.items()))
+        self.connection_key = ConnectionKey(self.host, self.port, self.is_ssl(), verify, self.proxy, None, told)
 
     def is_ssl(self) -> bool:
         """Tell whether the connection is TLS."""
         return self.url.scheme == "https"
+
+
+def proxy_of(proxy: Proxy | None) -> tuple[URL | None, CIMultiDict[str] | None]:
+    """Return URL and headers of a proxy as aiohttp takes them."""
+    if proxy is None:
+        return None, None
+    if proxy.user is None:
+        return URL(proxy.url), None
+    told = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return URL(proxy.url), CIMultiDict({"Proxy-Authorization": f"Basic {told}"})
 
 
 class Pool(aiohttp.TCPConnector):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +18,17 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from bedrock_gateway.upstream.exchange import MAX_FIELD_SIZE, READ_AHEAD, Answer, Pool, Where, exchange, request_head
+from bedrock_gateway.upstream.exchange import (
+    MAX_FIELD_SIZE,
+    READ_AHEAD,
+    Answer,
+    Pool,
+    Where,
+    exchange,
+    proxy_of,
+    request_head,
+)
+from bedrock_gateway.wire.proxies import DIRECT, Proxies, Proxy
 
 __all__ = ["Happened", "Upstream", "UpstreamFault", "UpstreamRequest", "fault_of"]
 
@@ -81,6 +91,7 @@ class UpstreamRequest:
 _NEVER_REACHED = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
     aiohttp.ClientSSLError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
@@ -116,6 +127,7 @@ class Upstream:
     _connector: aiohttp.TCPConnector
     _session: aiohttp.ClientSession
     _connect_timeout: aiohttp.ClientTimeout
+    _proxies: Proxies
     _places: dict[tuple[str, str | None, int | None, bool | str], Where] = attrs.field(factory=dict, init=False)
     _contexts: dict[bool | str, ssl.SSLContext | bool] = attrs.field(factory=dict, init=False, repr=False)
     _heads: dict[Any, float] = attrs.field(factory=dict, init=False, repr=False)
@@ -124,12 +136,13 @@ class Upstream:
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False, repr=False)
 
     @classmethod
-    def open(cls, *, user_agent: str, idle_timeout: float) -> Upstream:
+    def open(cls, *, user_agent: str, idle_timeout: float, proxies: Proxies = DIRECT) -> Upstream:
         """Return a pool ready to send; must run inside the loop.
 
         Args:
             user_agent: sent with every request; carries the instance id by which a loop is noticed.
             idle_timeout: seconds of silence after which an exchange counts as silent.
+            proxies: through which hosts are reached.
         """
         connector = Pool(limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT, socket_factory=_socket)
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
@@ -144,7 +157,7 @@ class Upstream:
             max_line_size=MAX_FIELD_SIZE,
             max_field_size=MAX_FIELD_SIZE,
         )
-        upstream = cls(user_agent, idle_timeout, connector, session, timeout)
+        upstream = cls(user_agent, idle_timeout, connector, session, timeout, proxies)
         upstream._look()
         return upstream
 
@@ -209,7 +222,7 @@ class Upstream:
             if len(self._places) >= MAX_PLACES:
                 self._places.clear()
             verify = True if url.scheme == "http" else self._context(request.ssl_verify)
-            where = self._places[key] = Where(url, verify)
+            where = self._places[key] = Where(url, verify, self._proxy(url))
         if request.body or request.method not in BODILESS:
             headers["content-length"] = str(len(request.body))
         head = request_head(request.method, request.target, headers)
@@ -231,6 +244,7 @@ class Upstream:
 
     async def _send_large(self, request: UpstreamRequest) -> Answer:
         """Send a large body in pieces, through the session: upstream may answer before it has read it all."""
+        proxy, proxy_headers = proxy_of(self._proxy(request.url))
         async with asyncio.timeout(self._idle_timeout):
             response = await self._session.request(
                 request.method,
@@ -238,6 +252,8 @@ class Upstream:
                 data=_pieces(request),
                 headers={**request.headers, "content-length": str(len(request.body))},
                 allow_redirects=False,
+                proxy=proxy,
+                proxy_headers=proxy_headers,
                 ssl=True if request.url.scheme == "http" else self._context(request.ssl_verify),
             )
         connection = response.connection
@@ -262,14 +278,29 @@ class Upstream:
                 answer.content.set_exception(aiohttp.ClientPayloadError("the body of the answer is malformed"))
         self._timer = self._loop.call_later(min(self._idle_timeout / 8, LOOK_EVERY), self._look)
 
+    def _proxy(self, url: URL) -> Proxy | None:
+        return self._proxies.of(url.scheme, url.raw_host or "", url.port)
+
+    async def prepare(self, verifies: Iterable[bool | str]) -> None:
+        """Make the TLS contexts for these ``ssl_verify``, off the loop: each takes some tens of milliseconds.
+
+        Raises:
+            OSError: a CA bundle cannot be read.
+        """
+        for verify in verifies:
+            if verify not in self._contexts:
+                context = await asyncio.to_thread(_make_context, verify)
+                self._contexts.setdefault(verify, context)
+
     def _context(self, verify: bool | str) -> ssl.SSLContext | bool:
         """Return the TLS context for a deployment's ``ssl_verify``; each is made once."""
         if verify not in self._contexts:
-            if verify is False:
-                self._contexts[verify] = False
-            else:
-                self._contexts[verify] = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+            self._contexts[verify] = _make_context(verify)
         return self._contexts[verify]
+
+
+def _make_context(verify: bool | str) -> ssl.SSLContext | bool:
+    return verify if verify is False else ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
 
 
 def _silence() -> aiohttp.SocketTimeoutError:

@@ -424,3 +424,37 @@ def test_no_hard_budget(settings: str, soft: str, expected: Budget | None) -> No
     config = load(MODEL + f"litellm_settings: {settings}\ngeneral_settings: {{{soft}}}\n")
 
     assert expected == config.budget
+
+
+@pytest.mark.parametrize(
+    ("environ", "verify"),
+    [
+        ({}, True),
+        ({"AWS_CA_BUNDLE": "/etc/corp.pem"}, "/etc/corp.pem"),
+        ({"REQUESTS_CA_BUNDLE": "/etc/corp.pem"}, "/etc/corp.pem"),
+        ({"AWS_CA_BUNDLE": "/etc/a.pem", "REQUESTS_CA_BUNDLE": "/etc/b.pem"}, "/etc/a.pem"),
+        ({"SSL_VERIFY": "False"}, False),
+        ({"AWS_CA_BUNDLE": "/home/me/.local/share/x/tls/ca.pem"}, True),
+    ],
+)
+def test_ca_bundles_of_the_environment(environ: dict[str, str], verify: bool | str) -> None:
+    """AWS's variable says what vouches for AWS, unless a deployment does; a gateway's own authority is not meant."""
+    config = load(MODEL.rstrip("\n") + "\n", {"AWS_REGION": "us-east-1", **environ})
+    assert {verify} == {deployment.ssl_verify for deployment in config.deployments}
+    assert {verify} == {deployment.ssl_verify for _, deployment in config.ambient}
+    told = [str(warning) for warning in config.warnings if "CA" in str(warning)]
+    assert ("tls/ca.pem" in environ.get("AWS_CA_BUNDLE", "")) == bool(told)
+
+
+def test_a_proxy_of_the_environment() -> None:
+    """The proxy is read once; one that is none is a fault of the environment, and its password is not told."""
+    config = load(
+        MODEL, {"AWS_REGION": "us-east-1", "HTTPS_PROXY": "http://me:secret@proxy:1", "NO_PROXY": "x.example"}
+    )
+    found = config.proxies.of("https", "bedrock.us-east-1.amazonaws.com", 443)
+    assert found is not None
+    assert "http://proxy:1" == found.url
+    assert config.proxies.of("https", "x.example", 443) is None
+    with pytest.raises(ConfigError, match="HTTPS_PROXY names a socks5 proxy") as caught:
+        load(MODEL, {"AWS_REGION": "us-east-1", "HTTPS_PROXY": "socks5://me:secret@proxy:1"})
+    assert "secret" not in str(caught.value)
