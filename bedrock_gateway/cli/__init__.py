@@ -17,6 +17,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "serve": "serve",
     "check": "check",
+    "doctor": "doctor",
     "key": "key",
     "spend": "spend",
     "import": "importing",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,7 +32,11 @@ __all__ = ["ControlPlane"]
 TIMEOUT = 5.0
 #: Bytes of the largest answer that is read.
 MAX_ANSWER = 4_194_304
-_NO_BODY = hashlib.sha256(b"").hexdigest()
+#: AWS STS API reference, GetCallerIdentity: a form, answered in XML; nobody needs a right for it.
+_IDENTITY = Operation(
+    name="GetCallerIdentity", service="sts", signing_name="sts", host_prefix="sts", method="POST", template="/"
+)
+_WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
 _DENIED = frozenset({"AccessDeniedException", "UnauthorizedException"})
 
 
@@ -41,6 +47,7 @@ class ControlPlane:
     Attributes:
         operations: by ``service:Operation``.
         amz_date: gives now as SigV4 writes it.
+        dates: ``Date`` of the last answers, as they came.
     """
 
     upstream: Upstream
@@ -49,6 +56,7 @@ class ControlPlane:
     signer: Signer
     amz_date: Callable[[], str]
     operations: Mapping[str, Operation]
+    dates: deque[str] = attrs.field(factory=lambda: deque(maxlen=16), init=False)
 
     @classmethod
     def of(
@@ -80,23 +88,50 @@ class ControlPlane:
             KeyError: it is no read operation of these services.
         """
         found = self.operations[operation]
+        body = await self._answer(deployment, found, labels, query)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ControlPlaneError(f"{found.name} answers no JSON", kind="unreadable") from error
+        if not isinstance(document, dict):
+            raise ControlPlaneError(f"{found.name} answers no JSON object", kind="unreadable")
+        return document
+
+    async def identity(self, deployment: Deployment) -> str:
+        """Return the ARN that a deployment's credentials are of.
+
+        Raises:
+            ControlPlaneError: STS does not say.
+        """
+        body = await self._answer(deployment, _IDENTITY, {}, "", _WHO_AM_I)
+        arn = re.search(rb"<Arn>([^<]{1,2048})</Arn>", body)
+        if arn is None:
+            raise ControlPlaneError("GetCallerIdentity names nobody", kind="unreadable")
+        return arn[1].decode(errors="replace")
+
+    async def _answer(
+        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str, body: bytes = b""
+    ) -> bytes:
+        name = f"{operation.service}:{operation.name}"
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self._ask(deployment, found, labels, query)
+                return await self._ask(deployment, operation, labels, query, body)
         except TimeoutError:
-            raise ControlPlaneError(f"{operation} did not answer within {TIMEOUT:g} s", kind="unreached") from None
+            raise ControlPlaneError(f"{name} did not answer within {TIMEOUT:g} s", kind="unreached") from None
         except UpstreamFault as fault:
-            raise ControlPlaneError(f"{operation} cannot be reached: {fault}", kind="unreached") from fault
+            raise ControlPlaneError(f"{name} cannot be reached: {fault}", kind="unreached") from fault
         except CredentialsError as error:
             raise ControlPlaneError(f"no credentials: {error}", kind="credentials") from error
 
     async def _ask(
-        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str
-    ) -> dict[str, Any]:
+        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str, body: bytes
+    ) -> bytes:
         # The label says which model is meant, not the deployment.
         address = self.addresses.of(attrs.evolve(deployment, model_id=""), operation, labels, query)
         sent = {"host": address.host, "user-agent": self.upstream.user_agent, "accept": "application/json"}
         sent.update([IDENTITY])
+        if body:
+            sent["content-type"] = "application/x-www-form-urlencoded"
         source = deployment.credentials
         if source.kind is CredentialKind.BEARER:
             sent["authorization"] = f"Bearer {source.bearer}"
@@ -111,32 +146,36 @@ class ControlPlane:
                 canonical_path=address.path,
                 canonical_query=address.query,
                 headers=[(name, value) for name, value in sent.items() if is_signed(name)],
-                payload_hash=_NO_BODY,
+                payload_hash=hashlib.sha256(body).hexdigest(),
                 credentials=credentials,
                 region=deployment.region,
                 service=operation.signing_name,
                 amz_date=amz_date,
             )
         answer = await self.upstream.send(
-            UpstreamRequest(operation.method, address.url, address.target, sent, b"", deployment.ssl_verify)
+            UpstreamRequest(operation.method, address.url, address.target, sent, body, deployment.ssl_verify)
         )
-        body = bytearray()
+        told = bytearray()
         try:
             while data := await self.upstream.read(answer):
-                body += data
-                if len(body) > MAX_ANSWER:
+                told += data
+                if len(told) > MAX_ANSWER:
                     raise ControlPlaneError(f"{operation.name} answers more than can be read", kind="unreadable")
         finally:
             self.upstream.give_up(answer)
+        if date := answer.headers.get("date"):
+            self.dates.append(date)
         if answer.status >= 300:
-            raise _refused(operation, answer.status, *error_of(answer.headers.get("x-amzn-errortype"), bytes(body)))
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise ControlPlaneError(f"{operation.name} answers no JSON", kind="unreadable") from error
-        if not isinstance(document, dict):
-            raise ControlPlaneError(f"{operation.name} answers no JSON object", kind="unreadable")
-        return document
+            kind, message = error_of(answer.headers.get("x-amzn-errortype"), bytes(told))
+            if operation is _IDENTITY:
+                kind, message = _in_xml(told, b"Code"), _in_xml(told, b"Message")
+            raise _refused(operation, answer.status, kind, message)
+        return bytes(told)
+
+
+def _in_xml(body: bytes | bytearray, name: bytes) -> str:
+    found = re.search(b"<" + name + b">([^<]{1,500})</", body)
+    return "" if found is None else found[1].decode(errors="replace")
 
 
 def _refused(operation: Operation, status: int, error_type: str | None, message: str) -> ControlPlaneError:
