@@ -23,6 +23,7 @@ from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.access.signatures import Verifier
 from bedrock_gateway.admin.added_models import AddedModels
 from bedrock_gateway.chain.asking import Asking
+from bedrock_gateway.chain.batching import Batches
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.gateway import Clock, Gateway, Snapshot
 from bedrock_gateway.chain.keeping import Keeping
@@ -137,17 +138,18 @@ async def open_state(
         credentials = CredentialStore()
         stack.push_async_callback(credentials.close)
         operations, addresses, signer = load_operations(), Addresses(endpoints), Signer()
-        forms = Forms(
-            ControlPlane.of(
-                operations,
-                upstream=upstream,
-                addresses=addresses,
-                credentials=credentials,
-                signer=signer,
-                amz_date=clock.amz_date,
-            )
+        control = ControlPlane.of(
+            operations,
+            upstream=upstream,
+            addresses=addresses,
+            credentials=credentials,
+            signer=signer,
+            amz_date=clock.amz_date,
         )
+        forms, objects = Forms(control), Objects(registry, clock.now_ms)
+        batches = Batches(control, objects, registry, clock.now_ms)
         stack.push_async_callback(forms.aclose)
+        stack.push_async_callback(batches.aclose)
         alerts = Alerts(general.webhooks)
         stack.push_async_callback(alerts.aclose)
         budgets = Budgets()
@@ -163,13 +165,14 @@ async def open_state(
             labels=Labels(),
             alerts=alerts,
             registry=registry,
-            objects=Objects(registry, clock.now_ms),
+            objects=objects,
             routes=RouteTable(operations),
             ledger=ledger,
             upstream=upstream,
             addresses=addresses,
             credentials=credentials,
             forms=forms,
+            batches=batches,
             signer=signer,
             bodies=BodyBudget(general.limits.bodies),
             limits=attrs.evolve(limits if limits is not None else Limits(), body=general.limits.body),
@@ -194,6 +197,7 @@ async def open_state(
             calls=calls,
             keeping=Keeping() if general.keep_answers else None,
         )
+        batches.price_of = lambda deployment: gateway.snapshot.price_of(deployment)
         if gateway.keeping is not None:
             stack.callback(gateway.keeping.close)
         registry.on_change.append(gateway.changed)

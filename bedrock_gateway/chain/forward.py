@@ -172,6 +172,8 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         # On record before the caller hears of it.
         await note_made(call, attempt, response.headers, body)
         body = await only_own(call, attempt, body)
+        if call.target.operation.name == "GetModelInvocationJob":
+            call.gateway.batches.seen(body, attempt.deployment)
     call.answered(status)
     booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)

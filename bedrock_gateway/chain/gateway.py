@@ -19,6 +19,7 @@ from bedrock_gateway.access.budgets import Budgets, Charge
 from bedrock_gateway.access.labels import Labels
 from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.chain.asking import Asking
+from bedrock_gateway.chain.batching import Batches
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.keeping import Keeping
 from bedrock_gateway.chain.leaving import Leaving
@@ -161,6 +162,7 @@ class Gateway:
     addresses: Addresses
     credentials: CredentialStore
     forms: Forms
+    batches: Batches
     signer: Signer
     bodies: BodyBudget
     limits: Limits

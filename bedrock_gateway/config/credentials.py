@@ -184,7 +184,7 @@ def endpoints(params: Section, around: Surroundings) -> dict[str, str]:
         url = next((one for one in found if one is not None), None) or around.service_endpoint(service)
         if url is not None:
             urls[service] = url
-    return urls
+    return urls | around.store_endpoint()
 
 
 def ssl_verify(params: Section, default: bool | str) -> bool | str:

@@ -30,7 +30,7 @@ def services(general: Section, around: Surroundings, source: CredentialSource) -
     shared = section.section("default")
     _check_service(shared)
     found: list[tuple[str, Deployment]] = []
-    urls: dict[str, str] = {}
+    urls: dict[str, str] = around.store_endpoint()
     # One for all of them: a model that is called through one service is looked up at another.
     endpoints = MappingProxyType(urls)
     for service in SERVICES:

@@ -37,7 +37,13 @@ OWN_BUNDLE = "/tls/ca.pem"
 ANY_ENDPOINT = "AWS_ENDPOINT_URL"
 ENDPOINT_OF = {service: f"{ANY_ENDPOINT}_{service.upper().replace('-', '_')}" for service in SERVICES}
 #: Variables that hold a base URL.
-ENDPOINT_VARIABLES = ("AWS_BEDROCK_RUNTIME_ENDPOINT", "AWS_STS_ENDPOINT", ANY_ENDPOINT, *ENDPOINT_OF.values())
+ENDPOINT_VARIABLES = (
+    "AWS_BEDROCK_RUNTIME_ENDPOINT",
+    "AWS_STS_ENDPOINT",
+    ANY_ENDPOINT,
+    f"{ANY_ENDPOINT}_S3",
+    *ENDPOINT_OF.values(),
+)
 
 _BAD_REGION = "does not look like an AWS region (us-east-1, eu-central-1, …)"
 
@@ -94,6 +100,11 @@ class Surroundings:
                 return url
             self._passed_over(name, "leads to a gateway (it ends in /bedrock): taken for your client's own")
         return None
+
+    def store_endpoint(self) -> dict[str, str]:
+        """Return the base URL of S3 by its name, where the environment has one: batch jobs leave their counts there."""
+        url = self.endpoint(f"{ANY_ENDPOINT}_S3")
+        return {} if url is None else {"s3": url}
 
     def proxies(self) -> tuple[Proxies, list[Fault]]:
         """Return the proxies of the environment, and what is wrong with them."""

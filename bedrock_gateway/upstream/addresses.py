@@ -83,6 +83,10 @@ class Addresses:
             self._kept[deployment, operation.name] = address
         return address
 
+    def base_url(self, service: str, region: str) -> str:
+        """Return the base URL of a service that no deployment has one for."""
+        return self._endpoints.base_url(service, region)
+
     def _base(self, deployment: Deployment, operation: Operation) -> str:
         own = deployment.endpoints.get(operation.service)
         if own is not None:

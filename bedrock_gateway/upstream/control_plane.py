@@ -13,13 +13,15 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import attrs
+from yarl import URL
 
 from bedrock_gateway.errors import ControlPlaneError, CredentialsError
 from bedrock_gateway.routing.deployments import CredentialKind, Deployment
 from bedrock_gateway.routing.verdicts import error_of
-from bedrock_gateway.upstream.addresses import Addresses
+from bedrock_gateway.upstream.addresses import Address, Addresses
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.session import Upstream, UpstreamFault, UpstreamRequest
 from bedrock_gateway.wire.headers import IDENTITY, is_signed
@@ -36,8 +38,12 @@ MAX_ANSWER = 4_194_304
 _IDENTITY = Operation(
     name="GetCallerIdentity", service="sts", signing_name="sts", host_prefix="sts", method="POST", template="/"
 )
+#: Amazon S3 API reference, GetObject: the path is signed as it is sent, and the payload's hash is a header too.
+_OBJECT = Operation(
+    name="GetObject", service="s3", signing_name="s3", host_prefix="s3", method="GET", template="/{Bucket}/{Key}"
+)
 _WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
-_DENIED = frozenset({"AccessDeniedException", "UnauthorizedException"})
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedException"})
 
 
 @attrs.frozen(eq=False)
@@ -88,7 +94,9 @@ class ControlPlane:
             KeyError: it is no read operation of these services.
         """
         found = self.operations[operation]
-        body = await self._answer(deployment, found, labels, query)
+        # The label says which model is meant, not the deployment.
+        address = self.addresses.of(attrs.evolve(deployment, model_id=""), found, labels, query)
+        body = await self._answer(deployment, found, address)
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -103,19 +111,32 @@ class ControlPlane:
         Raises:
             ControlPlaneError: STS does not say.
         """
-        body = await self._answer(deployment, _IDENTITY, {}, "", _WHO_AM_I)
+        address = self.addresses.of(attrs.evolve(deployment, model_id=""), _IDENTITY, {}, "")
+        body = await self._answer(deployment, _IDENTITY, address, _WHO_AM_I)
         arn = re.search(rb"<Arn>([^<]{1,2048})</Arn>", body)
         if arn is None:
             raise ControlPlaneError("GetCallerIdentity names nobody", kind="unreadable")
         return arn[1].decode(errors="replace")
 
-    async def _answer(
-        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str, body: bytes = b""
-    ) -> bytes:
+    async def read_object(self, deployment: Deployment, bucket: str, key: str) -> bytes:
+        """Return an object in S3.
+
+        Raises:
+            ControlPlaneError: it cannot be had; the text says why and what mends it.
+        """
+        own = deployment.endpoints.get("s3")
+        base = URL(own or self.addresses.base_url("s3", deployment.region))
+        # The path in the host's stead: bucket names with dots have no certificate as a host.
+        path = f"{base.raw_path.rstrip('/')}/{bucket}/{quote(key, safe='/-_.~')}"
+        netloc = f"{base.host_subcomponent}:{base.port}" if base.explicit_port else base.host_subcomponent or ""
+        url = URL(f"{base.scheme}://{netloc}{path}", encoded=True)
+        return await self._answer(deployment, _OBJECT, Address(url, path, netloc, path, ""))
+
+    async def _answer(self, deployment: Deployment, operation: Operation, address: Address, body: bytes = b"") -> bytes:
         name = f"{operation.service}:{operation.name}"
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self._ask(deployment, operation, labels, query, body)
+                return await self._ask(deployment, operation, address, body)
         except TimeoutError:
             raise ControlPlaneError(f"{name} did not answer within {TIMEOUT:g} s", kind="unreached") from None
         except UpstreamFault as fault:
@@ -123,22 +144,23 @@ class ControlPlane:
         except CredentialsError as error:
             raise ControlPlaneError(f"no credentials: {error}", kind="credentials") from error
 
-    async def _ask(
-        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str, body: bytes
-    ) -> bytes:
-        # The label says which model is meant, not the deployment.
-        address = self.addresses.of(attrs.evolve(deployment, model_id=""), operation, labels, query)
-        sent = {"host": address.host, "user-agent": self.upstream.user_agent, "accept": "application/json"}
+    async def _ask(self, deployment: Deployment, operation: Operation, address: Address, body: bytes) -> bytes:
+        sent = {"host": address.host, "user-agent": self.upstream.user_agent, "accept": "*/*"}
         sent.update([IDENTITY])
         if body:
             sent["content-type"] = "application/x-www-form-urlencoded"
         source = deployment.credentials
         if source.kind is CredentialKind.BEARER:
+            if not operation.bearer:
+                raise ControlPlaneError(f"a Bedrock API key says nothing to {operation.service}", kind="credentials")
             sent["authorization"] = f"Bearer {source.bearer}"
         else:
             credentials = await self.credentials.get(source)
             amz_date = self.amz_date()
+            digest = hashlib.sha256(body).hexdigest()
             sent["x-amz-date"] = amz_date
+            if operation is _OBJECT:
+                sent["x-amz-content-sha256"] = digest
             if credentials.session_token:
                 sent["x-amz-security-token"] = credentials.session_token
             sent["authorization"] = self.signer.authorization(
@@ -146,7 +168,7 @@ class ControlPlane:
                 canonical_path=address.path,
                 canonical_query=address.query,
                 headers=[(name, value) for name, value in sent.items() if is_signed(name)],
-                payload_hash=hashlib.sha256(body).hexdigest(),
+                payload_hash=digest,
                 credentials=credentials,
                 region=deployment.region,
                 service=operation.signing_name,
@@ -167,7 +189,7 @@ class ControlPlane:
             self.dates.append(date)
         if answer.status >= 300:
             kind, message = error_of(answer.headers.get("x-amzn-errortype"), bytes(told))
-            if operation is _IDENTITY:
+            if operation in (_IDENTITY, _OBJECT):
                 kind, message = _in_xml(told, b"Code"), _in_xml(told, b"Message")
             raise _refused(operation, answer.status, kind, message)
         return bytes(told)
