@@ -11,6 +11,7 @@ RUFF = --isolated --target-version py311 --line-length 120
 SOURCES = bedrock_gateway tests examples setup.py
 
 BIN = .venv/bin
+JS = tests/e2e/js/node_modules/.stamp
 INSTALL = -m pip --disable-pip-version-check --quiet install
 PACKAGING = setup.cfg setup.py bedrock_gateway/_version.py
 # Tests of the newest boto3 run it by this interpreter: the one in .venv has to be the one aiobotocore pins.
@@ -36,18 +37,18 @@ style: .venv/.stamp-test ## ruff: rules and formatting
 types: .venv/.stamp-test ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
-tests: .venv/.stamp-test .venv-boto3/.stamp ## pytest, on all cores; some of it with PYTEST='-k name'
+tests: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## pytest, on all cores; some of it with PYTEST='-k name'
 	@$(BIN)/python -m pytest -q -m 'not soak' --numprocesses auto --dist loadfile $(PYTEST)
 
-coverage: .venv/.stamp-test .venv-boto3/.stamp ## the tests again, with the lines and branches they miss
+coverage: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## the tests again, with the lines and branches they miss
 	@$(BIN)/python -m coverage run -m pytest -q -m 'not soak' $(PYTEST)
 	@$(BIN)/python -m coverage report --show-missing --skip-covered
 
-fuzz: .venv/.stamp-test .venv-boto3/.stamp ## the property tests over and over with new inputs, for FUZZ_MINUTES=10
+fuzz: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## the property tests over and over with new inputs, for FUZZ_MINUTES=10
 	@end=$$(($$(date +%s) + 60 * $(FUZZ_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		env -u CI $(BIN)/python -m pytest -q -m 'hypothesis and not soak' --hypothesis-seed=random $(PYTEST) || exit 1; done
 
-soak: .venv/.stamp-test .venv-boto3/.stamp ## the tests that run for long
+soak: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## the tests that run for long
 	@$(BIN)/python -m pytest -q -m soak --timeout 3600 $(PYTEST)
 
 bench: .venv/.stamp-test ## speed and size against a bare aiohttp proxy; BENCH='--quick', '--json FILE', '--plot FILE.svg'
@@ -56,7 +57,7 @@ bench: .venv/.stamp-test ## speed and size against a bare aiohttp proxy; BENCH='
 simulation: .venv/.stamp-test ## every strategy in virtual time: writes the tables and plots of docs/balancing.md
 	@$(BIN)/python tests/routing/simulated_report.py $(SIMULATION)
 
-operations: .venv/.stamp-test .venv-boto3/.stamp ## call every operation by boto3: writes docs/operations.md and what newer boto3s know
+operations: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## call every operation by boto3: writes docs/operations.md and what newer boto3s know
 	@$(BIN)/python tests/upstream/newer_operations.py $(BOTO3_PYTHON)
 	@$(BIN)/python tests/e2e/operations_page.py
 
@@ -65,7 +66,7 @@ clean: ## remove caches and what was built
 	@find bedrock_gateway tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too
-	@rm -rf .venv .venv-boto3
+	@rm -rf .venv .venv-boto3 tests/e2e/js/node_modules
 
 define new_environment
 @[ -n '$(PYTHON)' ] || { echo 'There is no Python >= 3.11 here. Install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; }
@@ -89,6 +90,12 @@ endef
 	@echo 'Installing into .venv, with what tests need ...'
 	@$(BIN)/python $(INSTALL) --use-pep517 --editable '.[speed,test]'
 	@touch $@ .venv/.stamp-run
+
+# The AWS SDK for JavaScript, by the Node.js that came with the tests' requirements.
+tests/e2e/js/node_modules/.stamp: tests/e2e/js/package-lock.json .venv/.stamp-test
+	@echo 'Installing the AWS SDK for JavaScript ...'
+	@cd tests/e2e/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent
+	@touch $@
 
 .venv-boto3/.stamp:
 	$(new_environment)

@@ -1,10 +1,9 @@
 """The listener: accepts connections, looks at their first bytes, and ends them when the gateway stops.
 
-HTTP/1.1 goes to ``http1``. A client that begins with HTTP/2 (the JavaScript SDK's default) or with TLS is told so,
-and so is the log; neither can be served on this port. Knows nothing of requests.
+HTTP/1.1 goes to ``http1``, HTTP/2 with prior knowledge (the AWS SDK for JavaScript's default) to ``http2``. The log
+says so where a client begins with TLS, which cannot be served on this port. Knows nothing of requests.
 
-Source: RFC 9113 sections 3.4 (connection preface), 4.1 (frame header), 6.5 (SETTINGS), 6.8 (GOAWAY), 7
-(HTTP_1_1_REQUIRED = 0xd); RFC 8446 section 5.1 (record type 22 = handshake).
+Source: RFC 9113 section 3.4 (connection preface); RFC 8446 section 5.1 (record type 22 = handshake).
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ import logging
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -27,30 +25,20 @@ from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import is_loopback
 from bedrock_gateway.downstream.tls import TlsAcceptor
 
-__all__ = ["HTTP2_ANSWER", "Listener", "make_server"]
+if TYPE_CHECKING:
+    from bedrock_gateway.downstream.http2 import Http2Connection
+
+__all__ = ["Listener", "make_server"]
 
 _LOG = logging.getLogger("bedrock_gateway.downstream")
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _TLS_HANDSHAKE = 0x16
-_HTTP2_REMEDY = (
-    "HTTP/2 is not served here, use HTTP/1.1. AWS SDK for JavaScript: "
-    "new BedrockRuntimeClient({ requestHandler: new NodeHttpHandler() }) from @smithy/node-http-handler"
-)
 #: Seconds between two log lines of one kind, whatever clients do.
 _LOG_EVERY = 60.0
 #: Seconds handlers have to end after they were told to.
 _GRACE = 2.0
 _BACKLOG = 1024
-
-
-def _frame(kind: int, payload: bytes) -> bytes:
-    """Return an HTTP/2 frame of stream 0: length u24 · type u8 · flags u8 · stream u32 · payload."""
-    return struct.pack("!I", len(payload))[1:] + bytes([kind, 0]) + bytes(4) + payload
-
-
-#: An empty SETTINGS, then GOAWAY: last stream u32 = 0 (nothing was processed) · error u32 = HTTP_1_1_REQUIRED · text.
-HTTP2_ANSWER = _frame(0x4, b"") + _frame(0x7, struct.pack("!II", 0, 0xD) + _HTTP2_REMEDY.encode())
 
 
 def make_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
@@ -80,7 +68,7 @@ class Listener:
         self._servers: list[asyncio.AbstractServer | TlsAcceptor] = []
         self._paths: list[tuple[str, int]] = []
         self._greeted: set[_Greeting] = set()
-        self._connections: set[Http1Connection] = set()
+        self._connections: set[Http1Connection | Http2Connection] = set()
         self._empty = asyncio.Event()
         self._stopping = False
         self._logged: dict[str, float] = {}
@@ -165,7 +153,7 @@ class Listener:
     def _greet(self) -> asyncio.Protocol:
         return _Greeting(self)
 
-    def _forget(self, connection: Http1Connection) -> None:
+    def _forget(self, connection: Http1Connection | Http2Connection) -> None:
         self._connections.discard(connection)
         self._check_empty()
 
@@ -215,12 +203,11 @@ class _Greeting(asyncio.Protocol):
             )
             self._end(b"")
         elif first[:24] == _HTTP2_PREFACE:
-            self._listener._log_seldom("http2", f"A client speaks HTTP/2 to this port: {_HTTP2_REMEDY}")
-            self._end(HTTP2_ANSWER)
+            self._hand_over(self._http2(), first)
         elif _HTTP2_PREFACE.startswith(first):
             self._first = first
         else:
-            self._hand_over(first)
+            self._hand_over(self._http1(), first)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
@@ -236,10 +223,9 @@ class _Greeting(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _hand_over(self, first: bytes) -> None:
-        listener, transport = self._listener, self._transport
-        assert transport is not None
-        connection = Http1Connection(
+    def _http1(self) -> Http1Connection:
+        listener = self._listener
+        return Http1Connection(
             listener._server,
             listener._limits,
             log=listener._log,
@@ -247,6 +233,25 @@ class _Greeting(asyncio.Protocol):
             forget=listener._forget,
             loop=listener._loop,
         )
+
+    def _http2(self) -> Http2Connection:
+        # Loaded when the first client asks for it: most gateways never need its 5 MB.
+        from bedrock_gateway.downstream.http2 import Http2Connection
+
+        listener = self._listener
+        return Http2Connection(
+            listener._server,
+            listener._limits,
+            log=listener._log,
+            since=self._since,
+            forget=listener._forget,
+            complain=listener._log_seldom,
+            loop=listener._loop,
+        )
+
+    def _hand_over(self, connection: Http1Connection | Http2Connection, first: bytes) -> None:
+        listener, transport = self._listener, self._transport
+        assert transport is not None
         listener._connections.add(connection)
         self._leave()
         transport.set_protocol(connection)
@@ -266,7 +271,8 @@ class _Greeting(asyncio.Protocol):
             transport.close()
             return
         transport.write(answer)
-        transport.write_eof()
+        if transport.can_write_eof():
+            transport.write_eof()
         self._timer = self._listener._loop.call_later(self._listener._limits.linger_seconds, transport.abort)
 
     def _leave(self) -> None:

@@ -34,7 +34,7 @@ _LINGER = 2.0
 #: Seconds until a connection is accepted again where one could not be.
 _ACCEPT_AGAIN = 0.1
 #: Protocols offered, best first.
-_PROTOCOLS = ("http/1.1",)
+_PROTOCOLS = ("h2", "http/1.1")
 
 
 class TlsFiles:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import struct
 import tempfile
 from pathlib import Path
 
@@ -316,39 +315,6 @@ def test_any_bytes_get_a_refusal_or_nothing(junk: bytes) -> None:
 
 
 # Other protocols
-
-
-def frames(raw: bytes) -> list[tuple[int, int, bytes]]:
-    """Return (type, stream, payload) of HTTP/2 frames."""
-    found = []
-    while raw:
-        length = int.from_bytes(raw[:3], "big")
-        found.append((raw[3], int.from_bytes(raw[5:9], "big"), raw[9 : 9 + length]))
-        raw = raw[9 + length :]
-    return found
-
-
-@both_loops
-async def test_http2_is_told_to_use_http1(caplog: pytest.LogCaptureFixture) -> None:
-    """HTTP/2 with prior knowledge gets SETTINGS and a GOAWAY with HTTP_1_1_REQUIRED, and one log line a minute."""
-    caplog.clear()
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    async with served(echo) as server:
-        raw = await server.exchange(preface, b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-        again = await server.connect()
-        for byte in preface:
-            again.send(bytes([byte]))
-            await again.sent()
-        assert raw == await again.rest()
-    settings_frame, goaway = frames(raw)
-    assert (4, 0, b"") == settings_frame
-    kind, stream, payload = goaway
-    assert (7, 0) == (kind, stream)
-    assert (0, 0xD) == struct.unpack("!II", payload[:8])
-    assert b"NodeHttpHandler" in payload
-    lines = [record.getMessage() for record in caplog.records if "HTTP/2" in record.getMessage()]
-    assert 1 == len(lines)
-    assert "requestHandler: new NodeHttpHandler()" in lines[0]
 
 
 @both_loops
