@@ -18,11 +18,11 @@ for byte, counts usage from the event stream without buffering it, and books the
         → wire → errors
 
 ========== ==================================================================================================
-downstream the listener: sockets, sniffing, limits, parse errors; what leaves towards a caller
+downstream the listener: sockets, TLS, HTTP/1.1 and HTTP/2, limits, parse errors; what leaves towards a caller
 chain      the way of a call
 state      everything that exists while the gateway runs, opened in order
 admin      the gateway's own routes: keys, users, teams, models, spend, health, metrics
-upstream   AWS's side: session, credentials, addresses, service models
+upstream   AWS's side: session, credentials, addresses, service models, what the gateway asks by itself
 store      SQLite: the ledger, what is administered, reports: the only SQL
 metering   pure: usage out of headers, bodies and messages; prices
 routing    pure: deployments, model groups, strategies, sessions, who is left out, what follows a failure
@@ -40,8 +40,9 @@ its policy. A *model group* is the public name a client asks for, a *deployment*
 region, credentials, endpoint; its *standing* is how it does. A *session* is what keeps calls on one deployment, a
 *fallback* a group that is asked instead. A *budget* is money allowed in a *window* of time, a *charge* a budget that a
 call counts against, an *account* whose money it is; a *reservation* holds the most a call can cost. An *operation* is
-one of AWS's API. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what
-was consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the
+one of AWS's API; an *object* what one makes and others name: a session, a job. A *form* is a model id that does not
+tell its model. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what was
+consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the
 caller's side, *upstream* AWS's.
 """
 
