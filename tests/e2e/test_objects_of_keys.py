@@ -5,71 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from administering import MASTER, new_key
 from aiohttp import web
-from running import Running, running
-from scripted_upstream import Asked, Script, Upstream, scripted
-
-REEL = "amazon.nova-reel-v1:0"
-ARN = "arn:aws:bedrock:{}:111122223333:async-invoke/{}"
-ALL = ["*"]
-#: Two places for one model, and the agents' own.
-CONFIG = """
-model_list:
-  - model_name: reel
-    litellm_params: {model: bedrock/amazon.nova-reel-v1:0, aws_region_name: us-west-2,
-      aws_access_key_id: AKIDEPLOYMENTB, aws_secret_access_key: secret-B, aws_bedrock_runtime_endpoint: "%(aws)s"}
-general_settings:
-  master_key: %(master)s
-  services:
-    default: {aws_region_name: us-east-1, aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A}
-    bedrock-runtime: {endpoint: "%(aws)s"}
-    bedrock-agent-runtime: {endpoint: "%(aws)s"}
-    bedrock: {endpoint: "%(aws)s"}
-"""
-
-
-def config(upstream: Upstream) -> str:
-    """Return the config in front of an upstream."""
-    return CONFIG.replace("%(aws)s", upstream.url).replace("%(master)s", MASTER)
-
-
-def aws(**answers: Any) -> Script:
-    """Return the script of an AWS that makes jobs and sessions, and shows what ``answers`` has by method and path."""
-    made = iter(range(100))
-
-    async def script(told: Asked) -> web.StreamResponse:
-        method, path = told.request.method, told.request.path
-        if (method, path) == ("POST", "/async-invoke"):
-            return web.json_response({"invocationArn": ARN.format("us-west-2", f"job{next(made)}")})
-        if (method, path) == ("PUT", "/sessions/"):
-            id_ = f"session{next(made)}"
-            return web.json_response({"sessionId": id_, "sessionArn": f"arn:aws:bedrock:us-east-1:1:session/{id_}"})
-        return web.json_response(answers.get(path, {"status": "Completed"}))
-
-    return script
-
-
-async def ask(
-    here: Running, key: str, method: str, path: str, body: Any = None, **headers: str
-) -> tuple[int, dict[str, Any]]:
-    """Make one call; return status and answer."""
-    told = {"authorization": f"Bearer {key}"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    async with aiohttp.ClientSession(headers=told) as session:
-        async with session.request(method, f"{here.url}/bedrock{path}", json=body) as answer:
-            return answer.status, await answer.json()
-
-
-def encoded(arn: str) -> str:
-    """Return an ARN as SDKs write it into a path."""
-    return arn.replace(":", "%3A").replace("/", "%2F")
-
-
-START = {"modelId": "reel", "modelInput": {}, "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://b"}}}
+from owning import ALL, ARN, REEL, START, ask, aws, config, encoded
+from running import running
+from scripted_upstream import Asked, scripted
 
 
 async def test_a_job_stays_where_it_was_made_and_belongs_to_its_key(tmp_path: Path) -> None:
