@@ -26,6 +26,7 @@ from bedrock_gateway.metering.states import State
 from bedrock_gateway.routing.balancer import Plan, Use
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.resolutions import Resolution
+from bedrock_gateway.store.objects import MadeObject
 from bedrock_gateway.store.records import NOBODY, Party
 from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.sigv4 import Credentials
@@ -154,6 +155,7 @@ class Call:
         failed: deployments that failed it, with the reason; hops: groups it went on from.
         ticket, body, body_hash: filled in by ``admit`` (the hash: by ``sign``, once).
         query, forward_headers: what of query and headers goes upstream; by ``resolve``.
+        claimed: ids of the client's own that it names, of which is not known yet where they are.
         models: models the body names, as it names them, and where each may go; leading: the one of them that does the
             work, or "".
         asked: the model that was asked for, a key's alias replaced; "" where the operation has none.
@@ -198,6 +200,7 @@ class Call:
     queued: float = 0.0
     forward_headers: list[tuple[str, str]] = attrs.field(factory=list)
     query: str = ""
+    claimed: tuple[MadeObject, ...] = ()
     models: Mapping[str, Resolution] = MappingProxyType({})
     leading: str = ""
     ticket: Ticket | None = None

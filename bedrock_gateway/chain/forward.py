@@ -20,7 +20,7 @@ from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
-from bedrock_gateway.chain.objects import note_made, only_own
+from bedrock_gateway.chain.objects import note_made, only_own, sees_all
 from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.metering.meters import read_body
@@ -29,12 +29,15 @@ from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.headers import content_coding
-from bedrock_gateway.wire.operations import MODEL_KINDS
+from bedrock_gateway.wire.made_objects import listed_by, made_by
+from bedrock_gateway.wire.operations import MODEL_KINDS, Operation
 
 __all__ = ["forward"]
 
 #: Bytes up to which a non-streaming answer is read whole before it leaves, so that a broken one becomes an error.
 WHOLE = 1_048_576
+#: The same of an answer that lists or makes objects of keys: of what streams nothing could be left out.
+WHOLE_LIST = 16_777_216
 #: Bytes read of an error's body.
 ERROR_BODY = 1_048_576
 _NO_LIMIT = contextlib.nullcontext()
@@ -68,9 +71,13 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                     )
                 if response.status >= 300:
                     await _refused(call, response)
-                whole = _is_whole(response, call)
+                light = call.target.operation.kind not in MODEL_KINDS
+                most = _most_whole(call.target.operation) if light else WHOLE
+                whole = _is_whole(response, most)
                 if whole:
-                    prefix = await _read(call, response)
+                    prefix = await _read(call, response, most)
+                if light and not (whole and response.ended):
+                    _refuse_long_list(call, response)
             except BaseException:
                 call.gateway.upstream.give_up(response)
                 raise
@@ -121,13 +128,31 @@ def _limit(call: Call, attempt: Attempt) -> float | None:
     return limit if limit is not None else deployment.timeout
 
 
-def _is_whole(response: Answer, call: Call) -> bool:
+def _most_whole(operation: Operation) -> int:
+    """Return the bytes up to which an answer is read whole that is not a model's."""
+    tells_ids = not operation.stream_out and (listed_by(operation) is not None or made_by(operation))
+    return WHOLE_LIST if tells_ids else WHOLE
+
+
+def _refuse_long_list(call: Call, response: Answer) -> None:
+    """Refuse a list that is not read whole to whom it may show objects of other keys."""
+    assert call.target is not None
+    if listed_by(call.target.operation) is not None and not sees_all(call):
+        raise AttemptFailed(
+            verdicts.UNREADABLE,
+            reason="a list too long to leave out what is of other keys; ask for fewer at once (maxResults)",
+            status=response.status,
+            aws_request_id=request_id(response),
+        )
+
+
+def _is_whole(response: Answer, most: int) -> bool:
     """Tell whether an answer is to be read whole: not a stream, and not known to be large."""
     kind = response.headers.get("content-type", "")
     if kind.startswith(("application/vnd.amazon.eventstream", "text/event-stream")):
         return False
     length = response.content_length
-    return length is None or length <= WHOLE
+    return length is None or length <= most
 
 
 async def _read(call: Call, response: Answer, limit: int = WHOLE) -> list[bytes]:

@@ -9,25 +9,32 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import unquote
 
 from aiohttp import web
 
-from bedrock_gateway.chain.bodies import take_body
+from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Attempt, Call
-from bedrock_gateway.chain.naming import member_of_body
-from bedrock_gateway.errors import Unavailable, UnknownObject
+from bedrock_gateway.dialects.named_models import named_models
+from bedrock_gateway.errors import InvalidRequest, Unavailable, UnknownModel, UnknownObject
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.resolutions import Resolution, Via
 from bedrock_gateway.store.objects import MadeObject
 from bedrock_gateway.wire.made_objects import ListedObjects, Used, Where, listed_by, made_by, plain_id, used_by
+from bedrock_gateway.wire.model_places import ModelPlace
 
-__all__ = ["alone", "at_place", "note_made", "only_own", "use_objects"]
+__all__ = ["alone", "at_place", "note_made", "only_own", "sees_all", "use_objects"]
 
 _LOG = logging.getLogger("bedrock_gateway.objects")
+
+#: Characters of an id: no ARN of AWS's is longer.
+MAX_ID = 2048
+#: Half a character, which JSON may hold and nothing can keep.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 async def use_objects(request: web.Request, call: Call) -> Deployment | None:
@@ -35,39 +42,51 @@ async def use_objects(request: web.Request, call: Call) -> Deployment | None:
 
     Raises:
         UnknownObject: one of them belongs to somebody else, or was made where nothing is configured any more.
+        InvalidRequest: nobody can tell which one is named, or none is where that means those of all.
         Unavailable: whose they are cannot be read now.
     """
     assert call.target is not None
-    place: Deployment | None = None
+    objects = call.gateway.objects
+    named: list[tuple[Used, str, str]] = []
     for used in used_by(call.target.operation):
         text = await _text_of(request, call, used)
-        if text:
-            place = await _use(call, used, text, place)
-    return place
+        if text and used.within in text:
+            named.append((used, text, plain_id(text, call.target.labels, used.scope, whole=used.claims)))
+        elif not text and used.needed and not sees_all(call):
+            raise InvalidRequest(
+                f"Name one {used.kind}, as {used.name}. Without it this is about those of all keys, and for the master "
+                "key alone."
+            )
+    found = [await objects.find(used.kind, id_) for used, _, id_ in named]
+    for (used, text, _), made in zip(named, found, strict=True):
+        _check_owner(call, used, text, made)
+    # Only a call that may use all it names takes anything, and whoever sees all looks without taking.
+    looks = call.method in ("GET", "DELETE") and sees_all(call)
+    places: list[Deployment | None] = []
+    for (used, text, id_), known in zip(named, found, strict=True):
+        made = known
+        if made is None and used.claims and not looks:
+            deployment = call.snapshot.routing.ambient(call.target.operation.service)
+            made = await objects.add(_made(call, used.kind, id_, deployment, attempt=""))
+            _check_owner(call, used, text, made)
+        if made is not None:
+            places.append(_place_of(call, made))
+            if not made.attempt:
+                call.claimed = (*call.claimed, made)
+    return next((place for place in places if place is not None), None)
 
 
-async def _use(call: Call, used: Used, text: str, place: Deployment | None) -> Deployment | None:
-    assert call.target is not None and call.caller is not None
-    id_ = plain_id(used.kind, text, call.target.labels, used.scope)
-    objects = call.gateway.objects
-    found = await objects.find(used.kind, id_)
-    if found is None and used.claims:
-        deployment = call.snapshot.routing.ambient(call.target.operation.service)
-        found = await objects.add(_made(call, used.kind, id_, deployment, attempt=""))
-    if found is None:
-        return place
-    if found.caller != call.caller.id and not _sees_all(call):
+def _check_owner(call: Call, used: Used, text: str, made: MadeObject | None) -> None:
+    assert call.caller is not None
+    if made is not None and made.caller != call.caller.id and not sees_all(call):
         raise UnknownObject(f"There is no {used.kind} {text[:200]!a}.", at=f"{used.kind} of another key")
-    return place or _place_of(call, found)
 
 
 def _place_of(call: Call, made: MadeObject) -> Deployment | None:
-    """Return the deployment an object was made on; None where a client's own id was claimed on the ambient one."""
-    assert call.target is not None
-    routing = call.snapshot.routing
+    """Return the deployment an object was made on; None where a client's own id was claimed, and nothing answered."""
     if not made.attempt:
         return None
-    deployment = routing.by_id(made.deployment, made.model)
+    deployment = call.snapshot.routing.by_id(made.deployment, made.model) or _successor(call, made)
     if deployment is None:
         raise UnknownObject(
             f"This {made.kind} was made on a deployment that the gateway's config no longer has. Whoever runs the "
@@ -75,6 +94,22 @@ def _place_of(call: Call, made: MadeObject) -> Deployment | None:
             at=f"deployment {made.deployment} in {made.region} is gone",
         )
     return deployment
+
+
+def _successor(call: Call, made: MadeObject) -> Deployment | None:
+    """Return what took the place of a deployment, one with a new AWS access key say; None where none or several did."""
+    assert call.target is not None
+    routing, service = call.snapshot.routing, call.target.operation.service
+    try:
+        found = [one for one in routing.deployments if made.model and one.model_id == made.model]
+        if not made.model or (service != "bedrock-runtime" and routing.is_given(service)):
+            found = [routing.ambient(service)]
+        elif not found:
+            found = [*routing.resolve(made.model).deployments()]
+    except UnknownModel:
+        return None
+    near = [one for one in found if one.region == made.region]
+    return near[0] if len(near) == 1 else None
 
 
 @lru_cache(maxsize=2048)
@@ -97,22 +132,51 @@ def at_place(resolution: Resolution, place: Deployment) -> Resolution:
 
 
 async def _text_of(request: web.Request, call: Call, used: Used) -> str:
-    """Return the id a request names, or ""."""
+    """Return the id a request names, or "".
+
+    Raises:
+        InvalidRequest: AWS might read another one than the gateway does, or it is no id.
+    """
     assert call.target is not None
-    value: object = None
     if used.where is Where.LABEL:
-        value = call.target.labels.get(used.name)
+        found = [call.target.labels.get(used.name, "")]
     elif used.where is Where.HEADER:
-        value = call.headers.get(used.name)
+        # What goes upstream: a name comes once there.
+        found = [value for name, value in call.forward_headers if name == used.name]
     elif used.where is Where.QUERY:
-        value = parse_qs(call.query).get(used.name, [""])[-1]
+        found = _in_query(call.query, used.name)
     else:
         await take_body(request, call)
-        value = member_of_body(call, used.name)
-    return value if isinstance(value, str) else ""
+        places = (ModelPlace((used.name,)),)
+        large = len(call.body) > OFF_LOOP
+        told = await asyncio.to_thread(named_models, call.body, places) if large else named_models(call.body, places)
+        found = [value for _, value in told]
+    if len(found) > 1:
+        raise InvalidRequest(f"The request has {used.name!r} twice. Nobody can tell which one AWS obeys: send it once.")
+    text = found[0] if found else ""
+    if not _is_id(text):
+        raise InvalidRequest(
+            f"{used.name} is longer than {MAX_ID} characters, or holds half a character: that is the id of no "
+            f"{used.kind}."
+        )
+    return text
 
 
-def _sees_all(call: Call) -> bool:
+def _in_query(query: str, name: str) -> list[str]:
+    """Return the values of a parameter as AWS reads them: a plus sign is one."""
+    pairs = [part.partition("=") for part in query.split("&")]
+    try:
+        return [unquote(value, errors="strict") for key, _, value in pairs if unquote(key) == name]
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{name} in the query is not UTF-8 once it is decoded.") from None
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= MAX_ID and _HALF.search(text) is None
+
+
+def sees_all(call: Call) -> bool:
+    """Tell whether objects of all keys are there for a caller."""
     return call.caller in (call.gateway.callers.master, call.gateway.callers.local)
 
 
@@ -132,52 +196,53 @@ def _made(call: Call, kind: str, id_: str, deployment: Deployment, *, attempt: s
 
 
 async def note_made(call: Call, attempt: Attempt, headers: Mapping[str, str], body: bytes | None) -> None:
-    """Remember the object that an answer names, before the caller hears of it.
+    """Remember the objects that an answer names, before the caller hears of them; done to its end once begun.
 
     ``body``: of a whole answer; None where it streams. An object that cannot be remembered is nobody's; the answer is
     not lost over it.
     """
-    assert call.target is not None
-    made = made_by(call.target.operation)
-    if made is None:
-        return
-    value: object = None
-    if made.where is Where.HEADER:
-        value = headers.get(made.name)
-    elif body:
+    assert call.target is not None and call.resolution is not None
+    found = []
+    for made in made_by(call.target.operation):
+        value: object = headers.get(made.name) if made.where is Where.HEADER else _member(body or b"", made.name)
+        if isinstance(value, str) and value and _is_id(value):
+            id_ = plain_id(value, call.target.labels, made.scope, whole=bool(made.scope))
+            found.append(_made(call, made.kind, id_, attempt.deployment, attempt=attempt.id))
+    # Where else it could have gone, what began here stays here.
+    begun = call.claimed if len(call.resolution.deployments()) > 1 else ()
+    found += [_made(call, one.kind, one.id, attempt.deployment, attempt=attempt.id) for one in begun]
+    if found:
+        await asyncio.shield(_remember(call, found))
+
+
+async def _remember(call: Call, found: list[MadeObject]) -> None:
+    for one in found:
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            return
-        value = document.get(made.name) if isinstance(document, dict) else None
-    if not isinstance(value, str) or not value:
-        return
-    id_ = plain_id(made.kind, value, call.target.labels)
-    known = await _known(call, made.kind, id_)
-    if known is None:
-        try:
-            await asyncio.shield(
-                call.gateway.objects.add(_made(call, made.kind, id_, attempt.deployment, attempt=attempt.id))
-            )
+            known = await call.gateway.objects.find(one.kind, one.id)
+            if known is None:
+                await call.gateway.objects.add(one)
+            elif not known.attempt:
+                await call.gateway.objects.settle(one)
         except Unavailable as refusal:
-            _LOG.error("call=%s: %s %s is nobody's now: %s", call.id, made.kind, id_, refusal.message)
+            _LOG.error("call=%s: whose %s %a is cannot be kept: %s", call.id, one.kind, one.id, refusal.message)
 
 
-async def _known(call: Call, kind: str, id_: str) -> MadeObject | None:
+def _member(body: bytes, name: str) -> object:
     try:
-        return await call.gateway.objects.find(kind, id_)
-    except Unavailable:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
         return None
+    return document.get(name) if isinstance(document, dict) else None
 
 
 async def only_own(call: Call, attempt: Attempt, body: bytes) -> bytes:
     """Return the body of a list without the objects of other keys; the same object where there are none in it."""
     assert call.target is not None and call.caller is not None
     listed = listed_by(call.target.operation)
-    if listed is None or _sees_all(call):
+    if listed is None or sees_all(call):
         return body
     try:
-        document: Any = json.loads(body)
+        document: Any = await asyncio.to_thread(json.loads, body) if len(body) > OFF_LOOP else json.loads(body)
     except (ValueError, RecursionError):
         return body
     items = document.get(listed.items) if isinstance(document, dict) else None
@@ -194,4 +259,4 @@ async def only_own(call: Call, attempt: Attempt, body: bytes) -> bytes:
 
 def _id_of(item: object, listed: ListedObjects) -> str:
     value = item.get(listed.name) if isinstance(item, dict) else None
-    return plain_id(listed.kind, value, {}) if isinstance(value, str) else ""
+    return plain_id(value, {}) if isinstance(value, str) and _is_id(value) else ""

@@ -55,10 +55,10 @@ def _text(body: bytes | bytearray) -> str:
             raise ValueError("not an object")
     except (ValueError, IndexError) as error:
         raise InvalidRequest(
-            f"The body is not a JSON object in UTF-8 ({error}); the models it names have to be read."
+            f"The body is not a JSON object in UTF-8 ({error}); what it names has to be read."
         ) from error
     except RecursionError as error:
-        raise InvalidRequest("The body is nested too deeply; the models it names have to be read.") from error
+        raise InvalidRequest("The body is nested too deeply; what it names has to be read.") from error
     return text
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import attrs
 
+from bedrock_gateway.errors import Unavailable
 from bedrock_gateway.store.registry import Registry
 
 __all__ = ["MadeObject", "Objects"]
@@ -23,6 +25,8 @@ REMEMBERED_MS = 400 * 86_400_000
 PRUNE_EVERY = 1000
 #: Most ids that are asked for in one statement.
 _MOST_VALUES = 500
+
+_T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +72,7 @@ class Objects:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        found = await self._registry.read(_find, kind, id_)
+        found = await self._read(_find, kind, id_)
         if found is not None:
             # What is nobody's may be made the next moment, by another process too.
             self._keep(found)
@@ -80,7 +84,7 @@ class Objects:
         Raises:
             Unavailable: the database cannot be read now.
         """
-        return await self._registry.read(_owners, kind, ids)
+        return await self._read(_owners, kind, ids)
 
     async def add(self, made: MadeObject) -> MadeObject:
         """Remember an object, and return it: as it was, where somebody made it before. Durable when this returns.
@@ -90,12 +94,34 @@ class Objects:
         """
         self._added += 1
         prune_before = self._now_ms() - REMEMBERED_MS if self._added % PRUNE_EVERY == 1 else None
-        kept = await self._registry.write(_add, made, prune_before)
+        kept = await self._write(_add, made, prune_before)
         self._keep(kept)
         return kept
 
+    async def settle(self, made: MadeObject) -> None:
+        """Note where an object is that was claimed before anything answered. Durable when this returns; the first word
+        stands, and whose it is stays.
+
+        Raises:
+            Unavailable: the database takes no records now.
+        """
+        self._keep(await self._write(_settle, made))
+
+    async def _read(self, function: Callable[..., _T], *args: object) -> _T:
+        try:
+            return await self._registry.read(function, *args)
+        except sqlite3.Error as error:
+            raise Unavailable(f"Whose an object is cannot be read now ({error}).", retry_after=1) from error
+
+    async def _write(self, function: Callable[..., _T], *args: object) -> _T:
+        try:
+            return await self._registry.write(function, *args)
+        except sqlite3.Error as error:
+            raise Unavailable(f"Whose an object is cannot be written now ({error}).", retry_after=1) from error
+
     def _keep(self, made: MadeObject) -> None:
         self._kept[made.kind, made.id] = made
+        self._kept.move_to_end((made.kind, made.id))
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
 
@@ -128,3 +154,12 @@ def _add(connection: sqlite3.Connection, made: MadeObject, prune_before: int | N
     kept = _find(connection, made.kind, made.id)
     assert kept is not None, "it is there now"
     return kept
+
+
+def _settle(connection: sqlite3.Connection, made: MadeObject) -> MadeObject:
+    connection.execute(
+        "UPDATE objects SET deployment = ?, model = ?, region = ?, call = ?, attempt = ? "
+        "WHERE kind = ? AND id = ? AND attempt = ''",
+        (made.deployment, made.model, made.region, made.call, made.attempt, made.kind, made.id),
+    )
+    return _find(connection, made.kind, made.id) or made

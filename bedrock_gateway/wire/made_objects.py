@@ -38,6 +38,8 @@ class Used:
         where, name: part of the request and the name there; header names are lower case.
         scope: labels that the id is only good within: two agents may have sessions of the same id.
         claims: the id is the client's own, so that the first call with it makes the object.
+        needed: without an id the call is about the objects of all.
+        within: text of an ARN that names this kind, where the place holds ARNs of others too; "" where it does not.
     """
 
     kind: str
@@ -45,15 +47,18 @@ class Used:
     name: str
     scope: tuple[str, ...] = ()
     claims: bool = False
+    needed: bool = False
+    within: str = ""
 
 
 @attrs.frozen
 class Made:
-    """The id of a new object in an answer; ``where`` is ``HEADER`` or ``BODY``."""
+    """The id of a new object in an answer; ``where`` is ``HEADER`` or ``BODY``, ``scope`` as in ``Used``."""
 
     kind: str
     where: Where
     name: str
+    scope: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -69,16 +74,24 @@ _AGENT = ("agentId", "agentAliasId")
 _ASYNC, _BATCH, _AUTOMATION = "async invocation", "batch job", "data automation job"
 _SESSION, _FLOW, _RAG = "session", "flow execution", "knowledge base session"
 _AGENT_SESSION, _MEMORY = "agent session", "agent memory"
-_RUNTIME, _BROWSER, _CODE = "runtime session", "browser session", "code interpreter session"
-_RUNTIME_SESSION = Used(
-    _RUNTIME, Where.HEADER, "x-amzn-bedrock-agentcore-runtime-session-id", ("agentRuntimeArn",), claims=True
-)
+_RUNTIME, _MCP, _HARNESS = "runtime session", "MCP session", "harness session"
+_BROWSER, _CODE = "browser session", "code interpreter session"
+_OF_RUNTIME, _RUNTIME_HEADER = ("agentRuntimeArn",), "x-amzn-bedrock-agentcore-runtime-session-id"
+_RUNTIME_SESSION = Used(_RUNTIME, Where.HEADER, _RUNTIME_HEADER, _OF_RUNTIME, claims=True)
+_RUNTIME_MADE = Made(_RUNTIME, Where.HEADER, _RUNTIME_HEADER, _OF_RUNTIME)
 _IN_SESSION = (Used(_SESSION, Where.LABEL, "sessionIdentifier"),)
 _OF_FLOW = (Used(_FLOW, Where.LABEL, "executionIdentifier"),)
-_MEMORY_ASKED = (Used(_MEMORY, Where.QUERY, "memoryId", _AGENT, claims=True),)
+_MEMORY_ASKED = (Used(_MEMORY, Where.QUERY, "memoryId", _AGENT, claims=True, needed=True),)
 _RAG_SESSION = (Used(_RAG, Where.BODY, "sessionId"),)
-_IN_BROWSER = Used(_BROWSER, Where.QUERY, "sessionId", ("browserIdentifier",))
-_IN_CODE = Used(_CODE, Where.QUERY, "sessionId", ("codeInterpreterIdentifier",))
+_IN_BROWSER = Used(_BROWSER, Where.QUERY, "sessionId")
+_IN_CODE = Used(_CODE, Where.QUERY, "sessionId")
+_TAGGING = ("ListTagsForResource", "TagResource", "UntagResource")
+_SESSION_TAGGED = (Used(_SESSION, Where.LABEL, "resourceArn", within=":session/"),)
+_JOB_TAGGED = (
+    Used(_ASYNC, Where.BODY, "resourceARN", within=":async-invoke/"),
+    Used(_BATCH, Where.BODY, "resourceARN", within=":model-invocation-job/"),
+)
+_AUTOMATION_TAGGED = (Used(_AUTOMATION, Where.BODY, "resourceARN", within=":data-automation-invocation/"),)
 
 _USED: Mapping[str, tuple[Used, ...]] = {
     "bedrock-runtime:GetAsyncInvoke": (Used(_ASYNC, Where.LABEL, "invocationArn"),),
@@ -106,10 +119,19 @@ _USED: Mapping[str, tuple[Used, ...]] = {
         f"bedrock-agent-runtime:{name}": _OF_FLOW
         for name in ("GetFlowExecution", "StopFlowExecution", "GetExecutionFlowSnapshot", "ListFlowExecutionEvents")
     },
+    **{f"bedrock-agent-runtime:{name}": _SESSION_TAGGED for name in _TAGGING},
+    **{f"bedrock:{name}": _JOB_TAGGED for name in _TAGGING},
+    **{f"bedrock-data-automation-runtime:{name}": _AUTOMATION_TAGGED for name in _TAGGING},
+    "bedrock-agentcore:InvokeAgentRuntime": (
+        _RUNTIME_SESSION,
+        Used(_MCP, Where.HEADER, "mcp-session-id", _OF_RUNTIME),
+    ),
     **{
         f"bedrock-agentcore:{name}": (_RUNTIME_SESSION,)
-        for name in ("InvokeAgentRuntime", "InvokeAgentRuntimeCommand", "StopRuntimeSession", "GetAgentCard")
+        for name in ("InvokeAgentRuntimeCommand", "StopRuntimeSession", "GetAgentCard")
     },
+    "bedrock-agentcore:InvokeHarness": (Used(_HARNESS, Where.HEADER, _RUNTIME_HEADER, claims=True),),
+    "bedrock-agentcore:SaveBrowserSessionProfile": (Used(_BROWSER, Where.BODY, "sessionId"),),
     **{
         f"bedrock-agentcore:{name}": (_IN_BROWSER,)
         for name in ("GetBrowserSession", "StopBrowserSession", "UpdateBrowserStream")
@@ -124,19 +146,22 @@ _USED: Mapping[str, tuple[Used, ...]] = {
     ),
 }
 
-_MADE: Mapping[str, Made] = {
-    "bedrock-runtime:StartAsyncInvoke": Made(_ASYNC, Where.BODY, "invocationArn"),
-    "bedrock:CreateModelInvocationJob": Made(_BATCH, Where.BODY, "jobArn"),
-    "bedrock-data-automation-runtime:InvokeDataAutomationAsync": Made(_AUTOMATION, Where.BODY, "invocationArn"),
-    "bedrock-agent-runtime:CreateSession": Made(_SESSION, Where.BODY, "sessionId"),
-    "bedrock-agent-runtime:StartFlowExecution": Made(_FLOW, Where.BODY, "executionArn"),
-    "bedrock-agent-runtime:InvokeFlow": Made(_FLOW, Where.HEADER, "x-amz-bedrock-flow-execution-id"),
-    "bedrock-agent-runtime:RetrieveAndGenerate": Made(_RAG, Where.BODY, "sessionId"),
-    "bedrock-agent-runtime:RetrieveAndGenerateStream": Made(
-        _RAG, Where.HEADER, "x-amzn-bedrock-knowledge-base-session-id"
+_MADE: Mapping[str, tuple[Made, ...]] = {
+    "bedrock-runtime:StartAsyncInvoke": (Made(_ASYNC, Where.BODY, "invocationArn"),),
+    "bedrock:CreateModelInvocationJob": (Made(_BATCH, Where.BODY, "jobArn"),),
+    "bedrock-data-automation-runtime:InvokeDataAutomationAsync": (Made(_AUTOMATION, Where.BODY, "invocationArn"),),
+    "bedrock-agent-runtime:CreateSession": (Made(_SESSION, Where.BODY, "sessionId"),),
+    "bedrock-agent-runtime:StartFlowExecution": (Made(_FLOW, Where.BODY, "executionArn"),),
+    "bedrock-agent-runtime:InvokeFlow": (Made(_FLOW, Where.HEADER, "x-amz-bedrock-flow-execution-id"),),
+    "bedrock-agent-runtime:RetrieveAndGenerate": (Made(_RAG, Where.BODY, "sessionId"),),
+    "bedrock-agent-runtime:RetrieveAndGenerateStream": (
+        Made(_RAG, Where.HEADER, "x-amzn-bedrock-knowledge-base-session-id"),
     ),
-    "bedrock-agentcore:StartBrowserSession": Made(_BROWSER, Where.BODY, "sessionId"),
-    "bedrock-agentcore:StartCodeInterpreterSession": Made(_CODE, Where.BODY, "sessionId"),
+    "bedrock-agentcore:StartBrowserSession": (Made(_BROWSER, Where.BODY, "sessionId"),),
+    "bedrock-agentcore:StartCodeInterpreterSession": (Made(_CODE, Where.BODY, "sessionId"),),
+    "bedrock-agentcore:InvokeAgentRuntime": (_RUNTIME_MADE, Made(_MCP, Where.HEADER, "mcp-session-id", _OF_RUNTIME)),
+    "bedrock-agentcore:InvokeAgentRuntimeCommand": (_RUNTIME_MADE,),
+    "bedrock-agentcore:GetAgentCard": (_RUNTIME_MADE,),
 }
 
 _LISTED: Mapping[str, ListedObjects] = {
@@ -144,10 +169,9 @@ _LISTED: Mapping[str, ListedObjects] = {
     "bedrock:ListModelInvocationJobs": ListedObjects(_BATCH, "invocationJobSummaries", "jobArn"),
     "bedrock-agent-runtime:ListSessions": ListedObjects(_SESSION, "sessionSummaries", "sessionId"),
     "bedrock-agent-runtime:ListFlowExecutions": ListedObjects(_FLOW, "flowExecutionSummaries", "executionArn"),
+    "bedrock-agentcore:ListBrowserSessions": ListedObjects(_BROWSER, "items", "sessionId"),
+    "bedrock-agentcore:ListCodeInterpreterSessions": ListedObjects(_CODE, "items", "sessionId"),
 }
-
-#: Labels that the id of an object is only good within, by kind, for the answers that make one.
-_SCOPES: Mapping[str, tuple[str, ...]] = {_BROWSER: ("browserIdentifier",), _CODE: ("codeInterpreterIdentifier",)}
 
 
 def used_by(operation: Operation) -> tuple[Used, ...]:
@@ -155,9 +179,9 @@ def used_by(operation: Operation) -> tuple[Used, ...]:
     return _USED.get(f"{operation.service}:{operation.name}", ())
 
 
-def made_by(operation: Operation) -> Made | None:
-    """Return the id of a new object in an operation's answers, or None."""
-    return _MADE.get(f"{operation.service}:{operation.name}")
+def made_by(operation: Operation) -> tuple[Made, ...]:
+    """Return the ids of new objects in an operation's answers."""
+    return _MADE.get(f"{operation.service}:{operation.name}", ())
 
 
 def listed_by(operation: Operation) -> ListedObjects | None:
@@ -165,12 +189,13 @@ def listed_by(operation: Operation) -> ListedObjects | None:
     return _LISTED.get(f"{operation.service}:{operation.name}")
 
 
-def plain_id(kind: str, text: str, labels: Mapping[str, str], scope: tuple[str, ...] | None = None) -> str:
+def plain_id(text: str, labels: Mapping[str, str], scope: tuple[str, ...] = (), *, whole: bool = False) -> str:
     """Return what an object is kept under: the last part of an ARN, which AWS takes as well, behind what it is only
     good within.
 
     Args:
-        scope: names of labels; by default those of the kind.
+        scope: names of labels.
+        whole: the id is the client's own, of which no part is left out.
     """
-    names = _SCOPES.get(kind, ()) if scope is None else scope
-    return "/".join([*(labels.get(name, "").rpartition("/")[2] for name in names), text.rpartition("/")[2]])
+    within = (labels.get(name, "").rpartition("/")[2] for name in scope)
+    return "/".join([*within, text if whole else text.rpartition("/")[2]])

@@ -12,13 +12,19 @@ from bedrock_gateway.wire.made_objects import Where, listed_by, made_by, plain_i
 
 OPERATIONS = load_operations()
 MODELS = {service: read_service(service, "service-2") for service in SERVED}
+#: Control planes that make no such objects, and names that are those of something else.
+ELSEWHERE = ("bedrock-agent", "bedrock-agentcore-control", "bedrock-data-automation")
+OTHERS = {("bedrock-agentcore", "memoryId")}
 LOCATIONS = {"uri": Where.LABEL, "querystring": Where.QUERY, "header": Where.HEADER, None: Where.BODY}
+#: Where no id stands.
+NOWHERE = ("statusCode", "headers")
 
 
 def members(service: str, operation: str, side: str) -> dict[tuple[Where, str], Any]:
     """Return the members of an operation's input or output by where they stand and their name there."""
     model = MODELS[service]
-    reference = model["operations"][operation].get(side)
+    # Operations that only newer models have hold none of these.
+    reference = model["operations"].get(operation, {}).get(side)
     if reference is None:
         return {}
     found = model["shapes"][reference["shape"]].get("members", {})
@@ -30,6 +36,7 @@ def members(service: str, operation: str, side: str) -> dict[tuple[Where, str], 
             else told.get("locationName", name),
         ): told
         for name, told in found.items()
+        if told.get("location") not in NOWHERE
     }
 
 
@@ -41,9 +48,9 @@ def test_every_place_is_one_of_awss_models() -> None:
             assert (used.where, used.name) in members(operation.service, operation.name, "input"), operation.name
             assert set(used.scope) <= set(operation.labels), operation.name
             counted += 1
-        made = made_by(operation)
-        if made is not None:
+        for made in made_by(operation):
             assert (made.where, made.name) in members(operation.service, operation.name, "output"), operation.name
+            assert set(made.scope) <= set(operation.labels), operation.name
             counted += 1
         listed = listed_by(operation)
         if listed is not None:
@@ -57,23 +64,25 @@ def test_every_place_is_one_of_awss_models() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["invocationArn", "sessionIdentifier", "executionIdentifier", "memoryId", "jobIdentifier"],
+    [
+        *("invocationArn", "sessionIdentifier", "executionIdentifier", "memoryId", "jobIdentifier"),
+        *("resourceARN", "x-amzn-bedrock-agentcore-runtime-session-id", "mcp-session-id"),
+        *("x-amzn-browser-session-id", "x-amzn-code-interpreter-session-id"),
+    ],
 )
 def test_no_operation_names_one_unseen(name: str) -> None:
-    """Every operation of these services whose path or query holds such an id is known to use it."""
-    control = {"CreateInvocation", "GetModelInvocationJob", "StopModelInvocationJob"}
+    """Every operation that is told such an id, in its path, its query, a header or its body, is known to use it."""
     for operation in OPERATIONS:
-        if operation.service not in ("bedrock-runtime", "bedrock-agent-runtime") and operation.name not in control:
+        if operation.service in ELSEWHERE or (operation.service, name) in OTHERS or "Job" in operation.name:
             continue
-        found = members(operation.service, operation.name, "input")
-        if (Where.LABEL, name) in found or (Where.QUERY, name) in found:
-            assert name in {used.name for used in used_by(operation)}, operation.name
+        places = {place for place, called in members(operation.service, operation.name, "input") if called == name}
+        assert places <= {used.where for used in used_by(operation) if used.name == name}, operation.name
 
 
 def test_an_arn_and_its_last_part_are_one() -> None:
     """What AWS takes as an ARN or as an id is kept under the id, behind what it is only good within."""
     arn = "arn:aws:bedrock:us-east-1:111122223333:session/abc"
-    assert "abc" == plain_id("session", arn, {}) == plain_id("session", "abc", {})
-    assert "A/B/abc" == plain_id("agent session", "abc", {"agentId": "A", "x": "B"}, ("agentId", "x"))
-    browser = {"browserIdentifier": "arn:aws:bedrock-agentcore:us-east-1:1:browser/b1"}
-    assert "b1/abc" == plain_id("browser session", "abc", browser)
+    assert "abc" == plain_id(arn, {}) == plain_id("abc", {})
+    runtime = {"agentRuntimeArn": "arn:aws:bedrock-agentcore:us-east-1:1:runtime/r1"}
+    assert "r1/a/b" == plain_id("a/b", runtime, ("agentRuntimeArn",), whole=True)
+    assert "r1/b" == plain_id("a/b", {"agentRuntimeArn": "r1"}, ("agentRuntimeArn",))
