@@ -268,10 +268,15 @@ CREATE TABLE objects (
 CREATE INDEX objects_by_age ON objects (made_at);
 """
 
+_FIFTH = """
+ALTER TABLE objects ADD COLUMN used_at INTEGER;  -- UTC ms of a use, to about a month; null: none that late
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("runs, calls, attempts, usage, deployments, rollups", _FIRST),
     ("users, teams, end users, tags of calls; accounts; keys and whom they belong to", _SECOND),
     ("calls answered by an earlier one", _THIRD),
     ("objects made through the gateway, and whose they are", _FOURTH),
+    ("objects that are still used", _FIFTH),
 )
 """Title and SQL of every migration; number 1 is the first."""

@@ -5,6 +5,7 @@ Ids are kept as they are: they are no secrets, and what is looked for is never m
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ __all__ = ["MadeObject", "Objects"]
 
 #: Objects kept at hand.
 MAX_KEPT = 16_384
-#: Milliseconds an object is remembered: no session, job or memory of AWS's is of use for longer.
+#: Milliseconds an object is remembered after its last use: AWS keeps no session, job or memory for longer.
 REMEMBERED_MS = 400 * 86_400_000
+#: Milliseconds after which another use is noted.
+NOTED_MS = 30 * 86_400_000
 #: Objects added between two looks for old ones.
 PRUNE_EVERY = 1000
 #: Most ids that are asked for in one statement.
@@ -38,7 +41,7 @@ class MadeObject:
         caller: stable id of who made it.
         deployment, model, region: where: id of the deployment, model id that was called ("" for none), AWS region.
         call, attempt: ids of the call and the attempt that made it.
-        made_at: UTC ms.
+        made_at: UTC ms; used_at: the same of a use, where one long after that was noted.
     """
 
     kind: str
@@ -50,20 +53,25 @@ class MadeObject:
     call: str
     attempt: str
     made_at: int
+    used_at: int | None = None
 
 
 class Objects:
-    """Remembers objects. Used on the event loop only; the database is read and written in the registry's threads."""
+    """Remembers objects. Used on the event loop only; the database is read and written in the registry's threads.
 
-    def __init__(self, registry: Registry, now_ms: Callable[[], int]) -> None:
+    ``most``: objects kept at hand.
+    """
+
+    def __init__(self, registry: Registry, now_ms: Callable[[], int], *, most: int = MAX_KEPT) -> None:
         self._registry = registry
         self._now_ms = now_ms
+        self._most = most
 
         self._kept: OrderedDict[tuple[str, str], MadeObject] = OrderedDict()
         self._added = 0
 
     async def find(self, kind: str, id_: str) -> MadeObject | None:
-        """Return an object; None where it was not made through this gateway.
+        """Return an object that is about to be used; None where it was not made through this gateway.
 
         Raises:
             Unavailable: the database cannot be read now.
@@ -71,11 +79,19 @@ class Objects:
         key = (kind, id_)
         if key in self._kept:
             self._kept.move_to_end(key)
-            return self._kept[key]
-        found = await self._read(_find, kind, id_)
-        if found is not None:
-            # What is nobody's may be made the next moment, by another process too.
+            found: MadeObject | None = self._kept[key]
+        else:
+            found = await self._read(_find, kind, id_)
+        if found is None:
+            # It may be made the next moment, so that is not kept.
+            return None
+        self._keep(found)
+        now = self._now_ms()
+        if now - max(found.made_at, found.used_at or 0) > NOTED_MS:
+            found = attrs.evolve(found, used_at=now)
             self._keep(found)
+            with contextlib.suppress(Unavailable):
+                await self._write(_use, found)
         return found
 
     async def owners(self, kind: str, ids: Sequence[str]) -> dict[str, str]:
@@ -122,11 +138,11 @@ class Objects:
     def _keep(self, made: MadeObject) -> None:
         self._kept[made.kind, made.id] = made
         self._kept.move_to_end((made.kind, made.id))
-        if len(self._kept) > MAX_KEPT:
+        if len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
 
-_COLUMNS = "kind, id, caller, deployment, model, region, call, attempt, made_at"
+_COLUMNS = "kind, id, caller, deployment, model, region, call, attempt, made_at, used_at"
 
 
 def _find(connection: sqlite3.Connection, kind: str, id_: str) -> MadeObject | None:
@@ -147,13 +163,17 @@ def _owners(connection: sqlite3.Connection, kind: str, ids: Sequence[str]) -> di
 
 def _add(connection: sqlite3.Connection, made: MadeObject, prune_before: int | None) -> MadeObject:
     if prune_before is not None:
-        connection.execute("DELETE FROM objects WHERE made_at < ?", (prune_before,))
+        connection.execute("DELETE FROM objects WHERE made_at < ?1 AND coalesce(used_at, 0) < ?1", (prune_before,))
     connection.execute(
-        f"INSERT INTO objects ({_COLUMNS}) VALUES ({', '.join('?' * 9)}) ON CONFLICT DO NOTHING", attrs.astuple(made)
+        f"INSERT INTO objects ({_COLUMNS}) VALUES ({', '.join('?' * 10)}) ON CONFLICT DO NOTHING", attrs.astuple(made)
     )
     kept = _find(connection, made.kind, made.id)
     assert kept is not None, "it is there now"
     return kept
+
+
+def _use(connection: sqlite3.Connection, made: MadeObject) -> None:
+    connection.execute("UPDATE objects SET used_at = ? WHERE kind = ? AND id = ?", (made.used_at, made.kind, made.id))
 
 
 def _settle(connection: sqlite3.Connection, made: MadeObject) -> MadeObject:
