@@ -11,6 +11,7 @@ from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.booking import off_record
 from bedrock_gateway.chain.call import CALL
 from bedrock_gateway.chain.following import follow
+from bedrock_gateway.chain.objects import claim_objects
 from bedrock_gateway.chain.party import identify_party
 from bedrock_gateway.chain.reserving import reserve
 from bedrock_gateway.errors import Unavailable
@@ -33,4 +34,6 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if gateway.keeping is not None and (kept := await follow(request, call)) is not None:
         return kept
     await reserve(call, end_user)
+    if call.claimed:
+        await claim_objects(call)
     return await handler(request)

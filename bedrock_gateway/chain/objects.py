@@ -27,7 +27,7 @@ from bedrock_gateway.store.objects import MadeObject
 from bedrock_gateway.wire.made_objects import ListedObjects, Used, Where, listed_by, made_by, plain_id, used_by
 from bedrock_gateway.wire.model_places import ModelPlace
 
-__all__ = ["alone", "at_place", "note_made", "only_own", "sees_all", "use_objects"]
+__all__ = ["alone", "at_place", "claim_objects", "note_made", "only_own", "sees_all", "use_objects"]
 
 _LOG = logging.getLogger("bedrock_gateway.objects")
 
@@ -38,7 +38,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 async def use_objects(request: web.Request, call: Call) -> Deployment | None:
-    """Return where the objects are that a call names, or None where nobody knows; claim those that are its own to name.
+    """Return where the objects are that a call names, or None where nobody knows; note those that are its own to claim.
 
     Raises:
         UnknownObject: one of them belongs to somebody else, or was made where nothing is configured any more.
@@ -57,29 +57,39 @@ async def use_objects(request: web.Request, call: Call) -> Deployment | None:
                 f"Name one {used.kind}, as {used.name}. Without it this is about those of all keys, and for the master "
                 "key alone."
             )
-    found = [await objects.find(used.kind, id_) for used, _, id_ in named]
-    for (used, text, _), made in zip(named, found, strict=True):
-        _check_owner(call, used, text, made)
-    # Only a call that may use all it names takes anything, and whoever sees all looks without taking.
+    # Whoever sees all looks without taking.
     looks = call.method in ("GET", "DELETE") and sees_all(call)
-    places: list[Deployment | None] = []
-    for (used, text, id_), known in zip(named, found, strict=True):
-        made = known
-        if made is None and used.claims and not looks:
-            deployment = call.snapshot.routing.ambient(call.target.operation.service)
-            made = await objects.add(_made(call, used.kind, id_, deployment, attempt=""))
-            _check_owner(call, used, text, made)
+    place: Deployment | None = None
+    for used, text, id_ in named:
+        made = await objects.find(used.kind, id_)
         if made is not None:
-            places.append(_place_of(call, made))
-            if not made.attempt:
-                call.claimed = (*call.claimed, made)
-    return next((place for place in places if place is not None), None)
+            _check_owner(call, made, text)
+            place = place or _place_of(call, made)
+        elif used.claims and not looks:
+            deployment = call.snapshot.routing.ambient(call.target.operation.service)
+            made = _made(call, used.kind, id_, deployment, attempt="")
+        if made is not None and not made.attempt:
+            call.claimed = (*call.claimed, made)
+    return place
 
 
-def _check_owner(call: Call, used: Used, text: str, made: MadeObject | None) -> None:
+async def claim_objects(call: Call) -> None:
+    """Make the ids that a call may claim its caller's, durably; whoever is first has them. What is refused before this
+    takes nothing.
+
+    Raises:
+        UnknownObject: somebody else was first.
+        Unavailable: the database takes no records now.
+    """
+    for one in call.claimed:
+        if one.call == call.id:
+            _check_owner(call, await call.gateway.objects.add(one), one.id.rpartition("/")[2])
+
+
+def _check_owner(call: Call, made: MadeObject, text: str) -> None:
     assert call.caller is not None
-    if made is not None and made.caller != call.caller.id and not sees_all(call):
-        raise UnknownObject(f"There is no {used.kind} {text[:200]!a}.", at=f"{used.kind} of another key")
+    if made.caller != call.caller.id and not sees_all(call):
+        raise UnknownObject(f"There is no {made.kind} {text[:200]!a}.", at=f"{made.kind} of another key")
 
 
 def _place_of(call: Call, made: MadeObject) -> Deployment | None:

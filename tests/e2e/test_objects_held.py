@@ -79,6 +79,18 @@ async def test_a_call_that_is_refused_takes_nothing(tmp_path: Path) -> None:
             assert 200 == (await ask(here, mine, "POST", f"{AGENT}/sessions/s2/text", body))[0]
 
 
+async def test_a_call_over_its_limit_takes_nothing(tmp_path: Path) -> None:
+    """What is refused by a limit leaves the ids it names to others; one lost to another key holds nothing."""
+    async with scripted(aws()) as upstream:
+        async with running(tmp_path, config(upstream)) as here:
+            mine = await new_key(here, allowed_operations=ALL, rpm_limit=1)
+            other = await new_key(here, allowed_operations=ALL, max_parallel_requests=1)
+            path = f"{AGENT}/sessions/{{}}/text"
+            assert [200, 429] == [(await ask(here, mine, "POST", path.format(name), HI))[0] for name in ("s1", "s2")]
+            told = [(await ask(here, other, "POST", path.format(name), HI))[0] for name in ("s1", "s1", "s2", "s2")]
+            assert [404, 404, 200, 200] == told
+
+
 async def test_the_master_key_looks_without_taking(tmp_path: Path) -> None:
     """A memory the master key has looked at, or let AWS forget, is still the first key's that uses it."""
     async with scripted(aws()) as upstream:
@@ -232,5 +244,6 @@ async def test_what_cannot_be_remembered_is_answered_all_the_same(tmp_path: Path
                 database.execute("DROP TABLE objects")
             assert 200 == (await ask(here, mine, "POST", "/async-invoke", START))[0]
             assert 503 == (await ask(here, mine, "GET", "/async-invoke"))[0]
-            await here.settled()
-            assert [200, 503] == [row["status"] for row in here.rows("SELECT status FROM calls ORDER BY id")]
+            ended = "SELECT status FROM calls WHERE ended_at IS NOT NULL ORDER BY id"
+            await here.until(lambda: len(here.rows(ended)) == 2)
+            assert [200, 503] == [row["status"] for row in here.rows(ended)]

@@ -126,8 +126,9 @@ async def test_lists_show_no_objects_of_other_keys(tmp_path: Path) -> None:
             assert [jobs[0], jobs[2]] == told["asyncInvokeSummaries"]
             assert "more" == told["nextToken"]
             assert listing == (await ask(here, MASTER, "GET", "/async-invoke"))[1]
-            await here.settled()
-            notes = [row["notes"] for row in here.rows("SELECT notes FROM attempts ORDER BY id")]
+            ended = "SELECT notes FROM attempts WHERE ended_at IS NOT NULL"
+            await here.until(lambda: len(here.rows(ended)) == 4)
+            notes = [row["notes"] for row in here.rows(ended)]
             assert 1 == sum("edit:list" in (note or "") for note in notes)
 
 
