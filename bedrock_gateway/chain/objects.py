@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+import attrs
 from aiohttp import web
 
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
@@ -124,8 +125,16 @@ def _successor(call: Call, made: MadeObject) -> Deployment | None:
 
 @lru_cache(maxsize=2048)
 def alone(deployment: Deployment) -> Resolution:
-    """Return the resolution of a single deployment, the same one each time."""
-    return Resolution(model_group=deployment.model_group, candidates=((deployment,),), via=Via.DEPLOYMENT)
+    """Return the resolution of a call that asks no model for anything where an object is, the same one each time.
+
+    It is none of the model's calls, so neither that model's limits nor a deployment's own are for it.
+    """
+    place = attrs.evolve(
+        deployment, model_group="", model_id="", weight=None, rpm=None, tpm=None, max_parallel=None, budget=None
+    )
+    # One object for each: what is known of a deployment is kept by it.
+    place = deployment if place == deployment else place
+    return Resolution(model_group="", candidates=((place,),), via=Via.DEPLOYMENT)
 
 
 def at_place(resolution: Resolution, place: Deployment) -> Resolution:

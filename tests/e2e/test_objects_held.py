@@ -91,6 +91,23 @@ async def test_a_call_over_its_limit_takes_nothing(tmp_path: Path) -> None:
             assert [404, 404, 200, 200] == told
 
 
+async def test_asking_for_a_job_is_no_call_of_its_model(tmp_path: Path) -> None:
+    """How a job stands may be asked as often as one likes, whatever its deployment's and its key's limits on the model
+    say; those go on counting what makes jobs.
+    """
+    async with scripted(aws()) as upstream:
+        limited = config(upstream).replace(
+            "{model: bedrock/amazon.nova-reel", "{rpm: 2, model: bedrock/amazon.nova-reel"
+        )
+        async with running(tmp_path, limited) as here:
+            mine = await new_key(here, allowed_operations=ALL, model_rpm_limit={"reel": 5})
+            _, told = await ask(here, mine, "POST", "/async-invoke", START)
+            path = f"/async-invoke/{encoded(told['invocationArn'])}"
+            assert [200] * 6 == [(await ask(here, mine, "GET", path))[0] for _ in range(6)]
+            assert [200, 429] == [(await ask(here, mine, "POST", "/async-invoke", START))[0] for _ in range(2)]
+            assert "B" * 8 == upstream.letters
+
+
 async def test_the_master_key_looks_without_taking(tmp_path: Path) -> None:
     """A memory the master key has looked at, or let AWS forget, is still the first key's that uses it."""
     async with scripted(aws()) as upstream:
