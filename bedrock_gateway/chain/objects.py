@@ -246,12 +246,14 @@ async def _remember(call: Call, found: list[MadeObject]) -> None:
             _LOG.error("call=%s: whose %s %a is cannot be kept: %s", call.id, one.kind, one.id, refusal.message)
 
 
-def _member(body: bytes, name: str) -> object:
+def _member(body: bytes, path: str) -> object:
     try:
-        document = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return document.get(name) if isinstance(document, dict) else None
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 async def only_own(call: Call, attempt: Attempt, body: bytes) -> bytes:

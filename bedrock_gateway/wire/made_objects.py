@@ -53,7 +53,10 @@ class Used:
 
 @attrs.frozen
 class Made:
-    """The id of a new object in an answer; ``where`` is ``HEADER`` or ``BODY``, ``scope`` as in ``Used``."""
+    """The id of a new object in an answer; ``where`` is ``HEADER`` or ``BODY``, ``scope`` as in ``Used``.
+
+    ``name``: of a header, or names of members from the top of a body, joined by dots.
+    """
 
     kind: str
     where: Where
@@ -75,7 +78,7 @@ _ASYNC, _BATCH, _AUTOMATION = "async invocation", "batch job", "data automation 
 _SESSION, _FLOW, _RAG = "session", "flow execution", "knowledge base session"
 _AGENT_SESSION, _MEMORY = "agent session", "agent memory"
 _RUNTIME, _MCP, _HARNESS = "runtime session", "MCP session", "harness session"
-_BROWSER, _CODE = "browser session", "code interpreter session"
+_BROWSER, _CODE, _PAYMENT = "browser session", "code interpreter session", "payment session"
 _OF_RUNTIME, _RUNTIME_HEADER = ("agentRuntimeArn",), "x-amzn-bedrock-agentcore-runtime-session-id"
 _RUNTIME_SESSION = Used(_RUNTIME, Where.HEADER, _RUNTIME_HEADER, _OF_RUNTIME, claims=True)
 _RUNTIME_MADE = Made(_RUNTIME, Where.HEADER, _RUNTIME_HEADER, _OF_RUNTIME)
@@ -131,6 +134,10 @@ _USED: Mapping[str, tuple[Used, ...]] = {
         for name in ("InvokeAgentRuntimeCommand", "StopRuntimeSession", "GetAgentCard")
     },
     "bedrock-agentcore:InvokeHarness": (Used(_HARNESS, Where.HEADER, _RUNTIME_HEADER, claims=True),),
+    **{
+        f"bedrock-agentcore:{name}": (Used(_PAYMENT, Where.BODY, "paymentSessionId"),)
+        for name in ("GetPaymentSession", "DeletePaymentSession", "ProcessPayment")
+    },
     "bedrock-agentcore:SaveBrowserSessionProfile": (Used(_BROWSER, Where.BODY, "sessionId"),),
     **{
         f"bedrock-agentcore:{name}": (_IN_BROWSER,)
@@ -159,6 +166,7 @@ _MADE: Mapping[str, tuple[Made, ...]] = {
     ),
     "bedrock-agentcore:StartBrowserSession": (Made(_BROWSER, Where.BODY, "sessionId"),),
     "bedrock-agentcore:StartCodeInterpreterSession": (Made(_CODE, Where.BODY, "sessionId"),),
+    "bedrock-agentcore:CreatePaymentSession": (Made(_PAYMENT, Where.BODY, "paymentSession.paymentSessionId"),),
     "bedrock-agentcore:InvokeAgentRuntime": (_RUNTIME_MADE, Made(_MCP, Where.HEADER, "mcp-session-id", _OF_RUNTIME)),
     "bedrock-agentcore:InvokeAgentRuntimeCommand": (_RUNTIME_MADE,),
     "bedrock-agentcore:GetAgentCard": (_RUNTIME_MADE,),
@@ -169,6 +177,7 @@ _LISTED: Mapping[str, ListedObjects] = {
     "bedrock:ListModelInvocationJobs": ListedObjects(_BATCH, "invocationJobSummaries", "jobArn"),
     "bedrock-agent-runtime:ListSessions": ListedObjects(_SESSION, "sessionSummaries", "sessionId"),
     "bedrock-agent-runtime:ListFlowExecutions": ListedObjects(_FLOW, "flowExecutionSummaries", "executionArn"),
+    "bedrock-agentcore:ListPaymentSessions": ListedObjects(_PAYMENT, "paymentSessions", "paymentSessionId"),
     "bedrock-agentcore:ListBrowserSessions": ListedObjects(_BROWSER, "items", "sessionId"),
     "bedrock-agentcore:ListCodeInterpreterSessions": ListedObjects(_CODE, "items", "sessionId"),
 }

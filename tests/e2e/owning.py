@@ -30,6 +30,7 @@ general_settings:
     bedrock-runtime: {endpoint: "%(aws)s"}
     bedrock-agent-runtime: {endpoint: "%(aws)s"}
     bedrock: {endpoint: "%(aws)s"}
+    bedrock-agentcore: {endpoint: "%(aws)s"}
 """
 
 
@@ -39,7 +40,9 @@ def config(upstream: Upstream) -> str:
 
 
 def aws(**answers: Any) -> Script:
-    """Return the script of an AWS that makes jobs and sessions, and shows what ``answers`` has by method and path."""
+    """Return the script of an AWS that makes jobs and sessions; what ``answers`` has by path (JSON, or one whole answer
+    that is given once) it shows.
+    """
     made = iter(range(100))
 
     async def script(told: Asked) -> web.StreamResponse:
@@ -49,7 +52,8 @@ def aws(**answers: Any) -> Script:
         if (method, path) == ("PUT", "/sessions/"):
             id_ = f"session{next(made)}"
             return web.json_response({"sessionId": id_, "sessionArn": f"arn:aws:bedrock:us-east-1:1:session/{id_}"})
-        return web.json_response(answers.get(path, {"status": "Completed"}))
+        answer = answers.get(path, {"status": "Completed"})
+        return answer if isinstance(answer, web.Response) else web.json_response(answer)
 
     return script
 

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+import boto3
 import pytest
 from administering import MASTER, administer, new_key
 from aiohttp import web
@@ -150,6 +151,79 @@ async def test_tags_of_a_job_are_its_keys(tmp_path: Path) -> None:
             body["resourceARN"] = "arn:aws:bedrock:us-east-1:111122223333:custom-model/amazon/x"
             assert 200 == (await ask(here, other, "POST", "/tagResource", body))[0]
             assert "BBA" == upstream.letters
+
+
+async def test_money_of_a_session_is_its_keys(tmp_path: Path) -> None:
+    """Only the key that opened a payment session pays with it."""
+    opened = {"/payments/createPaymentSession": {"paymentSession": {"paymentSessionId": "payment-session-1"}}}
+    async with scripted(aws(**opened)) as upstream:
+        async with running(tmp_path, config(upstream)) as here:
+            mine, other = await two_keys(here)
+            assert 200 == (await ask(here, mine, "POST", "/payments/createPaymentSession", {"userId": "u"}))[0]
+            body = {"paymentSessionId": "payment-session-1"}
+            for path in ("/payments/processPayment", "/payments/getPaymentSession"):
+                assert [404, 200] == [(await ask(here, key, "POST", path, body))[0] for key in (other, mine)]
+
+
+async def test_sessions_of_a_runtime(tmp_path: Path) -> None:
+    """A runtime's session is the key's that names it first, or that AWS gives one; another runtime's is free."""
+    name, path = "x-amzn-bedrock-agentcore-runtime-session-id", "/runtimes/{}/invocations"
+    arn = encoded("arn:aws:bedrock-agentcore:us-east-1:111122223333:runtime/r1")
+    given = web.json_response({}, headers={name: "g" * 40, "Mcp-Session-Id": "mcp-1"})
+    async with scripted(aws(**{"/runtimes/r9/invocations": given})) as upstream:
+        async with running(tmp_path, config(upstream)) as here:
+            mine, other = await two_keys(here)
+
+            async def invoke(key: str, runtime: str, **headers: str) -> int:
+                return (await ask(here, key, "POST", path.format(runtime), {}, **headers))[0]
+
+            chosen = {name: "c" * 40}
+            assert [200, 404, 200] == [await invoke(key, arn, **chosen) for key in (mine, other, mine)]
+            assert [404, 200] == [await invoke(other, runtime, **chosen) for runtime in ("r1", "r2")]
+            assert 200 == await invoke(mine, "r9")
+            for told in ({name: "g" * 40}, {"mcp-session-id": "mcp-1"}):
+                assert 404 == await invoke(other, "r9", **told)
+
+
+async def test_what_is_told_is_on_record(tmp_path: Path) -> None:
+    """When an answer arrives that names an object, or a call that claims one, the database has it."""
+    async with scripted(aws()) as upstream:
+        async with running(tmp_path, config(upstream)) as here:
+            mine, _ = await two_keys(here)
+            sql = "SELECT id, deployment, attempt <> '' AS made FROM objects WHERE kind = ?"
+            _, told = await ask(here, mine, "POST", "/async-invoke", START)
+            (row,) = here.rows(sql, "async invocation")
+            assert ("job0", 1) == (row["id"], row["made"]), told
+            assert 200 == (await ask(here, mine, "POST", f"{AGENT}/sessions/s1/text", HI))[0]
+            (row,) = here.rows(sql, "agent session")
+            assert ("A1/L1/s1", 0) == (row["id"], row["made"])
+
+
+async def test_boto3_is_told_as_by_aws(tmp_path: Path) -> None:
+    """For boto3 a session of another key is what one is that does not exist."""
+    async with scripted(aws()) as upstream:
+        async with running(tmp_path, config(upstream)) as here:
+            mine, other = [
+                boto3.client(
+                    "bedrock-agent-runtime",
+                    endpoint_url=f"{here.url}/bedrock",
+                    region_name="us-east-1",
+                    aws_access_key_id=key,
+                    aws_secret_access_key="unused",
+                )
+                for key in await two_keys(here)
+            ]
+
+            def talk() -> None:
+                session = mine.create_session()
+                for name in (session["sessionId"], session["sessionArn"]):
+                    mine.get_session(sessionIdentifier=name)
+                    with pytest.raises(other.exceptions.ResourceNotFoundException, match="There is no session"):
+                        other.get_session(sessionIdentifier=name)
+                    with pytest.raises(other.exceptions.ResourceNotFoundException, match="There is no session"):
+                        other.list_tags_for_resource(resourceArn=session["sessionArn"])
+
+            await asyncio.to_thread(talk)
 
 
 async def test_a_rotated_key_keeps_what_it_made(tmp_path: Path) -> None:
