@@ -73,6 +73,8 @@ PARTS: dict[str, dict[str, Any]] = {
     },
     "InvokeInlineAgent": {"inputText": NASTY_TEXT},
     "InvokeAgent": {"inputText": NASTY_TEXT},
+    # Without one it is about the memories of all keys, and the master key's alone.
+    "DeleteAgentMemory": {"memoryId": "memory-of-tests"},
     "Retrieve": {"retrievalQuery": {"text": NASTY_TEXT}},
     "Rerank": {
         "queries": [{"type": "TEXT", "textQuery": {"text": NASTY_TEXT}}],
