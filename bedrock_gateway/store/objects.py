@@ -82,6 +82,8 @@ class Objects:
             found: MadeObject | None = self._kept[key]
         else:
             found = await self._read(_find, kind, id_)
+            # What was written meanwhile is newer than what was read.
+            found = self._kept.get(key, found)
         if found is None:
             # It may be made the next moment, so that is not kept.
             return None
