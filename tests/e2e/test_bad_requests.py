@@ -358,23 +358,13 @@ async def test_half_a_request_is_not_waited_for(
         assert 0 == here.gateway.bodies.held
 
 
-@pytest.mark.parametrize(
-    ("first", "told"),
-    [
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/2 is not served here"),
-        (bytes.fromhex("16030102000100"), b""),
-    ],
-    ids=["HTTP/2", "TLS"],
-)
-async def test_another_protocol_is_told_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: bytes, told: bytes
-) -> None:
-    """A client that speaks HTTP/2 gets a GOAWAY with the remedy, one that speaks TLS nothing; the log names both."""
-    async with watched(tmp_path, caplog) as here, connected(here, first) as connection:
+async def test_tls_is_told_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that speaks TLS to the plain port gets nothing, and the log says why."""
+    async with watched(tmp_path, caplog) as here, connected(here, bytes.fromhex("16030102000100")) as connection:
         connection.writer.write_eof()
-        assert told in await connection.rest()
+        assert b"" == await connection.rest()
         (record,) = (record for record in caplog.records if record.name == "bedrock_gateway.downstream")
-        assert "A client speaks" in record.getMessage()
+        assert "A client speaks TLS" in record.getMessage()
 
 
 def question(client: Any, model: str = "single", **more: Any) -> Any:
