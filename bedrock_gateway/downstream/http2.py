@@ -241,13 +241,15 @@ class Http2Connection(asyncio.Protocol):
             message = message_of(fields, self._limits, bodiless=ended)
         except Refusal as refusal:
             handler = _refusing(refusal)
-        if not ended and expects(fields):
+        if not ended and expects(fields) and self._machine.is_open(event.stream_id):
             self._machine.send_headers(event.stream_id, [(":status", "100")])
         self._begin(event.stream_id, message, handler, ended)
         return _PER_REQUEST
 
     def _begin(self, stream_id: int, message: RawRequestMessage, handler: Handler, ended: bool) -> None:
-        """Serve a request."""
+        """Serve a request, unless what came after it has ended it already."""
+        if not self._machine.is_open(stream_id):
+            return
         if self._retiring or len(self._tasks) >= _SERVED:
             # Nothing was done, so a client may repeat it anywhere.
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)

@@ -1,9 +1,9 @@
-"""The state machine of an HTTP/2 connection: the library ``h2``, which knows the protocol, with four differences.
+"""The state machine of an HTTP/2 connection: the library ``h2``, which knows the protocol, with a few differences.
 
 A GOAWAY of the client ends nothing that is under way (the AWS SDK for JavaScript sends one right after an answer's
-head; h2 would end the connection). A malformed request is a matter of its stream, not of the connection. Frames are
-counted. And whether a head has begun and not ended can be asked. The differences are overrides of undocumented
-methods, which is why the dependency is pinned to 4.4. Does no I/O.
+head; h2 would end the connection). A malformed request is a matter of its stream, not of the connection. Memory is
+bounded where h2 lets a client decide. Frames are counted. And whether a head has begun and not ended can be asked.
+The differences are overrides of undocumented methods, which is why the dependency is pinned to 4.4. Does no I/O.
 
 Source: h2 4.4.1 ``connection`` and ``frame_buffer``; RFC 9113 sections 6.5.2 (SETTINGS), 6.8 (GOAWAY), 8.1.1
 (malformed messages).
@@ -12,6 +12,7 @@ Source: h2 4.4.1 ``connection`` and ``frame_buffer``; RFC 9113 sections 6.5.2 (S
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -19,6 +20,7 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import (
     DenialOfServiceError,
+    FrameTooLargeError,
     InvalidBodyLengthError,
     ProtocolError,
     StreamClosedError,
@@ -30,6 +32,9 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame
 
 from bedrock_gateway.downstream.limits import Limits
 
+if TYPE_CHECKING:
+    from h2._typing import Buffer
+
 __all__ = ["STREAMS", "MalformedRequest", "WrongLength", "machine"]
 
 #: Requests that may be under way on one connection.
@@ -39,6 +44,8 @@ STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 2 * STREAM_WINDOW
 #: Header lists larger than so many times the limit end the connection; those between are refused with an answer.
 _MUCH_TOO_LARGE = 2
+#: Bytes of headers sent before that are remembered, so that they need not be sent again.
+_COMPRESSION_TABLE = 4096
 #: What HTTP/2 adds to each header when it counts them.
 _PER_HEADER = 32
 _CONFIG = H2Configuration(
@@ -106,6 +113,19 @@ class Machine(H2Connection):
         """Bytes framed and not yet taken by ``data_to_send``."""
         return len(self._data_to_send)
 
+    def is_open(self, stream_id: int) -> bool:
+        """Tell whether a stream has neither ended nor been reset by anything received so far."""
+        stream = self.streams.get(stream_id)
+        return stream is not None and not stream.closed
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        """Take bytes in; a frame that is too large is refused by its head, of which h2 would collect 16 MiB first."""
+        events = super().receive_data(data)
+        waiting = self.incoming_buffer._data
+        if len(waiting) >= 3 and int.from_bytes(waiting[:3], "big") > self.max_inbound_frame_size:
+            raise FrameTooLargeError
+        return events
+
     def goaway(self, error: ErrorCodes = ErrorCodes.NO_ERROR) -> bytes:
         """Return a GOAWAY frame. Unlike ``close_connection`` it ends nothing that is under way."""
         last = self.highest_inbound_stream_id
@@ -133,6 +153,13 @@ class Machine(H2Connection):
         except InvalidBodyLengthError:
             self.acknowledge_received_data(frame.flow_controlled_length, frame.stream_id)
             return [], [WrongLength(frame.stream_id)]
+
+    def _acknowledge_settings(self) -> list[Frame]:
+        frames = super()._acknowledge_settings()
+        if self.encoder.header_table_size > _COMPRESSION_TABLE:
+            # A client may have us remember less, not more.
+            self.encoder.header_table_size = _COMPRESSION_TABLE
+        return frames
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         return [], [ConnectionTerminated()]

@@ -19,6 +19,7 @@ from h2.events import (
     StreamEnded,
     StreamReset,
 )
+from hyperframe.frame import GoAwayFrame
 from raw_connections import PATIENCE, Client, Served
 
 CONFIG = H2Configuration(
@@ -76,6 +77,10 @@ class Http2Client:
     def flush(self) -> None:
         """Send what is framed."""
         self.raw.send(self.h2.data_to_send())
+
+    def h2_goaway(self) -> bytes:
+        """Return a GOAWAY; unlike h2's own it ends nothing."""
+        return GoAwayFrame(0, last_stream_id=0, error_code=0).serialize()
 
     def open(self, *extra: tuple[str, str], end: bool = True, **pseudo: str) -> int:
         """Send the head of a request; return its stream."""
