@@ -1,9 +1,10 @@
 """The state machine of an HTTP/2 connection: the library ``h2``, which knows the protocol, with a few differences.
 
 A GOAWAY of the client ends nothing that is under way (the AWS SDK for JavaScript sends one right after an answer's
-head; h2 would end the connection). A malformed request is a matter of its stream, not of the connection. Memory is
-bounded where h2 lets a client decide. Frames are counted. And whether a head has begun and not ended can be asked.
-The differences are overrides of undocumented methods, which is why the dependency is pinned to 4.4. Does no I/O.
+head; h2 would end the connection). A malformed request is a matter of its stream, not of the connection. Headers of
+answers are not compressed. A frame that is too large is refused by its head. Frames are counted. And whether a head
+has begun and not ended can be asked. The differences are overrides of undocumented methods, which is why the
+dependency is pinned to 4.4. Does no I/O.
 
 Source: h2 4.4.1 ``connection`` and ``frame_buffer``; RFC 9113 sections 6.5.2 (SETTINGS), 6.8 (GOAWAY), 8.1.1
 (malformed messages).
@@ -12,7 +13,8 @@ Source: h2 4.4.1 ``connection`` and ``frame_buffer``; RFC 9113 sections 6.5.2 (S
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -44,8 +46,6 @@ STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 2 * STREAM_WINDOW
 #: Header lists larger than so many times the limit end the connection; those between are refused with an answer.
 _MUCH_TOO_LARGE = 2
-#: Bytes of headers sent before that are remembered, so that they need not be sent again.
-_COMPRESSION_TABLE = 4096
 #: What HTTP/2 adds to each header when it counts them.
 _PER_HEADER = 32
 _CONFIG = H2Configuration(
@@ -78,6 +78,41 @@ class WrongLength(Event):
         self.stream_id = stream_id
 
 
+class PlainEncoder:
+    """Writes header lists as they are: every field a literal, nothing compressed, nothing remembered.
+
+    Most of our headers differ in every answer, so that hpack's own encoder costs 40 µs to save little, and remembers as
+    much as a client likes. (RFC 7541 sections 4.2, 5.1, 5.2, 6.2.2, 6.3)
+    """
+
+    def __init__(self) -> None:
+        self.header_table_size = 0  # set by h2, to what the client would remember
+        self._begun = False
+
+    def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = False) -> bytes:
+        """Return a header block."""
+        # The first one says that nothing has to be remembered.
+        parts = [b"" if self._begun else b"\x20"]
+        self._begun = True
+        for name, value in headers:
+            parts += (b"\x00", _length(name), name, _length(value), value)
+        return b"".join(parts)
+
+
+def _length(text: bytes) -> bytes:
+    """Return a length as an integer with a prefix of 7 bits."""
+    size = len(text)
+    if size < 0x7F:
+        return size.to_bytes(1, "big")
+    size -= 0x7F
+    parts = bytearray(b"\x7f")
+    while size >= 0x80:
+        parts.append(size & 0x7F | 0x80)
+        size >>= 7
+    parts.append(size)
+    return bytes(parts)
+
+
 class Machine(H2Connection):
     """Bytes in, events and bytes out.
 
@@ -100,6 +135,7 @@ class Machine(H2Connection):
                 SettingCodes.MAX_HEADER_LIST_SIZE: largest,
             },
         )
+        self.encoder = cast(Any, PlainEncoder())
         self.decoder.max_header_list_size = _MUCH_TOO_LARGE * largest
 
     @property
@@ -153,13 +189,6 @@ class Machine(H2Connection):
         except InvalidBodyLengthError:
             self.acknowledge_received_data(frame.flow_controlled_length, frame.stream_id)
             return [], [WrongLength(frame.stream_id)]
-
-    def _acknowledge_settings(self) -> list[Frame]:
-        frames = super()._acknowledge_settings()
-        if self.encoder.header_table_size > _COMPRESSION_TABLE:
-            # A client may have us remember less, not more.
-            self.encoder.header_table_size = _COMPRESSION_TABLE
-        return frames
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         return [], [ConnectionTerminated()]
