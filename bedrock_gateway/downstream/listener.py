@@ -235,7 +235,7 @@ class _Greeting(asyncio.Protocol):
         )
 
     def _http2(self) -> Http2Connection:
-        # Loaded when the first client asks for it: most gateways never need its 5 MB.
+        # Loaded when the first client asks for it: most gateways never need it.
         from bedrock_gateway.downstream.http2 import Http2Connection
 
         listener = self._listener

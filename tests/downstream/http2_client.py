@@ -171,16 +171,22 @@ async def http2(server: Served, *, generous: bool = True, window: int | None = N
         client.h2.update_settings({4: window})
         client.h2.clear_outbound_data_buffer()
         client.h2.local_settings.acknowledge()
+    return await begun(client)
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, *, generous: bool = True) -> AsyncIterator[Http2Client]:
+    """Open a connection to what serves a port of 127.0.0.1, and close it at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield await begun(Http2Client(Client(reader, writer), generous=generous))
+    finally:
+        writer.close()
+
+
+async def begun(client: Http2Client) -> Http2Client:
+    """Exchange settings."""
     client.h2.initiate_connection()
     client.flush()
     await client.until(lambda: client.settings)
     return client
-
-
-@contextlib.asynccontextmanager
-async def closing(client: Http2Client) -> AsyncIterator[Http2Client]:
-    """Close a client at the end, whatever happens."""
-    try:
-        yield client
-    finally:
-        client.raw.writer.close()
