@@ -367,6 +367,8 @@ class Http2Connection(asyncio.Protocol):
             return
         self.outflow.flush()
         if self._cut_short:
+            # The client closes when it has seen this; TLS has no other way to say it while what still comes is read.
+            self.outflow.write(self._machine.goaway())
             self._linger()
         else:
             transport.close()

@@ -16,9 +16,10 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from http2_client import Http2Client, begun
 from raw_connections import PATIENCE, Client, Handler, both_loops, get
 
-from bedrock_gateway.downstream.answers import WholeAnswer
+from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer, WholeAnswer
 from bedrock_gateway.downstream.certificates import LocalFiles, local_certificate
 from bedrock_gateway.downstream.connection import reset
 from bedrock_gateway.downstream.limits import Limits
@@ -299,8 +300,70 @@ async def test_a_renewed_certificate_is_taken_up(tmp_path: Path, caplog: pytest.
     await listener.close(PATIENCE)
 
 
+@both_loops
+async def test_http2_by_alpn(files: LocalFiles) -> None:
+    """A client that offers h2 gets it: bodies both ways, an answer before its request's end, and an orderly close."""
+    context = trusting(files)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path == "/early":
+            return WholeAnswer(403, [], b"no")
+        assert request.secure
+        answer = StreamedAnswer(200, [])
+        await answer.start(request)
+        async for data in request.content.iter_any():
+            await answer.write(data)
+        await answer.finish()
+        return answer
+
+    async with served(handler, files) as port:
+        client = await begun(Http2Client(await connect(port, context)))
+        assert "h2" == client.raw.writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        stream = client.open(end=False, method="POST", scheme="https")
+        await client.upload(stream, bytes(3_000_000))
+        early = client.open(end=False, method="POST", path="/early", scheme="https")
+        client.data(early, bytes(10_000))
+        assert 3_000_000 == len((await client.answer(stream)).body)
+        assert (403, b"no") == ((await client.answer(early)).status, client.answers[early].body)
+        client.raw.send(client.h2_goaway())
+        await client.until(lambda: client.goaway)
+        client.raw.writer.close()
+
+
+@both_loops
+async def test_an_http2_caller_that_takes_nothing_has_left(files: LocalFiles) -> None:
+    """Behind TLS a reader that stops is noticed too, by its window and by its socket."""
+    context = trusting(files)
+    context.set_alpn_protocols(["h2"])
+    left = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        answer = StreamedAnswer(200, [])
+        await answer.start(request)
+        try:
+            while True:
+                await answer.write(bytes(100_000))
+        except CallerLeft:
+            left.set()
+            raise
+
+    async with served(handler, files, limits=Limits(write_seconds=0.1, linger_seconds=0.1)) as port:
+        for window in (65_535, 2**31 - 1):
+            client = await begun(Http2Client(await connect(port, context), generous=False))
+            stream = client.open(scheme="https")
+            if window > 65_535:
+                client.h2.increment_flow_control_window(window - 65_535)
+                client.h2.increment_flow_control_window(window - 65_535, stream)
+                client.flush()
+            async with asyncio.timeout(PATIENCE):
+                await left.wait()
+            left.clear()
+            client.raw.writer.transport.abort()
+
+
 def test_the_context_is_a_modern_one() -> None:
-    """Nothing older than TLS 1.2, and HTTP/1.1 by ALPN."""
+    """Nothing older than TLS 1.2, and nobody renegotiates."""
     context = server_context()
     assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
     assert not context.options & ssl.OP_ALL & ~context.options

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from administering import LOCKED, MASTER, new_key
+from administering import LOCKED, MASTER, call, new_key
+from behind_a_gate import MIDDLE, behind_a_gate, last_rows
 from process import Command
-from running import Running, running
+from running import running
 
 HERE = Path(__file__).parent / "js"
 MODEL = "us.anthropic.claude-sonnet-4-20250514-v1:0"
@@ -61,23 +62,55 @@ def values(told: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 OPERATIONS = ("converse", "converseStream", "invoke", "invokeStream")
 
 
-@pytest.mark.parametrize("way", ["token", "key"])
+@pytest.mark.parametrize("way", ["token", "variable", "key", "issued"])
 async def test_every_operation(tmp_path: Path, way: str) -> None:
-    """A stock client works with a bearer token and with a virtual key as access key id; streams are whole."""
+    """A stock client works with a bearer token, given or in AWS_BEARER_TOKEN_BEDROCK, with a virtual key as access key
+    id, and with credentials issued for it, whose signature is verified; streams are whole.
+    """
     async with running(tmp_path, LOCKED, all_of_aws=True) as here:
-        key = await new_key(here, allowed_operations=["*"])
-        told = await told_by(here.url, *OPERATIONS, "large", "many", model="single", **{way: key})
-        found = values(told, (*OPERATIONS, "large", "many"))
-        assert all(found[name] for name in OPERATIONS)
-        assert found["many"] >= 1
+        key = await new_key(here)
+        environ = {
+            "variable": {"AWS_BEARER_TOKEN_BEDROCK": key},
+            "issued": {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{here.url}/aws/container-credentials",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": key,
+            },
+        }
+        given = {way: key} if way in ("token", "key") else {}
+        found = values(
+            await told_by(here.url, *OPERATIONS, model="single", environ=environ.get(way), **given), OPERATIONS
+        )
+        body = {"messages": [{"role": "user", "content": [{"text": "What is a gateway good for? – Grüße"}]}]}
+        _, over_http1, _ = await call(here, key, body=body)
+        assert "" != over_http1["output"]["message"]["content"][0]["text"] == found["converse"]
+        assert found["converse"] == found["converseStream"]
+        assert "" != found["invoke"] == found["invokeStream"]
         await here.settled()
         rows = here.rows("SELECT operation, state, count(*) AS times FROM calls GROUP BY 1, 2 ORDER BY 1")
         assert [
-            ("Converse", "metered", 52),
+            ("Converse", "metered", 2),
             ("ConverseStream", "metered", 1),
             ("InvokeModel", "metered", 1),
             ("InvokeModelWithResponseStream", "metered", 1),
         ] == [(row["operation"], row["state"], row["times"]) for row in rows]
+
+
+async def test_many_calls_and_a_large_one(tmp_path: Path) -> None:
+    """50 calls at once, on a connection each and all on one, and a body of 20 MB come through whole."""
+    async with running(tmp_path, LOCKED) as here:
+        key = await new_key(here)
+        found = values(
+            await told_by(here.url, "converse", "many", "shared", "large", key=key, model="single"),
+            ("converse", "many", "shared", "large"),
+        )
+        assert [found["converse"]] == found["many"] == found["shared"]
+        await here.settled()
+        *_, last = here.simulator.received
+        assert 20_000_000 < len(last.body)
+        assert 0 < found["large"]
+        assert [{"state": "metered", "times": 102}] == here.rows(
+            "SELECT state, count(*) AS times FROM calls GROUP BY 1"
+        )
 
 
 async def test_agents(tmp_path: Path) -> None:
@@ -86,6 +119,7 @@ async def test_agents(tmp_path: Path) -> None:
         found = values(await told_by(here.url, "agents", key=MASTER), ["agents"])["agents"]
         assert found["text"]
         assert 0 == found["first"]
+        assert 0 < found["found"]
 
 
 async def test_errors_are_the_sdks_own(tmp_path: Path) -> None:
@@ -113,20 +147,18 @@ async def test_a_limit(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_leaves_in_the_middle(tmp_path: Path) -> None:
-    """An abort of a stream is noticed; the answer is read on for its usage, and booked as AWS tells it."""
+    """An AbortController ends a stream at its first words; the answer is read on, and booked as AWS tells it."""
+    async with behind_a_gate(tmp_path) as (here, gate):
+        gate.passing = MIDDLE
+        telling = asyncio.create_task(told_by(here.url, "aborted", key="any-key", model="single"))
+        await here.until(lambda: here.gateway.leaving.draining)
+        assert "left" == (await telling)["aborted"]["value"]
+        gate.open.set()
+        row, attempt = await last_rows(here)
 
-    async def left(here: Running) -> None:
-        await here.until(lambda: here.rows("SELECT 1 FROM calls WHERE ended_at IS NOT NULL"))
-
-    async with running(tmp_path, LOCKED) as here:
-        key = await new_key(here)
-        told = await told_by(here.url, "aborted", key=key, model="single")
-        assert "left" == told["aborted"]["value"]
-        await left(here)
-        await here.settled()
-        ((state, spend),) = [(row["state"], row["spend"]) for row in here.rows("SELECT state, spend FROM calls")]
-        assert "metered" == state
-        assert spend > 0
+        assert ("metered", 1, None) == (attempt["state"], attempt["charged"], attempt["error_type"])
+        assert (1, 200, attempt["spend"]) == (row["caller_left"], row["status"], row["spend"])
+        assert 0 < attempt["output"] < attempt["spend"]
 
 
 def test_over_tls(tmp_path: Path) -> None:

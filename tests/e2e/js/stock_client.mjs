@@ -2,7 +2,7 @@
 // bedrock-runtime and bedrock-agent-runtime, also over plain http.
 //
 // `node stock_client.mjs ENDPOINT_URL` reads a JSON object {token, key, model, what} from standard input, does what is
-// asked, and prints what it saw as JSON.
+// asked, and prints what it saw as JSON. Without token and key the SDK finds credentials by itself.
 
 import { readFileSync } from "node:fs";
 import {
@@ -13,15 +13,21 @@ import {
   InvokeModelWithBidirectionalStreamCommand,
   InvokeModelWithResponseStreamCommand,
 } from "@aws-sdk/client-bedrock-runtime";
-import { BedrockAgentRuntimeClient, InvokeAgentCommand, RerankCommand } from "@aws-sdk/client-bedrock-agent-runtime";
+import { NodeHttp2Handler } from "@smithy/node-http-handler";
+import {
+  BedrockAgentRuntimeClient,
+  InvokeAgentCommand,
+  RerankCommand,
+  RetrieveCommand,
+} from "@aws-sdk/client-bedrock-agent-runtime";
 
 const endpoint = process.argv[2];
 const { token, key, model, what } = JSON.parse(readFileSync(0, "utf8"));
-const credentials = { accessKeyId: key ?? "none", secretAccessKey: "unused" };
+const credentials = key ? { credentials: { accessKeyId: key, secretAccessKey: "unused" } } : {};
 const common = { endpoint, region: "us-east-1", maxAttempts: 1 };
-const client = new BedrockRuntimeClient(
-  token ? { ...common, token: { token }, authSchemePreference: ["httpBearerAuth"] } : { ...common, credentials },
-);
+const bearer = { token: { token }, authSchemePreference: ["httpBearerAuth"] };
+const authorized = { ...common, ...(token ? bearer : credentials) };
+const client = new BedrockRuntimeClient(authorized);
 const messages = [{ role: "user", content: [{ text: "What is a gateway good for? – Grüße" }] }];
 const body = JSON.stringify({
   anthropic_version: "bedrock-2023-05-31",
@@ -30,10 +36,30 @@ const body = JSON.stringify({
 });
 const modelId = model;
 
-async function converse(text) {
-  const asked = text ? [{ role: "user", content: [{ text }] }] : messages;
-  const answer = await client.send(new ConverseCommand({ modelId, messages: asked }));
+async function converse(by = client) {
+  const answer = await by.send(new ConverseCommand({ modelId, messages }));
   return answer.output.message.content[0].text;
+}
+
+async function large() {
+  const asked = [{ role: "user", content: [{ text: "x".repeat(20_000_000) }] }];
+  const answer = await client.send(new ConverseCommand({ modelId, messages: asked }));
+  return answer.usage.inputTokens;
+}
+
+async function many(by) {
+  return [...new Set(await Promise.all(Array.from({ length: 50 }, () => converse(by))))];
+}
+
+// All calls over one connection; the SDK's own choice is a connection for each.
+async function shared() {
+  const requestHandler = new NodeHttp2Handler({ disableConcurrentStreams: false });
+  const sharing = new BedrockRuntimeClient({ ...authorized, requestHandler });
+  try {
+    return await many(sharing);
+  } finally {
+    sharing.destroy();
+  }
 }
 
 async function converseStream() {
@@ -83,7 +109,7 @@ async function bidirectional() {
 }
 
 async function agents() {
-  const agent = new BedrockAgentRuntimeClient({ ...common, credentials });
+  const agent = new BedrockAgentRuntimeClient({ ...common, ...credentials });
   const answer = await agent.send(
     new InvokeAgentCommand({ agentId: "AGENT12345", agentAliasId: "ALIAS12345", sessionId: "js-1", inputText: "Hello" }),
   );
@@ -104,7 +130,10 @@ async function agents() {
       },
     }),
   );
-  return { text, first: ranked.results[0].index };
+  const found = await agent.send(
+    new RetrieveCommand({ knowledgeBaseId: "KNOWLEDGE1", retrievalQuery: { text: "gateway" } }),
+  );
+  return { text, first: ranked.results[0].index, found: found.retrievalResults.length };
 }
 
 const doings = {
@@ -115,8 +144,9 @@ const doings = {
   aborted,
   bidirectional,
   agents,
-  large: () => converse("x".repeat(5_000_000)),
-  many: async () => new Set(await Promise.all(Array.from({ length: 50 }, () => converse()))).size,
+  large,
+  many: () => many(client),
+  shared,
 };
 
 const told = { handler: client.config.requestHandler.constructor.name, node: process.version };
