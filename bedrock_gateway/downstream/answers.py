@@ -262,7 +262,9 @@ def _refusal_parts(refusal: Refusal) -> tuple[list[tuple[str, str]], bytes]:
 
 def _connection_header(request: web.BaseRequest, headers: CIMultiDict[str], keep: bool) -> bool:
     """Set the Connection header where the default of the HTTP version does not hold; tell whether it stays open."""
-    keep = keep and request.keep_alive and not _side(request).last_request
+    protocol = request.protocol
+    # A whole answer may be given through a plain server of aiohttp's, too.
+    keep = keep and request.keep_alive and not (isinstance(protocol, CallerSide) and protocol.last_request)
     if not keep:
         headers[hdrs.CONNECTION] = "close"
     elif request.version >= HttpVersion11:
