@@ -138,7 +138,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             content = await request.read()
     except TimeoutError:
-        raise RequestTimeout(f"The body did not come within {seconds:g} s; the connection closes.") from None
+        raise RequestTimeout(f"The body did not come within {seconds:g} s; the request is given up.") from None
     if len(content) > LARGEST_BODY:
         raise RequestTooLarge(f"A body may have {LARGEST_BODY} bytes here.")
     if not content.strip():

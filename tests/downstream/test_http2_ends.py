@@ -333,6 +333,18 @@ async def test_a_head_in_endless_pieces_ends_the_connection() -> None:
     assert ErrorCodes.PROTOCOL_ERROR == goaway[0]
 
 
+async def test_a_head_of_many_frames_is_not_unpacked() -> None:
+    """Frames of a head are collected up to twice its limit: unpacking costs most of what a head costs."""
+    async with served(hello) as server:
+        client = await http2(server)
+        client.raw.send(HeadersFrame(1, bytes(16_384)).serialize())
+        client.raw.send(ContinuationFrame(1, bytes(16_384)).serialize() * 12)
+        goaway = await client.end()
+
+    assert goaway is not None
+    assert CALM == goaway[0]
+
+
 async def test_a_header_bomb_ends_the_connection() -> None:
     """A small head that stands for a large one by references into the compression table is not written out."""
     async with served(hello) as server:
