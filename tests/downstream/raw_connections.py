@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -130,9 +131,12 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(handler: Handler, limits: Limits | None = None) -> AsyncIterator[Served]:
+async def served(
+    handler: Handler, limits: Limits | None = None, *, log: logging.Logger | None = None
+) -> AsyncIterator[Served]:
     """Serve ``handler`` on a free port of 127.0.0.1."""
-    listener = Listener(make_server(handler), limits=limits)
+    more = {} if log is None else {"log": log}
+    listener = Listener(make_server(handler), limits=limits, **more)
     sockets = bind("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     await listener.start(sockets)
