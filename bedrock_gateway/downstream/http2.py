@@ -32,11 +32,11 @@ from h2.exceptions import DenialOfServiceError, ProtocolError
 
 from bedrock_gateway.downstream.connection import see_off
 from bedrock_gateway.downstream.faults import log_fault
-from bedrock_gateway.downstream.http2_intake import Intake
+from bedrock_gateway.downstream.http2_intake import Allowance, Intake
 from bedrock_gateway.downstream.http2_machine import STREAMS, MalformedRequest, WrongLength, machine
 from bedrock_gateway.downstream.http2_outflow import Outflow
 from bedrock_gateway.downstream.http2_requests import MALFORMED, NO_MESSAGE, expects, message_of
-from bedrock_gateway.downstream.http2_stream import Handler, Stream
+from bedrock_gateway.downstream.http2_stream import Handler, Stream, Writer
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.errors import InvalidRequest, Refusal
 
@@ -52,24 +52,6 @@ _PER_REQUEST = 10
 _PER_FRAME = 3
 #: Bytes of a DATA frame that count as something.
 _SOMETHING = 16
-
-
-class _Allowance:
-    """So many at once, and so many more a second."""
-
-    __slots__ = ("_at", "_burst", "_left", "_rate")
-
-    def __init__(self, burst: int, rate: float, now: float) -> None:
-        self._burst = burst
-        self._rate = rate
-        self._left = float(burst)
-        self._at = now
-
-    def take(self, count: int, now: float) -> bool:
-        """Take; tell whether there was so much."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - count
-        self._at = now
-        return self._left >= 0
 
 
 class Http2Connection(asyncio.Protocol):
@@ -115,8 +97,8 @@ class Http2Connection(asyncio.Protocol):
         self._patience = limits.head_seconds
         self._watch: asyncio.TimerHandle | None = None
         self._head_watch: asyncio.TimerHandle | None = None
-        self._resets = _Allowance(*_RESETS, since)
-        self._idle_frames = _Allowance(*_IDLE_FRAMES, since)
+        self._resets = Allowance(*_RESETS, since)
+        self._idle_frames = Allowance(*_IDLE_FRAMES, since)
         # GOAWAY was sent, so no more is begun; it was sent or received, so the connection ends with its last stream.
         self._retiring = False
         self._no_more = False
@@ -160,9 +142,9 @@ class Http2Connection(asyncio.Protocol):
         for timer in (self._watch, self._head_watch, self._closing):
             if timer is not None:
                 timer.cancel()
+        self._intake.drop()
         self._leave_all()
-        if not self._tasks:
-            self._forget(self)
+        self._forget_if_over()
 
     # What the listener calls
 
@@ -254,15 +236,14 @@ class Http2Connection(asyncio.Protocol):
             # Nothing was done, so a client may repeat it anywhere.
             self._machine.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        stream = Stream(self, stream_id, message.method, self._limits, self._loop, self._log)
+        stream = Stream(self, stream_id, self._limits, self._loop, self._log)
         if not ended:
             length = message.headers.get("content-length")
             stream.expect_body(None if length is None else int(length))
         self._streams[stream_id] = stream
         self._server.requests_count += 1
-        request = self._server.request_factory(
-            message, stream.content, cast(Any, stream), stream.writer, cast(Any, None)
-        )
+        writer = Writer(stream, self, bodiless=message.method == "HEAD")
+        request = self._server.request_factory(message, stream.content, cast(Any, stream), writer, cast(Any, None))
         stream.task = task = self._loop.create_task(stream.serve(handler, request))
         self._tasks.add(task)
         task.add_done_callback(self._served)
@@ -328,8 +309,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self.transport is None and not self._tasks:
-            self._forget(self)
+        self._forget_if_over()
 
     def _leave_all(self) -> None:
         streams = list(self._streams.values())
@@ -373,6 +353,14 @@ class Http2Connection(asyncio.Protocol):
         else:
             transport.close()
             see_off(self._loop, transport, self._limits.write_seconds)
+
+    def _forget_if_over(self) -> None:
+        """Tell the listener once the connection is lost and nobody is served any more."""
+        if self.transport is None and not self._tasks:
+            self._forget(self)
+            # Parts that know the whole would wait for the collector of cycles, which seldom comes.
+            self._machine.close()
+            del self._machine, self._intake, self.outflow
 
     def _end_badly(self, error: ErrorCodes) -> None:
         """Say what was wrong, and end the connection."""

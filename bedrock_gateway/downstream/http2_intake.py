@@ -1,4 +1,5 @@
-"""What comes in on an HTTP/2 connection, in batches: where frames are small, with a turn of the loop between them.
+"""What comes in on an HTTP/2 connection, in batches: where frames are small, with a turn of the loop between them. And
+how often something may come.
 
 Source: CVE-2019-9511, CVE-2019-9518 (what small frames cost).
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 from bedrock_gateway.downstream.http2_machine import Machine
 
-__all__ = ["Intake"]
+__all__ = ["Allowance", "Intake"]
 
 #: Bytes taken in at once: while frames are large, and while they are small (one costs some 30 µs).
 _BATCH = 16 * 1024
@@ -78,3 +79,21 @@ class Intake:
             self._take_batches()
             if not self._held and self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+class Allowance:
+    """So many at once, and so many more a second."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, burst: int, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._left = float(burst)
+        self._at = now
+
+    def take(self, count: int, now: float) -> bool:
+        """Take; tell whether there was so much."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - count
+        self._at = now
+        return self._left >= 0

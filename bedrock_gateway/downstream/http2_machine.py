@@ -138,6 +138,10 @@ class Machine(H2Connection):
         self.encoder = cast(Any, PlainEncoder())
         self.decoder.max_header_list_size = _MUCH_TOO_LARGE * largest
 
+    def close(self) -> None:
+        """Let go of itself; nothing may be asked of it any more."""
+        self._frame_dispatch_table.clear()
+
     @property
     def mid_head(self) -> bool:
         """Tell whether a head has begun and not ended."""

@@ -57,14 +57,13 @@ class Stream(CallerSide):
     __slots__ = (
         *("_connection", "_expected", "_log", "_loop", "_mark", "_owed", "_paused", "_waiter"),
         *("content", "deaf", "ending", "id", "last_request", "limits", "loss_told", "on_left", "over", "peername"),
-        *("pending", "request_ended", "sent", "sockname", "ssl_context", "task", "writer", "writing_paused"),
+        *("pending", "request_ended", "sent", "sockname", "ssl_context", "task", "writing_paused"),
     )
 
     def __init__(
         self,
         connection: Http2Connection,
         stream_id: int,
-        method: str,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         log: logging.Logger,
@@ -82,7 +81,6 @@ class Stream(CallerSide):
         self.peername = connection.peername
         self.sockname = connection.sockname
         self.task: asyncio.Task[None] | None = None
-        self.writer = Writer(self, connection, bodiless=method == "HEAD")
         # The request's body: its length if it was told, bytes that arrived but are not credited.
         self.content: StreamReader = EMPTY_PAYLOAD
         self.request_ended = True
@@ -240,17 +238,23 @@ class Stream(CallerSide):
         """Answer the request. Whatever happens, the stream ends: by an answer or by a reset."""
         try:
             answer = await self._answer_of(handler, request)
-            if self.writer.output_size and not answer.prepared:
+            writer = cast(Writer, request.writer)
+            if writer.output_size and not answer.prepared:
                 # Another answer has begun: none may follow it.
                 return
             await answer.prepare(request)
             await answer.write_eof()
-            self.writer.set_eof()
+            writer.set_eof()
         except ConnectionError:
             pass
         except Exception as error:
             log_fault(self._log, error)
         finally:
+            # Nobody reads any more; a stream and its body that knew each other would wait for the collector of cycles.
+            self.deaf = True
+            self._paused = False
+            self.content = EMPTY_PAYLOAD
+            self.settle()
             if not self.ending:
                 self.break_off()
             elif not self.over:

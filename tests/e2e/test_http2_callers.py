@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from administering import LOCKED, MASTER, new_key
+from aiohttp.web import BaseRequest
 from behind_a_gate import MIDDLE, MOMENTS, READING, behind_a_gate, last_rows, undisturbed
 from gate import BODY
 from h2.errors import ErrorCodes
 from running import GROUPS, running
 
+from bedrock_gateway.chain.call import Call
+from bedrock_gateway.downstream.http2 import Http2Connection
+from bedrock_gateway.downstream.http2_machine import Machine
+from bedrock_gateway.downstream.http2_stream import Stream, Writer
 from bedrock_gateway.downstream.limits import Limits
 
 sys.path.append(str(Path(__file__).parents[1] / "downstream"))
@@ -275,3 +282,33 @@ async def test_the_gateways_own_routes(tmp_path: Path) -> None:
 
         assert "over-http2" == json.loads(told.body)["info"]["key_alias"]
         assert b"# HELP" in metrics.body
+
+
+def kept() -> Counter[type]:
+    """Return what is left in memory of calls and of the gateway's side of connections."""
+    kinds = (Call, BaseRequest, Http2Connection, Stream, Writer, Machine)
+    return Counter(type(thing) for thing in gc.get_objects() if type(thing) in kinds)
+
+
+async def test_calls_and_connections_leave_no_cycle(tmp_path: Path) -> None:
+    """Without the collector of cycles, which seldom comes, calls and connections are freed as they end."""
+    async with running(tmp_path) as here:
+        gc.collect()
+        before = kept()
+        gc.disable()
+        try:
+            for _ in range(3):
+                async with connected(here.port) as client:
+                    for action in ("converse", "converse-stream", "converse"):
+                        stream = client.open(end=False, method="POST", path=f"/bedrock/model/single/{action}")
+                        await client.raw.sent()
+                        client.data(stream, BODY, end=True)
+                        assert (await client.answer(stream)).ended
+                    await here.settled()
+                    # Somebody always holds the last one.
+                    more = kept() - before - Counter([Call, BaseRequest, Stream, Writer])
+                    assert {Http2Connection: 1, Machine: 1} == more
+                await here.until(lambda: kept()[Http2Connection] <= before[Http2Connection])
+            assert not kept() - before - Counter([Call, BaseRequest, Stream, Writer])
+        finally:
+            gc.enable()
