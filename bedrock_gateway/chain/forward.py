@@ -30,7 +30,7 @@ from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.headers import content_coding
 from bedrock_gateway.wire.made_objects import listed_by, made_by
-from bedrock_gateway.wire.operations import MODEL_KINDS, Operation
+from bedrock_gateway.wire.operations import Operation
 
 __all__ = ["forward"]
 
@@ -71,7 +71,7 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                     )
                 if response.status >= 300:
                     await _refused(call, response)
-                light = call.target.operation.kind not in MODEL_KINDS
+                light = not call.target.operation.of_model
                 most = _most_whole(call.target.operation) if light else WHOLE
                 whole = _is_whole(response, most)
                 if whole:
@@ -193,7 +193,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             aws_request_id=aws_request_id,
             answer=UpstreamAnswer(status, passed_on(call, response), body),
         )
-    if call.target.operation.kind not in MODEL_KINDS:
+    if not call.target.operation.of_model:
         # On record before the caller hears of it.
         await note_made(call, attempt, response.headers, body)
         body = await only_own(call, attempt, body)

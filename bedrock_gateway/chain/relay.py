@@ -31,7 +31,6 @@ from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
-from bedrock_gateway.wire.operations import MODEL_KINDS
 
 __all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_id"]
 
@@ -76,7 +75,7 @@ async def relay(
         else:
             for data in prefix:
                 meter.receive_data(data)
-        if operation.kind not in MODEL_KINDS:
+        if not operation.of_model:
             await note_made(call, attempt, response.headers, None)
         call.answered(response.status)
         call.first_byte = time.monotonic()

@@ -54,7 +54,7 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         await take_body(request, call)
         await read_models(call)
         resolution = call.resolution = _of_body(call)
-    if used_by(operation) and (place := await use_objects(request, call)) is not None:
+    if not operation.of_model and used_by(operation) and (place := await use_objects(request, call)) is not None:
         resolution = call.resolution = alone(place) if resolution is None else at_place(resolution, place)
     if resolution is None:
         resolution = call.resolution = snapshot.routing.ambient_resolution(operation.service)

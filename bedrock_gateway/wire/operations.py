@@ -22,7 +22,7 @@ import attrs
 
 from bedrock_gateway.wire.model_places import ModelPlace, model_places
 
-__all__ = ["CONTROL_PLANES", "MODEL_KINDS", "Kind", "Operation", "operations_from_model"]
+__all__ = ["CONTROL_PLANES", "Kind", "Operation", "operations_from_model"]
 
 _NO_HEADERS: frozenset[str] = frozenset()
 
@@ -44,10 +44,6 @@ class Kind(StrEnum):
     READ = "read"  # reads what there is
     CHANGE = "change"  # changes what there is, and sets nothing to work
     OTHER = "other"  # nothing is known of it
-
-
-#: Operations that call a model and do nothing else.
-MODEL_KINDS = frozenset({Kind.CONVERSE, Kind.INVOKE})
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +74,7 @@ class Operation:
         says_nothing: a success has no body, or an empty object: no member of its output is in the body.
         bearer: AWS takes a Bedrock API key for it.
         headers_in, headers_out: lower-case names of headers that are members of its input and output.
+        of_model: it calls a model and does nothing else.
         known: AWS's models have it; of one that is not nothing more than service, method and path is known.
     """
 
@@ -104,6 +101,11 @@ class Operation:
     headers_in: frozenset[str] = _NO_HEADERS
     headers_out: frozenset[str] = _NO_HEADERS
     known: bool = True
+    of_model: bool = attrs.field(init=False)
+
+    @of_model.default
+    def _of_model(self) -> bool:
+        return self.kind in (Kind.CONVERSE, Kind.INVOKE)
 
 
 @attrs.frozen(kw_only=True)

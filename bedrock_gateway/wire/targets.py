@@ -40,6 +40,8 @@ NATIVE_ROOTS = frozenset(
 OWN_PATHS = frozenset({"/model/new", "/model/info", "/model/update", "/model/delete", "/model/block", "/model/unblock"})
 #: First segment under which a model is called.
 _CALLS = "model"
+#: Methods that AWS's operations have.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 #: Characters of the path of an operation that is not known.
 _MAX_UNKNOWN = 2048
 
@@ -263,7 +265,7 @@ class RouteTable:
         """
         root = segments[0]
         services = self._services.get(root)
-        if root == _CALLS or services is None or not root or not method.isalpha() or len(path) > _MAX_UNKNOWN:
+        if root == _CALLS or services is None or not root or method not in _METHODS or len(path) > _MAX_UNKNOWN:
             raise self._unmatched(method, path, segments)
         decoded = unquote(unquote(path)).replace("\\", "/").split("/")
         slash_too_many = not segments[-1] and next(self._fitting(segments[:-1]), None) is not None
@@ -272,7 +274,7 @@ class RouteTable:
         alike = next(iter(services.values()))
         labels = tuple(name for name, _ in _unknown_labels(segments))
         return Operation(
-            name=f"{method.upper()} /{root}",
+            name=f"{method} /{root}",
             service=alike.service,
             signing_name=alike.signing_name,
             host_prefix=alike.host_prefix,

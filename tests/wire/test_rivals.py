@@ -187,3 +187,9 @@ def test_nothing_passes_that_cannot_be_said(path: str) -> None:
     """Under /model nothing passes unknown, and no path with empty, dot or broken segments does."""
     with pytest.raises((InvalidRequest, UnknownOperation)):
         TABLE.parse("POST", path)
+
+
+def test_methods_nobody_has() -> None:
+    """A method that no operation of AWS has makes none: it would be a name of its own in every count."""
+    with pytest.raises(UnknownOperation):
+        TABLE.parse("BREW", "/bedrock/guardrails/x/more")
