@@ -302,7 +302,7 @@ def test_endpoint_that_is_the_gateway_itself(tmp_path: Path, host: str) -> None:
 
 
 #: In the order they are explained.
-COMMANDS = ["serve", "check", "key", "spend", "import", "simulate"]
+COMMANDS = ["serve", "check", "doctor", "key", "spend", "import", "simulate"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
