@@ -37,8 +37,9 @@ style: .venv/.stamp-test ## ruff: rules and formatting
 types: .venv/.stamp-test ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
+# Two processes more than there are cores: much of a test is waiting for sockets, and for other processes.
 tests: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## pytest, on all cores; some of it with PYTEST='-k name'
-	@$(BIN)/python -m pytest -q -m 'not soak' --numprocesses auto --dist loadfile $(PYTEST)
+	@$(BIN)/python -m pytest -q -m 'not soak' --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile $(PYTEST)
 
 coverage: .venv/.stamp-test .venv-boto3/.stamp $(JS) ## the tests again, with the lines and branches they miss
 	@$(BIN)/python -m coverage run -m pytest -q -m 'not soak' $(PYTEST)

@@ -107,7 +107,7 @@ async def make_ready(gateway: Gateway, config: Config) -> None:
     sources = {source for source in sources if source.kind is not CredentialKind.BEARER}
     ours = (*config.deployments, *(deployment for _, deployment in config.ambient))
     with contextlib.suppress(OSError):  # a bundle that has gone since: its first call says so
-        await gateway.upstream.prepare({deployment.ssl_verify for deployment in ours})
+        await gateway.upstream.prepare({one.ssl_verify for one in ours if gateway.addresses.is_tls(one)})
     await asyncio.gather(gateway.credentials.keep(sources), gateway.forms.look_up(gateway.snapshot.routing.deployments))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -50,13 +50,14 @@ from bedrock_gateway.upstream.endpoints import Endpoints
 from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.models import load_operations
 from bedrock_gateway.upstream.session import Upstream
+from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable
 
 __all__ = ["State", "open_state"]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class State:
     """What exists.
 
@@ -68,7 +69,7 @@ class State:
 
     gateway: Gateway
     models: AddedModels
-    root: bytes | None = attrs.field(repr=False)
+    root: bytes | None
 
 
 def _no_secret(database: Path) -> bytes | None:
@@ -88,6 +89,7 @@ async def open_state(
     limits: Limits | None = None,
     clock: Clock | None = None,
     ledger_limits: LedgerLimits | None = None,
+    operations: Sequence[Operation] | None = None,
 ) -> AsyncIterator[State]:
     """Open everything a running gateway needs, and close it in the opposite order.
 
@@ -99,6 +101,7 @@ async def open_state(
         limits: of one connection; the largest body is the config's.
         clock: the wall clock; the system's by default.
         ledger_limits: sizes and times of the ledger, where the usual ones are not right.
+        operations: what is routed; read from botocore's models by default.
 
     Raises:
         StartError: the ledger or the root secret cannot be used.
@@ -137,7 +140,8 @@ async def open_state(
         stack.push_async_callback(upstream.close)
         credentials = CredentialStore()
         stack.push_async_callback(credentials.close)
-        operations, addresses, signer = load_operations(), Addresses(endpoints), Signer()
+        operations = load_operations() if operations is None else operations
+        addresses, signer = Addresses(endpoints), Signer()
         control = ControlPlane.of(
             operations,
             upstream=upstream,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,35 @@ def impurities(tree: ast.Module) -> list[str]:
     return found
 
 
+def run_at_import(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the imports that run when a module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from (found for other in child.orelse for found in run_at_import(other))
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from run_at_import(child)
+
+
+def cycle(modules: Mapping[str, ast.Module]) -> list[str]:
+    """Return a way from a module through what it imports back to itself, or nothing where there is none.
+
+    That a module's package comes before it is no import of it.
+    """
+    graph = {}
+    for name, tree in modules.items():
+        imports = ast.Module(list(run_at_import(tree)), [])
+        told = {other for _, other in imported(imports)}
+        graph[name] = {other if other in modules else other.rpartition(".")[0] for other in told} & set(modules)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
 def globals_of(tree: ast.Module) -> list[str]:
     """Return the ``global`` statements of a module."""
     return [
@@ -180,30 +210,6 @@ def test_impurities_are_noticed(source: str, expected: list[str]) -> None:
     assert expected == impurities(ast.parse(source))
 
 
-IMPORT_EACH_ALONE = """
-import os, sys
-import aiobotocore.session, aiohttp.web, aiosqlite, asyncio, attrs, ruamel.yaml  # paid once, for all the forks
-
-failed, children = False, 0
-for name in sys.argv[1:]:
-    if children == os.cpu_count():
-        failed |= os.wait()[1] != 0
-        children -= 1
-    children += 1
-    if os.fork() == 0:
-        try:
-            __import__(name)
-        except BaseException as error:
-            print(f"{name}: {type(error).__name__}: {error}", flush=True)
-            os._exit(1)
-        os._exit(0)
-while children:
-    failed |= os.wait()[1] != 0
-    children -= 1
-sys.exit(failed)
-"""
-
-
 def dotted(path: Path) -> str:
     """Return the name a module is imported by."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -218,11 +224,23 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_module_imports_alone() -> None:
     """Each module can be the first of the package to be imported: there are no cycles."""
-    names = [dotted(path) for path in MODULES if path.name != "__main__.py"]
+    assert [] == cycle({dotted(path): parse(path) for path in MODULES})
 
-    done = python(IMPORT_EACH_ALONE, *names)
 
-    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("from p.b import x", "from p.a import y", ["p.a", "p.b", "p.a"]),
+        ("import p.b", "try:\n    from p import a\nexcept ImportError: pass", ["p.a", "p.b", "p.a"]),
+        ("from p import b", "def f():\n    import p.a", []),
+        ("from p.b import x", "if TYPE_CHECKING:\n    import p.a", []),
+    ],
+)
+def test_cycles_are_noticed(a: str, b: str, expected: list[str]) -> None:
+    """The check sees what runs at import in every spelling, and lets pass what runs later or never."""
+    found = cycle({"p": ast.parse(""), "p.a": ast.parse(a), "p.b": ast.parse(b)})
+
+    assert sorted(expected[1:]) == sorted(found[1:])
 
 
 def test_pure_rooms_bring_no_event_loop() -> None:

@@ -140,7 +140,7 @@ class Snapshot:
         return self._prices_of[deployment]
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Gateway:
     """Everything the chain uses. One per process; reached by ``call.gateway`` and, outside the chain, by
     ``app.GATEWAY``.

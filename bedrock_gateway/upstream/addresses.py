@@ -87,6 +87,11 @@ class Addresses:
         """Return the base URL of a service that no deployment has one for."""
         return self._endpoints.base_url(service, region)
 
+    def is_tls(self, deployment: Deployment) -> bool:
+        """Tell whether a deployment's models are asked over TLS."""
+        own = deployment.endpoints.get("bedrock-runtime")
+        return self._endpoints.are_tls if own is None else own.startswith("https:")
+
     def _base(self, deployment: Deployment, operation: Operation) -> str:
         own = deployment.endpoints.get(operation.service)
         if own is not None:

@@ -43,6 +43,11 @@ class Endpoints:
         """Return endpoints that are all one: the simulator's."""
         return cls((), base_url)
 
+    @property
+    def are_tls(self) -> bool:
+        """Whether what ``base_url`` returns is asked over TLS."""
+        return self._everything_at is None or self._everything_at.startswith("https:")
+
     def base_url(self, service: str, region: str) -> str:
         """Return the base URL of a service in a region, without a trailing slash.
 

@@ -122,7 +122,7 @@ async def administered(
         )
         for part in (administered_routes, spend, spend_reports, activity):
             app.add_routes(part.routes())
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, lingering_time=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -20,10 +20,13 @@ from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Simulator
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.keys import Digest, create_key
+from bedrock_gateway.upstream.models import load_operations
 
 MASTER = "sk-the-master-key-0123456789"
 NOVA = "us.amazon.nova-pro-v1:0"
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+#: Read once for all gateways of the tests: a tenth of a second each.
+OPERATIONS = load_operations()
 ROOT = b"a root secret of thirty-two byte"
 #: What the simulator takes: the config's credentials, and those of models that are added.
 CREDENTIALS = {"AKIDEPLOYMENTA": ("secret-A", None), "AKIADDED": ("hush-hush-hush", None)}
@@ -41,7 +44,7 @@ router_settings: {model_group_alias: {sonnet: claude, old: {model: claude, hidde
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Running:
     """A running gateway.
 
@@ -169,6 +172,7 @@ async def running(
                 instance="0123456789abcdef",
                 pid=os.getpid(),
                 root_secret=lambda _: root,
+                operations=OPERATIONS,
             )
         )
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -22,10 +22,14 @@ from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Pace, Simulator
 from bedrock_gateway.store.limits import LedgerLimits
+from bedrock_gateway.upstream.models import load_operations
 
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.
 CREDENTIALS = {f"AKIDEPLOYMENT{letter}": (f"secret-{letter}", None) for letter in "ABC"}
+
+#: Read once for all gateways of the tests: a tenth of a second each.
+OPERATIONS = load_operations()
 
 #: What issued credentials follow from.
 ROOT = b"root secret of the tests, long enough"
@@ -51,7 +55,7 @@ model_list:
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Running:
     """A running gateway.
 
@@ -152,6 +156,7 @@ async def running(
             root_secret=lambda database: root,
             clock=clock,
             ledger_limits=ledger_limits,
+            operations=OPERATIONS,
         ) as gateway:
             if change is not None:
                 change(gateway)

@@ -115,7 +115,7 @@ async def test_what_is_under_way_finishes(tmp_path: Path, number: signal.Signals
         left.answer.close()
         here.gateway.signal(number)
         await here.says(r"^stopping: [67] calls have 30 s to finish \(again: now\)$")
-        with pytest.raises(aiohttp.ClientConnectorError):
+        with pytest.raises(aiohttp.ClientOSError):
             await here.ask()
         ends = [(await stream.events(data))[-1] for stream, data in zip(streams, begun, strict=True)]
         answer = await (await small).answer.json()

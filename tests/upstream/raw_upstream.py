@@ -132,6 +132,7 @@ async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncI
 async def pool(idle_timeout: float = 60.0) -> AsyncIterator[Upstream]:
     """Open what is tested; afterwards nothing of it may be left."""
     upstream = Upstream.open(user_agent="test", idle_timeout=idle_timeout)
+    gc.freeze()  # what was there before need not be looked at
     try:
         yield upstream
         nothing_left(upstream)
@@ -141,6 +142,7 @@ async def pool(idle_timeout: float = 60.0) -> AsyncIterator[Upstream]:
     names = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert [] == [name for name in names if name != "raw upstream"]
     gc.collect()  # what was not closed warns now
+    gc.unfreeze()
 
 
 def nothing_left(upstream: Upstream) -> None:

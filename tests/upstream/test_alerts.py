@@ -55,6 +55,7 @@ def warned(number: int = 1, *, name: str = "", hard: bool = False) -> Warned:
 async def alerting(*urls: str, seconds: float = 5.0, close_seconds: float = 2.0) -> AsyncIterator[Alerts]:
     """Open what is tested, with short pauses; afterwards nothing of it may be left."""
     alerts = Alerts(urls, timeout=seconds, backoff=0.001, close_seconds=close_seconds)
+    gc.freeze()  # what was there before need not be looked at
     try:
         yield alerts
     finally:
@@ -62,6 +63,7 @@ async def alerting(*urls: str, seconds: float = 5.0, close_seconds: float = 2.0)
     names = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert [] == [name for name in names if name != "raw upstream"]
     gc.collect()  # what was not closed warns now
+    gc.unfreeze()
 
 
 def url_of(here: RawUpstream) -> str:
