@@ -19,7 +19,6 @@ from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.limits import Taken
 from bedrock_gateway.dialects.bedrock import NativeRelay
 from bedrock_gateway.dialects.requests import Extent
-from bedrock_gateway.errors import Refusal
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
@@ -173,7 +172,8 @@ class Call:
         waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
         status, error_type: what the caller was answered; 0 and None where it left before that.
-        refusal: the gateway's own answer, or None.
+        refused_at: the reason, for the log, where the answer is the gateway's own and has one; else empty. Never the
+            refusal itself, whose traceback holds the call.
         recorded: the ledger has been told of the whole call.
     """
 
@@ -224,7 +224,7 @@ class Call:
     waiting: float = 0.0
     first_byte: float = 0.0
     status: int = 0
-    refusal: Refusal | None = None
+    refused_at: str = ""
     error_type: str | None = None
     recorded: bool = False
 

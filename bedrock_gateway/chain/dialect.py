@@ -74,7 +74,7 @@ def _overdue(call: Call, seconds: float) -> None:
 
 def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
-    call.refusal = refusal
+    call.refused_at = refusal.at
     call.gateway.refusals[refusal.error_type] += 1
     call.answered(refusal.status, refusal.error_type)
     status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
@@ -152,8 +152,8 @@ def line_of(call: Call) -> str:
         line += f" ended={quoted(call.abandoned)}"
     if call.error_type:
         line += f" error={quoted(call.error_type)}"
-    if call.refusal is not None and call.refusal.at:
-        line += f" at={quoted(call.refusal.at)}"
+    if call.refused_at:
+        line += f" at={quoted(call.refused_at)}"
     return line
 
 
