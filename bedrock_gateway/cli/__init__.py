@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
@@ -43,10 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.insert(0, "serve")
     # A gateway that runs for months does not carry the other commands with it.
     named = [arguments[0]] if arguments[0] in _COMMANDS else list(_COMMANDS)
-    gc.disable()  # what is imported stays: looking for garbage in it is a tenth of the start
     for command in named:
         importlib.import_module(f"{__name__}.{_COMMANDS[command]}").add_parser(subparsers)
-    gc.enable()
     args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)

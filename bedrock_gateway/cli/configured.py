@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from bedrock_gateway.errors import StartError
 
 __all__ = ["read_config", "read_database_url"]
 
+#: Where regions of profiles are kept: the variable that names a file, and where it is without one.
+_AWS_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+
 
 def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
     """Return the config of a file, or that of the environment alone where no file is named.
@@ -19,9 +24,10 @@ def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
         StartError: the file cannot be read.
         ConfigError: what it says is wrong, every fault with its line.
     """
+    region_of = functools.partial(_region_of, environ)
     if path is None:
-        return load_config(None, environ=environ, profile_region=_region_of)
-    return load_config(_text(path), file=path, environ=environ, profile_region=_region_of)
+        return load_config(None, environ=environ, profile_region=region_of)
+    return load_config(_text(path), file=path, environ=environ, profile_region=region_of)
 
 
 def read_database_url(path: str, environ: Mapping[str, str]) -> str | None:
@@ -48,9 +54,12 @@ def _text(path: str) -> bytes:
         raise StartError(f"{path}: cannot be read: {reason}") from error
 
 
-def _region_of(profile: str | None) -> str | None:
+def _region_of(environ: Mapping[str, str], profile: str | None) -> str | None:
     """Return the region the AWS config files give a profile (None: the ambient one), or None."""
-    # Asked only where a config leaves a region out; everybody else starts without botocore's session.
+    paths = [environ.get(name) or usual for name, usual in _AWS_FILES]
+    if not any(Path(os.path.expanduser(path)).is_file() for path in paths):
+        return None
+    # botocore's session, 9 MB with all it imports: only where there is something for it to read.
     from bedrock_gateway.upstream.sources import ambient_region
 
     return ambient_region(profile)

@@ -164,6 +164,30 @@ def test_the_region_of_a_profile(tmp_path: Path) -> None:
     assert (0, ["ap-south-1", "profile", "work"]) == (done.returncode, done.stdout.splitlines()[1].split()[3:6])
 
 
+def test_a_config_that_holds_its_keys_is_read_without_botocores_session(tmp_path: Path) -> None:
+    """Where there are no AWS config files, nobody imports what would read them."""
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "model_list:\n  - model_name: nova\n    litellm_params: {model: bedrock/amazon.nova-pro-v1:0, "
+        "aws_region_name: us-east-1, aws_access_key_id: AKIA, aws_secret_access_key: hush}\n",
+        encoding="utf-8",
+    )
+    code = (
+        "import sys; from bedrock_gateway.cli.configured import read_config; "
+        "read_config(sys.argv[1], {}); print('botocore.session' in sys.modules)"
+    )
+    environment = {"HOME": str(tmp_path)}
+
+    done = [subprocess.run([sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True)]
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\nregion = eu-west-1\n")
+    done.append(
+        subprocess.run([sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True)
+    )
+
+    assert ["False\n", "True\n"] == [one.stdout for one in done]
+
+
 def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:
     """A group's name in another script is escaped where the terminal has no letters for it."""
     file = tmp_path / "config.yaml"
