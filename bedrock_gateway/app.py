@@ -25,6 +25,7 @@ from bedrock_gateway.chain import CHAIN
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.dialect import refuse, settle
 from bedrock_gateway.chain.gateway import GATEWAY, Gateway
+from bedrock_gateway.chain.translating import speech_of
 from bedrock_gateway.config.settings import Config
 from bedrock_gateway.downstream.answers import refusal_answer
 from bedrock_gateway.downstream.connection import CallerSide
@@ -177,7 +178,9 @@ def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitab
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
-        if not is_native(target):
+        native = is_native(target)
+        speech = None if native else speech_of(request.method, target)
+        if not native and speech is None:
             try:
                 check_request(request.method, target, request.headers, gateway.entry)
             except Refusal as refusal:
@@ -193,6 +196,7 @@ def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitab
             arrived=time.monotonic(),
             started_at=gateway.clock.admitted_ms(),
             task=asyncio.current_task(),
+            speech=speech,
         )
         try:
             check_request(request.method, target, request.headers, gateway.entry)

@@ -96,6 +96,7 @@ class Refusal(GatewayError):
         retry_after: seconds after which a repeat may succeed, or None.
         repeatable: whether a client may repeat the call; False adds ``x-should-retry: false``.
         at: reason for the log only, never sent.
+        param: field of the request it is about, as the caller's dialect spells it, or None.
     """
 
     status: ClassVar[int] = 500
@@ -103,12 +104,19 @@ class Refusal(GatewayError):
     repeatable: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, error_type: str | None = None, retry_after: int | None = None, at: str = ""
+        self,
+        message: str,
+        *,
+        error_type: str | None = None,
+        retry_after: int | None = None,
+        at: str = "",
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.at = at
+        self.param = param
         if error_type is not None:
             self.error_type = error_type
 

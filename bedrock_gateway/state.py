@@ -223,6 +223,7 @@ def _snapshot(config: Config) -> Snapshot:
         default_operations=general.default_allowed_operations,
         request_metadata=general.request_metadata,
         litellm_headers=general.litellm_headers,
+        drop_params=general.drop_params,
         num_retries=config.router.num_retries,
         least_wait=config.router.retry_after,
     )

@@ -11,11 +11,14 @@ __all__ = ["AttemptFailed", "UpstreamAnswer"]
 
 @attrs.frozen
 class UpstreamAnswer:
-    """An error answer of upstream, read whole, as it may be relayed: status, headers for downstream, body."""
+    """An error answer of upstream, read whole, as it may be relayed: status, headers for downstream, body; what it says
+    in words.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    message: str
 
 
 class AttemptFailed(Exception):

@@ -40,7 +40,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         number=attempt.number,
         part=0,
         caller=call.caller.id,
-        dialect="bedrock",
+        dialect=call.dialect,
         operation=call.target.operation.name,
         model_group=call.resolution.model_group,
         deployment=deployment.id,
@@ -225,7 +225,7 @@ def call_record(call: Call, ended_at: int) -> CallRecord:
     return CallRecord(
         call=call.id,
         caller=call.caller.id,
-        dialect="bedrock",
+        dialect=call.dialect,
         operation=call.target.operation.name if call.target else "",
         model_group=call.resolution.model_group if call.resolution else "",
         started_at=call.started_at,

@@ -17,8 +17,8 @@ from aiohttp import web
 from bedrock_gateway.access.budgets import Charge, Reservation
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.limits import Taken
-from bedrock_gateway.dialects.bedrock import NativeRelay
 from bedrock_gateway.dialects.requests import Extent
+from bedrock_gateway.dialects.speech import Dialect, Relay, Translation
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.states import State
@@ -75,7 +75,7 @@ class Attempt:
     plan: Plan
     group: str
     deployment: Deployment
-    relay: NativeRelay
+    relay: Relay
     price: Price | None
     last: bool
     request: UpstreamRequest | None = None
@@ -172,6 +172,7 @@ class Call:
         waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
         status, error_type: what the caller was answered; 0 and None where it left before that.
+        speech: dialect of the caller; None: Bedrock's own. translation: its request in Bedrock's words.
         refused_at: the reason, for the log, where the answer is the gateway's own and has one; else empty. Never the
             refusal itself, whose traceback holds the call.
         recorded: the ledger has been told of the whole call.
@@ -224,9 +225,16 @@ class Call:
     waiting: float = 0.0
     first_byte: float = 0.0
     status: int = 0
+    speech: Dialect | None = None
+    translation: Translation | None = None
     refused_at: str = ""
     error_type: str | None = None
     recorded: bool = False
+
+    @property
+    def dialect(self) -> str:
+        """Name of the caller's dialect."""
+        return "bedrock" if self.speech is None else self.speech.name
 
     def was_ended(self) -> bool:
         """Tell whether the cancellation just met is the end that was put to this call, and take it back then: there is

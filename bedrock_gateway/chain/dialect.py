@@ -76,8 +76,10 @@ def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
     call.refused_at = refusal.at
     call.gateway.refusals[refusal.error_type] += 1
-    call.answered(refusal.status, refusal.error_type)
-    status, headers, body = bedrock.error_response(refusal, call.id, call.gateway.clock.now_ms() / 1000)
+    now = call.gateway.clock.now_ms() / 1000
+    shape = bedrock.error_response if call.speech is None else call.speech.error_response
+    status, headers, body = shape(refusal, call.id, now)
+    call.answered(status, refusal.error_type)
     headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts)), *failed_headers(call)]
     if call.admission is not None:
         headers += call.admission.told
@@ -138,6 +140,8 @@ def line_of(call: Call) -> str:
             line += (
                 f" state={attempt.state.value} in={attempt.input_tokens} out={attempt.output_tokens} spend_usd={spend}"
             )
+    if call.speech is not None:
+        line += f" dialect={call.dialect}"
     if call.answered_by:
         line += f" answered_by={call.answered_by}"
     if call.failed:

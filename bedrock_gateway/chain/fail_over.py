@@ -23,8 +23,10 @@ from bedrock_gateway.chain.giving_up import book_failure, give_up
 from bedrock_gateway.chain.judging import judge
 from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.dialects import bedrock
+from bedrock_gateway.dialects.speech import Relay
 from bedrock_gateway.errors import CredentialsError, Throttled
 from bedrock_gateway.routing.balancer import Use
+from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
 
 __all__ = ["fail_over"]
@@ -70,13 +72,21 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
         candidates.plan,
         candidates.resolution.model_group,
         deployment,
-        bedrock.NativeRelay(),
+        _relay(call, deployment),
         call.snapshot.price_of(deployment, target.operation),
         # Only of a stream anything could be held back.
         not target.operation.stream_out or _is_last(call, candidates, use),
         reservation=reservation,
     )
     return attempt
+
+
+def _relay(call: Call, deployment: Deployment) -> Relay:
+    """Return what stands between the caller and an attempt."""
+    if call.translation is None:
+        return bedrock.NativeRelay()
+    model = deployment.price_model or deployment.model_id or call.asked
+    return call.translation.relay(model, call_id=call.id, now=call.gateway.clock.now_ms() // 1000)
 
 
 def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:

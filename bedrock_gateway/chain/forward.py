@@ -191,7 +191,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             reason="a 200 that says UnknownOperationException",
             error_type="UnknownOperationException",
             aws_request_id=aws_request_id,
-            answer=UpstreamAnswer(status, passed_on(call, response), body),
+            answer=UpstreamAnswer(status, passed_on(call, response), body, ""),
         )
     if not call.target.operation.of_model:
         # On record before the caller hears of it.
@@ -225,5 +225,5 @@ async def _refused(call: Call, response: Answer) -> None:
         error_type=error_type,
         retry_after=verdicts.retry_after(response.headers.get("retry-after")),
         aws_request_id=request_id(response),
-        answer=UpstreamAnswer(response.status, passed_on(call, response), body),
+        answer=UpstreamAnswer(response.status, passed_on(call, response), body, message),
     )

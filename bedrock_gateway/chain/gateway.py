@@ -103,6 +103,7 @@ class Snapshot:
         default_operations: globs of operations that a virtual key without a list may use beside the default set.
         request_metadata: names of what is stamped on requests (``chain.sign``).
         litellm_headers: answers carry LiteLLM's headers too.
+        drop_params: what Bedrock has no place for is left out of requests in other dialects, not refused.
         num_retries: further attempts after the first one of a call.
         backoff: seconds before the first repeat on the only deployment left where upstream names no time, doubled for
             each further one.
@@ -115,6 +116,7 @@ class Snapshot:
     default_operations: tuple[str, ...] = ()
     request_metadata: tuple[str, ...] = ()
     litellm_headers: bool = False
+    drop_params: bool = False
     num_retries: int = 2
     backoff: float = 0.5
     least_wait: float = 0.0

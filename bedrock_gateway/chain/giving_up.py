@@ -42,6 +42,7 @@ async def give_up(request: web.Request, call: Call, attempt: Attempt, failed: At
     if refusal is not None:
         call.answered(refusal.status, refusal.error_type)
     elif answer is not None:
+        answer = _spoken(call, failed, answer)
         call.answered(answer.status, failed.error_type)
     booked = book_failure(call, attempt, failed, final=True)
     if booked is not None:
@@ -50,6 +51,15 @@ async def give_up(request: web.Request, call: Call, attempt: Attempt, failed: At
         raise refusal from failed
     assert answer is not None
     return await _relayed(request, call, attempt, answer)
+
+
+def _spoken(call: Call, failed: AttemptFailed, answer: UpstreamAnswer) -> UpstreamAnswer:
+    """Return an error of upstream's in the caller's dialect."""
+    if call.speech is None:
+        return answer
+    kind = failed.error_type or ""
+    status, headers, body = call.speech.upstream_error(answer.status, kind, answer.message, answer.headers)
+    return UpstreamAnswer(status, headers, body, answer.message)
 
 
 async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: UpstreamAnswer) -> web.StreamResponse:

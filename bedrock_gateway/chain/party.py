@@ -37,15 +37,19 @@ async def identify_party(call: Call) -> EndUser | None:
     caller, headers = call.caller, call.headers
     assert caller is not None
     told = headers.get(_END_USER) or headers.get(_CUSTOMER) or ""
-    if not told and call.target is not None and call.target.operation.kind is Kind.INVOKE:
+    more = headers.get(_TAGS)
+    if call.translation is not None:
+        told = told or call.translation.end_user
+        more = ",".join(filter(None, (more, *call.translation.tags))) or None
+    elif not told and call.target is not None and call.target.operation.kind is Kind.INVOKE:
         told = await _in_body(call)
     tags = caller.tags
     if call.gateway.balancer.rules.tags is not None:
         # As they were told, not as they are booked: where a call goes must not hang on how many labels there were.
-        told_tags = [tag.strip() for tag in headers.get(_TAGS, "")[:LONGEST_TAGS].split(",")]
+        told_tags = [tag.strip() for tag in (more or "")[:LONGEST_TAGS].split(",")]
         call.tags = tuple(dict.fromkeys((*tags, *filter(None, told_tags))))
     labels = call.gateway.labels
-    if (more := headers.get(_TAGS)) is not None:
+    if more is not None:
         directory = call.gateway.callers.directory
         # A budget binds the keys and teams its tag was set on: nobody else is to spend it by naming the tag.
         claimed = (

@@ -92,7 +92,7 @@ async def relay(
 async def _beginning(call: Call, attempt: Attempt, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Return the first bytes of a stream; where another attempt can follow, with the head of its first message."""
     held = prefix
-    if attempt.last:
+    if attempt.last and call.speech is None:
         for data in prefix:
             meter.receive_data(data)
     else:
@@ -128,13 +128,17 @@ async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[b
         reading = meter.reading()
         error_type = first.exception_type or first.error_code or ""
         verdict = verdicts.classify_exception(error_type, reading.exception_message or "")
-        if verdict.retry is not verdicts.Retry.NEVER or (verdict is verdicts.TOO_LONG and call.longer):
+        retried = verdict.retry is not verdicts.Retry.NEVER or (verdict is verdicts.TOO_LONG and call.longer)
+        # Only Bedrock's own dialect tells an error inside an answer where it can be told before.
+        if retried or call.speech is not None:
             raise AttemptFailed(
                 verdict,
                 reason=f"first message of the stream: {error_type}",
                 error_type=error_type,
                 aws_request_id=request_id(response),
-                answer=UpstreamAnswer(response.status, passed_on(call, response), b"".join(held)),
+                answer=UpstreamAnswer(
+                    response.status, passed_on(call, response), b"".join(held), reading.exception_message or ""
+                ),
             )
     return held
 
@@ -273,13 +277,14 @@ async def _end(
         if not broken:
             await answer.write(attempt.relay.receive_eof())
             await answer.finish()
-        elif meter.mid_message or not call.target or not call.target.operation.stream_out:
+        elif not call.target or not call.target.operation.stream_out or (meter.mid_message and call.speech is None):
             answer.abort()
         else:
             told = MaybeBilled(
                 f"The answer of upstream broke off ({error_type}); what was sent of it may have been billed."
             )
-            await answer.write(bedrock.exception_message(call.target.operation, told))
+            shape = bedrock.exception_message if call.speech is None else call.speech.broken_off
+            await answer.write(shape(call.target.operation, told))
             await answer.finish()
     except CallerLeft:
         answer.abort()
@@ -298,7 +303,9 @@ def is_exception(message: Message) -> bool:
 def passed_on(call: Call, response: Answer) -> list[tuple[str, str]]:
     """Return what of an answer's headers the caller gets."""
     assert call.target is not None
-    return downstream_headers(response.headers.items(), call.target.operation.headers_out)
+    operation = call.target.operation
+    headers = downstream_headers(response.headers.items(), operation.headers_out)
+    return headers if call.speech is None else call.speech.answer_headers(operation, headers)
 
 
 def request_id(response: Answer | None) -> str | None:

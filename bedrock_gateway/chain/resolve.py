@@ -15,6 +15,7 @@ from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.fallbacks import find_fallbacks
 from bedrock_gateway.chain.naming import member_of_body, read_models
 from bedrock_gateway.chain.objects import alone, at_place, use_objects
+from bedrock_gateway.chain.translating import translate
 from bedrock_gateway.errors import UnknownOperation
 from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
@@ -35,7 +36,10 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     caller, snapshot = call.caller, call.snapshot
     assert caller is not None
-    target = call.gateway.target(call.method, call.raw_target)
+    if call.speech is not None:
+        target: Target | None = await translate(request, call, call.speech)
+    else:
+        target = call.gateway.target(call.method, call.raw_target)
     if target is None:
         raise UnknownOperation("This path is none of Bedrock's.")
     if target.rivals:
@@ -45,7 +49,8 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     check_operation(caller, operation, target.name, snapshot.default_operations)
     if target.query:
         call.query = strip_query_credentials(target.query)
-    call.forward_headers = upstream_headers(call.headers.items(), operation.headers_in)
+    if call.translation is None:
+        call.forward_headers = upstream_headers(call.headers.items(), operation.headers_in)
     name = target.model_id
     resolution: Resolution | None = None
     if name is not None:

@@ -145,7 +145,7 @@ ROUTER = Keys(
 
 LITELLM = Keys(
     honoured=_words(
-        """num_retries request_timeout allowed_fails max_budget budget_duration timezone
+        """drop_params num_retries request_timeout allowed_fails max_budget budget_duration timezone
         fallbacks default_fallbacks context_window_fallbacks max_fallbacks"""
     ),
     satisfied=_words(
@@ -153,7 +153,7 @@ LITELLM = Keys(
         disable_aiohttp_transport"""
     ),
     inert=_words(
-        """drop_params modify_params content_policy_fallbacks set_verbose json_logs callbacks success_callback
+        """modify_params content_policy_fallbacks set_verbose json_logs callbacks success_callback
         failure_callback service_callback audit_log_callbacks log_raw_request_response disable_streaming_logging
         cache cache_params budget_exceeded_status_code budget_exceeded_throttle_percentage budget_rollover
         default_soft_budget

@@ -97,7 +97,7 @@ def load_config(
     proxies, bad_proxies = around.proxies()
     reader.faults.extend(bad_proxies)
     zone_name, around.calendar = time_zone(litellm)
-    settings = general_settings(general, around, router=router, ignored=ignored)
+    settings = general_settings(general, around, router=router, litellm=litellm, ignored=ignored)
     source = around.credentials(settings.master_key)
     ambient = services(general, around, source)
     routing = router_settings(router, litellm, ignored=ignored)

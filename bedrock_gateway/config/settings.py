@@ -135,6 +135,7 @@ class GeneralSettings:
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
         request_metadata: what of a call is written into its request metadata, for AWS's own logs.
         litellm_headers: answers carry LiteLLM's ``x-litellm-*`` headers too.
+        drop_params: what Bedrock has no place for is left out of requests in other dialects, not refused.
         webhooks: URLs that are told of budgets; they may hold secrets.
         ignore: restricting keys that may go unenforced.
     """
@@ -154,6 +155,7 @@ class GeneralSettings:
     accept_key_as_access_key_id: bool = True
     request_metadata: tuple[str, ...] = ()
     litellm_headers: bool = False
+    drop_params: bool = False
     webhooks: tuple[str, ...] = attrs.field(default=(), repr=False)
     ignore: tuple[str, ...] = ()
 
@@ -275,7 +277,7 @@ def router_settings(router: Section, litellm: Section, *, ignored: frozenset[str
 
 
 def general_settings(
-    general: Section, around: Surroundings, *, router: Section, ignored: frozenset[str]
+    general: Section, around: Surroundings, *, router: Section, litellm: Section, ignored: frozenset[str]
 ) -> GeneralSettings:
     """Read ``general_settings``; master key and database come from the environment where the file has none."""
     check_keys(general, GENERAL, ignored=ignored)
@@ -336,6 +338,7 @@ def general_settings(
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
         request_metadata=_request_metadata(general),
         litellm_headers=bool(general.boolean("litellm_headers")),
+        drop_params=bool(litellm.boolean("drop_params")),
         webhooks=webhooks(general, around),
         ignore=tuple(sorted(ignored)),
     )

@@ -1,0 +1,81 @@
+"""Calls in another dialect than Bedrock's own: which paths are such, and what they ask for in Bedrock's words.
+
+From here on the call is one of Bedrock's: rights, budgets, limits, signing and metering see nothing else. Only its
+answer and its errors are written in the dialect again, behind the relay of each attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from urllib.parse import quote
+
+from aiohttp import web
+
+from bedrock_gateway.access.rights import may_use
+from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
+from bedrock_gateway.chain.call import Call
+from bedrock_gateway.dialects.openai import CHAT
+from bedrock_gateway.dialects.speech import Asked, Dialect
+from bedrock_gateway.wire.headers import upstream_headers
+from bedrock_gateway.wire.targets import Target
+
+__all__ = ["speech_of", "translate"]
+
+#: Dialects by path.
+_SPEECHES: dict[str, Dialect] = {"/v1/chat/completions": CHAT, "/chat/completions": CHAT}
+#: Bedrock's paths by operation.
+_PATHS = {
+    "Converse": "/bedrock/model/{}/converse",
+    "ConverseStream": "/bedrock/model/{}/converse-stream",
+    "InvokeModel": "/bedrock/model/{}/invoke",
+    "InvokeModelWithResponseStream": "/bedrock/model/{}/invoke-with-response-stream",
+    "CountTokens": "/bedrock/model/{}/count-tokens",
+    "Rerank": "/bedrock/rerank",
+}
+
+
+def speech_of(method: str, raw_target: str) -> Dialect | None:
+    """Return the dialect that a path is of, or None where it is no call in another dialect."""
+    return _SPEECHES.get(raw_target.partition("?")[0]) if method == "POST" else None
+
+
+async def translate(request: web.Request, call: Call, speech: Dialect) -> Target:
+    """Read the call's body and put Bedrock's in its place; return what it asks for.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+        UnknownModel: what it asks for depends on the family of a model that is not known.
+    """
+    await take_body(request, call)
+    asked = Asked(
+        path=call.raw_target.partition("?")[0],
+        headers=call.headers,
+        body=call.body,
+        drop_params=call.snapshot.drop_params,
+        model_of=functools.partial(_model_of, call),
+    )
+    told = await asyncio.to_thread(speech.read, asked) if len(call.body) > OFF_LOOP else speech.read(asked)
+    call.translation = told
+    call.body, call.body_hash = told.body, ""
+    target = call.gateway.target("POST", _PATHS[told.operation].format(quote(told.model, safe="")))
+    assert target is not None
+    # Of what the caller sent only what is Bedrock's own goes on: guardrails, tiers, traces.
+    own = upstream_headers(call.headers.items(), target.operation.headers_in)
+    kept = [(name, value) for name, value in own if name.startswith("x-amzn-")]
+    call.forward_headers = [*kept, ("content-type", "application/json"), ("accept", "*/*")]
+    return target
+
+
+def _model_of(call: Call, name: str) -> str:
+    """Return the model that a name leads to.
+
+    Raises:
+        UnknownModel: it leads nowhere.
+    """
+    assert call.caller is not None
+    policy = call.caller.policy
+    name = policy.aliases.get(name, name)
+    may_see = functools.partial(may_use, policy) if policy.models else None
+    deployment = call.snapshot.routing.resolve(name, may_see=may_see).candidates[0][0]
+    return deployment.price_model or deployment.model_id or name

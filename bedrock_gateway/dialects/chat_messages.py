@@ -1,0 +1,221 @@
+"""Messages of OpenAI's chat as Converse has them: system prompts apart, roles in turn, everything else as blocks.
+
+Knows both forms of a message. Must not know the rest of a request.
+
+Source: OpenAI API reference, "Create chat completion" (``messages``); bedrock-runtime service-2.json (``Message``,
+``ContentBlock``, ``SystemContentBlock``); LiteLLM 1.109 for ``cache_control``, ``thinking_blocks`` and
+``reasoning_content``, which OpenAI has no form of its own for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
+
+__all__ = ["Block", "cache_point", "converse_messages", "tools_used"]
+
+Block = dict[str, Any]
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+_DOCUMENTS = {
+    "application/pdf": "pdf",
+    "text/csv": "csv",
+    "application/msword": "doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "text/html": "html",
+    "text/plain": "txt",
+    "text/markdown": "md",
+}
+#: What Converse takes in the name of a document.
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9 ()\[\]-]+")
+
+
+def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
+    """Return ``(messages, system)`` of Converse.
+
+    Neighbours of one role become one message, as Converse wants them in turn.
+
+    Raises:
+        InvalidRequest: naming the member that is wrong.
+    """
+    told = items(messages, "messages")
+    if not told:
+        wrong("messages", "must hold a message at least")
+    turns: list[Block] = []
+    system: list[Block] = []
+    for at, one in enumerate(told):
+        path = f"messages[{at}]"
+        message = mapping(one, path)
+        role = one_of(message.get("role"), f"{path}.role", _ROLES)
+        if role in ("system", "developer"):
+            system += _parts(message, path)
+            continue
+        if role in ("tool", "function"):
+            blocks, speaker = _tool_result(message, path), "user"
+        elif role == "assistant":
+            blocks, speaker = _assistant(message, path), "assistant"
+        else:
+            blocks, speaker = _parts(message, path), "user"
+        if not blocks:
+            continue
+        if turns and turns[-1]["role"] == speaker:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": speaker, "content": blocks})
+    if not turns:
+        wrong("messages", "must hold a message of a user that says something")
+    return turns, system
+
+
+def cache_point(holder: object, path: str) -> list[Block]:
+    """Return the cache point after something that has ``cache_control``, in a list; or none."""
+    control = holder.get("cache_control") if isinstance(holder, dict) else None
+    if control is None:
+        return []
+    point = {"type": "default"}
+    if (ttl := mapping(control, f"{path}.cache_control").get("ttl")) is not None:
+        point["ttl"] = one_of(ttl, f"{path}.cache_control.ttl", ("5m", "1h"))
+    return [{"cachePoint": point}]
+
+
+def tools_used(messages: list[Block]) -> list[str]:
+    """Return the names of the tools that messages of Converse use, each once."""
+    names = (block["toolUse"]["name"] for turn in messages for block in turn["content"] if "toolUse" in block)
+    return list(dict.fromkeys(names))
+
+
+def _parts(message: Any, path: str) -> list[Block]:
+    """Return the blocks of ``content``: a string, or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [*_said(content), *(cache_point(message, path) if content.strip() else [])]
+    blocks: list[Block] = []
+    for at, one in enumerate(items(content, f"{path}.content")):
+        where = f"{path}.content[{at}]"
+        part = mapping(one, where)
+        blocks += _part(part, where)
+        blocks += cache_point(part, where)
+    return blocks + cache_point(message, path)
+
+
+def _said(words: str) -> list[Block]:
+    """Return text as a block, in a list; none of what Converse refuses as blank."""
+    return [{"text": words}] if words.strip() else []
+
+
+def _part(part: Any, path: str) -> list[Block]:
+    kind = part.get("type")
+    if kind == "text":
+        return _said(text(part.get("text"), f"{path}.text"))
+    if kind == "refusal":
+        return _said(text(part.get("refusal"), f"{path}.refusal"))
+    if kind == "guarded_text":
+        return [{"guardContent": {"text": {"text": text(part.get("text"), f"{path}.text")}}}]
+    if kind == "image_url":
+        told = part.get("image_url")
+        if isinstance(told, str):
+            return [_image(told, f"{path}.image_url")]
+        return [
+            _image(
+                text(mapping(told, f"{path}.image_url").get("url"), f"{path}.image_url.url"), f"{path}.image_url.url"
+            )
+        ]
+    if kind == "file":
+        return [_document(mapping(part.get("file"), f"{path}.file"), f"{path}.file")]
+    wrong(f"{path}.type", "must be one of text, image_url, file, refusal, guarded_text")
+
+
+def _data(url: str, path: str) -> tuple[str, str]:
+    """Return the media type and the base64 of a data URL."""
+    found = _DATA.match(url)
+    if found is None:
+        if url.startswith(("http://", "https://")):
+            wrong(path, "is fetched from nowhere; send what it shows as a data URL (data:image/png;base64,…)")
+        wrong(path, "must be a data URL with base64 (data:image/png;base64,…)")
+    data = url[found.end() :]
+    if len(data) % 4 or not _BASE64.fullmatch(data):
+        wrong(path, "holds no base64 after its comma")
+    return (found[1] or "").lower(), data
+
+
+def _image(url: str, path: str) -> Block:
+    kind, data = _data(url, path)
+    if kind not in _IMAGES:
+        wrong(path, f"must be an image of {', '.join(sorted(set(_IMAGES.values())))}, not {kind or 'of no type'}")
+    return {"image": {"format": _IMAGES[kind], "source": {"bytes": data}}}
+
+
+def _document(file: Any, path: str) -> Block:
+    if "file_data" not in file:
+        wrong(f"{path}.file_data", "must hold the file as a data URL; files are not kept here")
+    kind, data = _data(text(file["file_data"], f"{path}.file_data"), f"{path}.file_data")
+    if kind in _IMAGES:
+        return {"image": {"format": _IMAGES[kind], "source": {"bytes": data}}}
+    if kind not in _DOCUMENTS:
+        wrong(
+            f"{path}.file_data", f"must be a document of {', '.join(_DOCUMENTS.values())}, not {kind or 'of no type'}"
+        )
+    told = file.get("filename")
+    stem = "document" if told is None else text(told, f"{path}.filename").rpartition(".")[0] or told
+    name = re.sub(" +", " ", _NOT_IN_NAME.sub(" ", stem)).strip()[:200] or "document"
+    return {"document": {"format": _DOCUMENTS[kind], "name": name, "source": {"bytes": data}}}
+
+
+def _tool_result(message: Any, path: str) -> list[Block]:
+    name = "tool_call_id" if message["role"] == "tool" else "name"
+    blocks = [] if message.get("content") is None else _parts({"content": message["content"]}, path)
+    points = [block for block in blocks if "cachePoint" in block]
+    content = [block for block in blocks if "cachePoint" not in block] or [{"text": "(nothing)"}]
+    # Inside of a result Converse has no place for them.
+    result = {"toolUseId": text(message.get(name), f"{path}.{name}"), "content": content}
+    return [{"toolResult": result}, *points, *cache_point(message, path)]
+
+
+def _assistant(message: Any, path: str) -> list[Block]:
+    blocks = [
+        _thought(one, f"{path}.thinking_blocks[{at}]") for at, one in enumerate(message.get("thinking_blocks") or ())
+    ]
+    if message.get("content") is not None:
+        blocks += _parts(message, path)
+    elif isinstance(message.get("refusal"), str):
+        blocks += _said(message["refusal"])
+    calls = message.get("tool_calls")
+    for at, one in enumerate(items(calls, f"{path}.tool_calls") if calls is not None else ()):
+        blocks.append(_tool_use(one, f"{path}.tool_calls[{at}]"))
+    return blocks
+
+
+def _thought(told: object, path: str) -> Block:
+    """Return a thought with its signature, as it was given: AWS refuses one that was changed."""
+    block = mapping(told, path)
+    if one_of(block.get("type"), f"{path}.type", ("thinking", "redacted_thinking")) == "redacted_thinking":
+        return {"reasoningContent": {"redactedContent": text(block.get("data"), f"{path}.data")}}
+    thought = {"text": text(block.get("thinking"), f"{path}.thinking")}
+    if block.get("signature"):
+        thought["signature"] = text(block["signature"], f"{path}.signature")
+    return {"reasoningContent": {"reasoningText": thought}}
+
+
+def _tool_use(told: object, path: str) -> Block:
+    call = mapping(told, path)
+    function = mapping(call.get("function"), f"{path}.function")
+    arguments = text(function.get("arguments", "{}"), f"{path}.function.arguments")
+    try:
+        given = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        wrong(f"{path}.function.arguments", "must be JSON")
+    return {
+        "toolUse": {
+            "toolUseId": text(call.get("id"), f"{path}.id"),
+            "name": text(function.get("name"), f"{path}.function.name"),
+            "input": mapping(given, f"{path}.function.arguments"),
+        }
+    }

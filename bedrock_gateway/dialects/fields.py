@@ -1,0 +1,81 @@
+"""Members of a request in JSON, read with their names: what is wrong is told with the path to it.
+
+Knows JSON's types. Must not know what a member means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from bedrock_gateway.errors import InvalidRequest
+
+__all__ = ["boolean", "integer", "items", "mapping", "number", "one_of", "text", "wrong"]
+
+_KINDS = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+
+def wrong(path: str, what: str) -> NoReturn:
+    """Refuse a member.
+
+    Raises:
+        InvalidRequest: naming it.
+    """
+    raise InvalidRequest(f"{path}: {what}.", param=path)
+
+
+def _not(path: str, wanted: str, value: object) -> NoReturn:
+    wrong(path, f"must be {wanted}, not {'null' if value is None else _KINDS.get(type(value), 'that')}")
+
+
+def text(value: object, path: str) -> str:
+    """Return a member that has to be a string."""
+    if not isinstance(value, str):
+        _not(path, "a string", value)
+    return value
+
+
+def boolean(value: object, path: str) -> bool:
+    """Return a member that has to be true or false."""
+    if not isinstance(value, bool):
+        _not(path, "true or false", value)
+    return value
+
+
+def integer(value: object, path: str, least: int = 0) -> int:
+    """Return a member that has to be a whole number of at least ``least``."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        _not(path, "a whole number", value)
+    if value < least:
+        wrong(path, f"must be {least} or more")
+    return value
+
+
+def number(value: object, path: str) -> float:
+    """Return a member that has to be a number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        _not(path, "a number", value)
+    return value
+
+
+def items(value: object, path: str) -> list[Any]:
+    """Return a member that has to be a list."""
+    if not isinstance(value, list):
+        _not(path, "a list", value)
+    return value
+
+
+def mapping(value: object, path: str) -> Mapping[str, Any]:
+    """Return a member that has to be an object."""
+    if not isinstance(value, dict):
+        _not(path, "an object", value)
+    return value
+
+
+def one_of(value: object, path: str, allowed: tuple[str, ...]) -> str:
+    """Return a member that has to be one of certain strings."""
+    if not isinstance(value, str) or value not in allowed:
+        wrong(path, f"must be one of {', '.join(allowed)}")
+    return value

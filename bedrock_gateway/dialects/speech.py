@@ -1,0 +1,105 @@
+"""What the chain asks of a dialect that is not Bedrock's own: to read a request, to write an answer, to shape an error.
+
+*Asked* is a request as it came. A *translation* is a request read once a call: what it asks for in Bedrock's words. Its
+*relay* stands between one attempt and the caller. Must not know deployments, transport or money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import attrs
+
+from bedrock_gateway.errors import Refusal
+from bedrock_gateway.wire.operations import Operation
+
+__all__ = ["Asked", "Dialect", "Relay", "Translation"]
+
+Headers = list[tuple[str, str]]
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A request as it came.
+
+    Attributes:
+        path: without its query; headers: names in any case; body: as received.
+        drop_params: leave out what Bedrock has no place for, instead of refusing it.
+        model_of: returns the Bedrock model id that a name leads to, for what depends on the family of a model.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | bytearray
+    drop_params: bool
+    model_of: Callable[[str], str]
+
+
+class Relay(Protocol):
+    """Between the dialect of the caller and one attempt."""
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """Return the body to send for the call's body."""
+
+    def receive_data(self, data: bytes) -> bytes:
+        """Return what goes downstream for bytes from upstream."""
+
+    def receive_eof(self) -> bytes:
+        """Return what is still to go downstream once upstream has ended."""
+
+
+class Translation(Protocol):
+    """A request in Bedrock's words.
+
+    Attributes:
+        model: name it asks for; operation: Bedrock's operation, as AWS spells it; body: its request body, which names
+            no model.
+        end_user: whom the caller says it calls for, or ""; tags: what it says the call is for.
+    """
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def end_user(self) -> str: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    def relay(self, model_id: str, *, call_id: str, now: int) -> Relay:
+        """Return the relay of an attempt on a model; ``now``: UTC seconds, as the answer tells them."""
+
+
+class Dialect(Protocol):
+    """How a caller speaks."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, asked: Asked) -> Translation:
+        """Read a request.
+
+        Raises:
+            InvalidRequest: it cannot be read; ``param`` names the field.
+            UnknownModel: ``Asked.model_of`` knows no such model.
+        """
+
+    def error_response(self, refusal: Refusal, call_id: str, now: float) -> tuple[int, Headers, bytes]:
+        """Shape a refusal: ``(status, headers, body)``, names in lower case; ``now``: UTC seconds since the epoch."""
+
+    def upstream_error(
+        self, status: int, error_type: str, message: str, headers: Headers
+    ) -> tuple[int, Headers, bytes]:
+        """Shape an error of AWS's: ``(status, headers, body)``.
+
+        A status of 200: it came as the first message of a stream.
+        """
+
+    def broken_off(self, operation: Operation, refusal: Refusal) -> bytes:
+        """Shape a refusal as the end of a stream under way."""
+
+    def answer_headers(self, operation: Operation, headers: Headers) -> Headers:
+        """Return the headers of an answer that is passed on."""

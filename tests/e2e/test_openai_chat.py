@@ -1,0 +1,143 @@
+"""OpenAI's chat completions through the real SDK, on the whole chain."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from running import Running, running
+
+QUESTION = [{"role": "user", "content": "What is a gateway good for?"}]
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+
+
+def sdk(here: Running, **options: Any) -> openai.OpenAI:
+    """Return a client of the gateway that does not repeat calls."""
+    return openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0, **options)
+
+
+async def test_a_whole_answer(tmp_path: Path) -> None:
+    """A chat completion is a Converse call with its row, its spend and its dialect."""
+    async with running(tmp_path) as here, openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k") as client:
+        told = await client.chat.completions.with_raw_response.create(model="single", messages=QUESTION, max_tokens=9)
+        answer = told.parse()
+        await here.settled()
+
+        assert ("single", "chat.completion", 1) == (answer.model, answer.object, len(answer.choices))
+        assert ("assistant", "length") == (answer.choices[0].message.role, answer.choices[0].finish_reason)
+        assert answer.usage is not None
+        assert 9 == answer.usage.completion_tokens
+        assert told.headers["x-bedrock-gateway-spend-usd"]
+        assert [{"dialect": "openai", "operation": "Converse", "state": "metered"}] == here.rows(
+            "SELECT dialect, operation, state FROM calls"
+        )
+
+
+async def test_a_stream(tmp_path: Path) -> None:
+    """Chunks come as upstream says them, and their sum is the whole answer."""
+    async with running(tmp_path) as here, openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k") as client:
+        whole = await client.chat.completions.create(model="single", messages=QUESTION, max_tokens=9)
+        chunks = [
+            chunk
+            async for chunk in await client.chat.completions.create(
+                model="single", messages=QUESTION, max_tokens=9, stream=True, stream_options={"include_usage": True}
+            )
+        ]
+        await here.settled()
+
+        said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert whole.choices[0].message.content == said
+        assert whole.usage == chunks[-1].usage
+        assert ["length"] == [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason]
+        assert [("ConverseStream", "metered")] == [
+            (row["operation"], row["state"])
+            for row in here.rows("SELECT operation, state FROM calls WHERE operation LIKE '%Stream'")
+        ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_is_called(tmp_path: Path, stream: bool) -> None:
+    """A call of a tool comes back with its id, name and arguments, and its result goes in again."""
+    async with running(tmp_path) as here:
+        client = sdk(here)
+
+        def ask(messages: list[Any], choice: str) -> Any:
+            asked: Any = {"model": "single", "messages": messages, "tools": [WEATHER], "tool_choice": choice}
+            if not stream:
+                return client.chat.completions.create(**asked).choices[0]
+            with client.chat.completions.stream(**asked) as events:
+                return events.get_final_completion().choices[0]
+
+        choice = await asyncio.to_thread(ask, QUESTION, "required")
+        (call,) = choice.message.tool_calls
+        result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+        after = await asyncio.to_thread(ask, [*QUESTION, choice.message.model_dump(exclude_none=True), result], "auto")
+
+        assert ("tool_calls", "weather") == (choice.finish_reason, call.function.name)
+        assert "stop" == after.finish_reason
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "error", "param"),
+    [
+        ({"model": "nowhere"}, openai.NotFoundError, "model"),
+        ({"messages": []}, openai.BadRequestError, "messages"),
+        ({"messages": [{"role": "user", "content": 5}]}, openai.BadRequestError, "messages[0].content"),
+        ({"seed": 5}, openai.BadRequestError, "seed"),
+        ({"max_tokens": "many"}, openai.BadRequestError, "max_tokens"),
+        ({"messages": [{"role": "user", "content": "[[simulate: throttle]]"}]}, openai.RateLimitError, None),
+    ],
+)
+async def test_errors_are_the_sdks_own(
+    tmp_path: Path, stream: bool, asked: dict[str, Any], error: type[openai.APIStatusError], param: str | None
+) -> None:
+    """What is wrong comes as the exception that the SDK has for it, and names the field."""
+    async with running(tmp_path, GROUP) as here:
+        given = {"model": "single", "messages": QUESTION, "stream": stream} | asked
+
+        with pytest.raises(error) as caught:
+            await asyncio.to_thread(call, sdk(here), given)
+
+        assert param == caught.value.param
+
+
+def call(client: openai.OpenAI, asked: dict[str, Any]) -> None:
+    """Make a call and read its answer to the end."""
+    answer: Any = client.chat.completions.create(**asked)
+    if asked["stream"]:
+        list(answer)
+
+
+async def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
+    """After the first chunk an error is an event the SDK raises for, and the call is booked as it was."""
+    async with running(tmp_path) as here:
+        asked = {"model": "single", "messages": [{"role": "user", "content": "[[simulate: cut after=3]]"}]}
+
+        with pytest.raises(openai.APIError, match="broke off"):
+            await asyncio.to_thread(call, sdk(here), asked | {"stream": True})
+        await here.settled()
+
+        assert ["estimated"] == [row["state"] for row in here.rows("SELECT state FROM attempts")]
+
+
+async def test_a_wrong_key(tmp_path: Path) -> None:
+    """A key that is none is 401 here, as OpenAI has it."""
+    locked = GROUP + "general_settings: {master_key: sk-the-master-key-0123456789}\n"
+    async with running(tmp_path, locked) as here:
+        with pytest.raises(openai.AuthenticationError):
+            await asyncio.to_thread(call, sdk(here), {"model": "single", "messages": QUESTION, "stream": False})
+
+
+GROUP = """
+model_list:
+  - model_name: single
+    litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1, max_retries: 0,
+      aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
+"""
