@@ -15,7 +15,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
 
-__all__ = ["Block", "cache_point", "converse_messages", "tools_used"]
+__all__ = ["Block", "cache_point", "converse_messages", "document", "image", "said", "tools_used"]
 
 Block = dict[str, Any]
 
@@ -96,7 +96,7 @@ def _parts(message: Any, path: str) -> list[Block]:
     """Return the blocks of ``content``: a string, or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
-        return [*_said(content), *(cache_point(message, path) if content.strip() else [])]
+        return [*said(content), *(cache_point(message, path) if content.strip() else [])]
     blocks: list[Block] = []
     for at, one in enumerate(items(content, f"{path}.content")):
         where = f"{path}.content[{at}]"
@@ -106,7 +106,7 @@ def _parts(message: Any, path: str) -> list[Block]:
     return blocks + cache_point(message, path)
 
 
-def _said(words: str) -> list[Block]:
+def said(words: str) -> list[Block]:
     """Return text as a block, in a list; none of what Converse refuses as blank."""
     return [{"text": words}] if words.strip() else []
 
@@ -114,22 +114,20 @@ def _said(words: str) -> list[Block]:
 def _part(part: Any, path: str) -> list[Block]:
     kind = part.get("type")
     if kind == "text":
-        return _said(text(part.get("text"), f"{path}.text"))
+        return said(text(part.get("text"), f"{path}.text"))
     if kind == "refusal":
-        return _said(text(part.get("refusal"), f"{path}.refusal"))
+        return said(text(part.get("refusal"), f"{path}.refusal"))
     if kind == "guarded_text":
         return [{"guardContent": {"text": {"text": text(part.get("text"), f"{path}.text")}}}]
     if kind == "image_url":
         told = part.get("image_url")
         if isinstance(told, str):
-            return [_image(told, f"{path}.image_url")]
+            return [image(told, f"{path}.image_url")]
         return [
-            _image(
-                text(mapping(told, f"{path}.image_url").get("url"), f"{path}.image_url.url"), f"{path}.image_url.url"
-            )
+            image(text(mapping(told, f"{path}.image_url").get("url"), f"{path}.image_url.url"), f"{path}.image_url.url")
         ]
     if kind == "file":
-        return [_document(mapping(part.get("file"), f"{path}.file"), f"{path}.file")]
+        return [document(mapping(part.get("file"), f"{path}.file"), f"{path}.file")]
     wrong(f"{path}.type", "must be one of text, image_url, file, refusal, guarded_text")
 
 
@@ -146,14 +144,16 @@ def _data(url: str, path: str) -> tuple[str, str]:
     return (found[1] or "").lower(), data
 
 
-def _image(url: str, path: str) -> Block:
+def image(url: str, path: str) -> Block:
+    """Return the block of an image that is given as a data URL."""
     kind, data = _data(url, path)
     if kind not in _IMAGES:
         wrong(path, f"must be an image of {', '.join(sorted(set(_IMAGES.values())))}, not {kind or 'of no type'}")
     return {"image": {"format": _IMAGES[kind], "source": {"bytes": data}}}
 
 
-def _document(file: Any, path: str) -> Block:
+def document(file: Any, path: str) -> Block:
+    """Return the block of a file: ``{"file_data": data URL, "filename": …}``."""
     if "file_data" not in file:
         wrong(f"{path}.file_data", "must hold the file as a data URL; files are not kept here")
     kind, data = _data(text(file["file_data"], f"{path}.file_data"), f"{path}.file_data")
@@ -186,7 +186,7 @@ def _assistant(message: Any, path: str) -> list[Block]:
     if message.get("content") is not None:
         blocks += _parts(message, path)
     elif isinstance(message.get("refusal"), str):
-        blocks += _said(message["refusal"])
+        blocks += said(message["refusal"])
     calls = message.get("tool_calls")
     for at, one in enumerate(items(calls, f"{path}.tool_calls") if calls is not None else ()):
         blocks.append(_tool_use(one, f"{path}.tool_calls[{at}]"))
