@@ -201,7 +201,7 @@ async def open_state(
             calls=calls,
             keeping=Keeping() if general.keep_answers else None,
         )
-        batches.price_of = lambda deployment: gateway.snapshot.price_of(deployment)
+        batches.price_of = lambda made: gateway.snapshot.price_where(made.deployment, made.model, made.region)
         if gateway.keeping is not None:
             stack.callback(gateway.keeping.close)
         registry.on_change.append(gateway.changed)

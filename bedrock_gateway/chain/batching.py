@@ -1,7 +1,8 @@
 """Batch jobs that have ended: their manifests are read, and the rows of the calls that began them say what they cost.
 
 Runs beside the calls. A job is noticed when somebody asks how it stands, which whoever began it does; one nobody asks
-about stays unmetered. What cannot be read is said once, and tried again when it is asked for later.
+about stays unmetered. What cannot be read is said once and tried again after growing waits, whether or not it is asked
+for meanwhile; after the last of these, or a restart, it takes another look at the job.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import attrs
 
 from bedrock_gateway.errors import ControlPlaneError, Refusal
-from bedrock_gateway.metering.batches import TIER, EndedJob, ended_job, manifest_usage
+from bedrock_gateway.metering.batches import NOTE, TIER, EndedJob, ended_job, manifest_usage
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.spend import priced
 from bedrock_gateway.metering.states import State
@@ -32,21 +33,33 @@ _LOG = logging.getLogger("bedrock_gateway.batches")
 
 #: Kind of object a job is (``wire.made_objects``).
 KIND = "batch job"
-#: Jobs that are remembered as done.
+#: Jobs that are remembered as done, and as told of.
 MAX_DONE = 4096
-_NOTE = "batch-manifest"
+#: Jobs that are read or wait for it; those beyond are taken when they are asked for again.
+MAX_READING = 1024
+#: Seconds before a job is read again: the first wait, how it grows, the longest, and how many there are.
+FIRST_WAIT, GROWTH, LONGEST_WAIT, WAITS = 5.0, 3.0, 3600.0, 24
+
+
+class _NotYet(Exception):
+    """A job is not settled; the text says why."""
 
 
 @attrs.define(eq=False)
 class Batches:
-    """Settles batch jobs. ``price_of`` gives what a deployment costs, ``now_ms`` UTC ms."""
+    """Settles batch jobs. ``price_of`` gives what the model cost where a job was made, ``now_ms`` UTC ms.
+
+    ``first_wait``: seconds before a job that could not be settled is tried again.
+    """
 
     _control: ControlPlane
     _objects: Objects
     _registry: Registry
     _now_ms: Callable[[], int]
-    price_of: Callable[[Deployment], Price | None] = attrs.field(default=lambda deployment: None, init=False)
+    first_wait: float = FIRST_WAIT
+    price_of: Callable[[MadeObject], Price | None] = attrs.field(default=lambda made: None, init=False)
     _done: set[str] = attrs.field(factory=set, init=False)
+    _told: set[str] = attrs.field(factory=set, init=False)
     _reading: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
 
     def seen(self, body: bytes, deployment: Deployment) -> None:
@@ -56,7 +69,7 @@ class Batches:
         except (ValueError, RecursionError):
             return
         job = ended_job(document) if isinstance(document, dict) else None
-        if job is None or job.id in self._done or job.id in self._reading:
+        if job is None or job.id in self._done or job.id in self._reading or len(self._reading) >= MAX_READING:
             return
         self._reading[job.id] = asyncio.create_task(self._settle(job, deployment), name=f"settle batch job {job.id}")
 
@@ -68,33 +81,63 @@ class Batches:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _settle(self, job: EndedJob, deployment: Deployment) -> None:
+        wait = self.first_wait
         try:
-            made = await self._objects.find(KIND, job.id)
-            if made is None or not made.attempt:
-                return  # begun elsewhere: there is no row of it
-            manifest = await self._control.read_object(deployment, job.bucket, job.key)
-            usage = manifest_usage(manifest)
-            if usage is None:
-                _LOG.warning("batch job %s stays unmetered: its manifest tells no tokens", job.id)
-                return
-            await self._registry.write(_correct, made, usage, self.price_of(deployment), self._now_ms())
-        except ControlPlaneError as error:
-            _LOG.warning("batch job %s stays unmetered: s3://%s/%s: %s", job.id, job.bucket, job.key, error)
-        except Refusal as refusal:
-            _LOG.warning("batch job %s is not settled yet: %s", job.id, refusal.message)
-        else:
-            if len(self._done) >= MAX_DONE:
-                self._done.clear()
-            self._done.add(job.id)
+            for _ in range(WAITS):
+                if await self._settled(job, deployment):
+                    return
+                await asyncio.sleep(wait)
+                wait = min(wait * GROWTH, LONGEST_WAIT)
+            await self._settled(job, deployment)
         finally:
             self._reading.pop(job.id, None)
 
+    async def _settled(self, job: EndedJob, deployment: Deployment) -> bool:
+        """Try once; whatever is wrong is logged the first time, and never ends the trying."""
+        try:
+            made = await self._objects.find(KIND, job.id)
+            if made is None or not made.attempt:
+                return True  # begun elsewhere: there is no row of it
+            manifest = await self._control.read_object(deployment, job.bucket, job.key)
+            usage = manifest_usage(manifest)
+            if usage is None:
+                raise _NotYet("its manifest tells no tokens")
+            if not await self._registry.write(_correct, made, usage, self.price_of(made), self._now_ms()):
+                raise _NotYet("the call that began it is not booked")
+        except ControlPlaneError as error:
+            self._tell(job, f"s3://{job.bucket}/{job.key}: {error}")
+        except _NotYet as reason:
+            self._tell(job, str(reason))
+        except Refusal as refusal:
+            self._tell(job, refusal.message)
+        except Exception as error:  # a job is not lost over a fault
+            self._tell(job, f"{type(error).__name__}: {error}")
+        else:
+            _remember(self._done, job.id)
+            return True
+        return False
 
-def _correct(connection: sqlite3.Connection, made: MadeObject, usage: Usage, price: Price | None, now_ms: int) -> None:
+    def _tell(self, job: EndedJob, reason: str) -> None:
+        if job.id not in self._told:
+            _remember(self._told, job.id)
+            _LOG.warning("batch job %s stays unmetered, and is tried again: %s", job.id, reason)
+
+
+def _remember(among: set[str], id_: str) -> None:
+    if len(among) >= MAX_DONE:
+        among.clear()
+    among.add(id_)
+
+
+def _correct(connection: sqlite3.Connection, made: MadeObject, usage: Usage, price: Price | None, now_ms: int) -> bool:
+    """Correct the row of the call that began a job; tell whether there is nothing left to do."""
     of = next((one for one in booked(connection, made.call) if one.attempt == made.attempt), None)
-    # Settled already, by hand maybe.
-    if of is not None and of.state is State.UNMETERED and not of.under_way:
+    if of is None or of.under_way:
+        return False
+    # In another state it was settled already, by hand maybe.
+    if of.state is State.UNMETERED:
         correct(connection, [correction(of, usage, price)], now_ms)
+    return True
 
 
 def correction(of: Booked, usage: Usage, price: Price | None) -> Correction:
@@ -102,5 +145,5 @@ def correction(of: Booked, usage: Usage, price: Price | None) -> Correction:
     state, spend, remarks = priced(
         usage, price, tier=TIER, latency="standard", image_class="default", estimated=False, untold=False
     )
-    notes = tuple(dict.fromkeys((*of.notes, f"tier:{TIER}", _NOTE, *remarks)))
+    notes = tuple(dict.fromkeys((*of.notes, f"tier:{TIER}", NOTE, *remarks)))
     return Correction(of=of, state=state, spend=spend, notes=notes, usage=usage)

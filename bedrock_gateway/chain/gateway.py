@@ -30,6 +30,7 @@ from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceTable
 from bedrock_gateway.routing.balancer import Balancer
 from bedrock_gateway.routing.deployments import Deployment
+from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.routing.table import RoutingTable
 from bedrock_gateway.store.ids import ID_RANDOM_BYTES, new_id
 from bedrock_gateway.store.ledger import Ledger
@@ -140,6 +141,15 @@ class Snapshot:
                 table = max(priced, key=lambda price: price.dearest[1] or 0) if len(priced) == len(found) else None
             self._prices_of[deployment] = table if deployment.prices is None else deployment.prices.over(table)
         return self._prices_of[deployment]
+
+    def price_where(self, deployment: str, model: str, region: str) -> Price | None:
+        """Return what a model costs where something was made, by the id of its deployment: the public price where that
+        is gone, or has become another model's or another region's since.
+        """
+        found = self.routing.by_id(deployment, model)
+        if found is not None and (found.model_id, found.region) == (model, region):
+            return self.price_of(found)
+        return self.prices.find(bedrock_id(model), region)
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)

@@ -18,10 +18,12 @@ import attrs
 from bedrock_gateway.metering.tally import MAX_QUANTITY
 from bedrock_gateway.metering.usage import Usage
 
-__all__ = ["TIER", "EndedJob", "ended_job", "manifest_usage"]
+__all__ = ["NOTE", "TIER", "EndedJob", "ended_job", "manifest_usage"]
 
 #: Service tier whose prices batch jobs have.
 TIER = "batches"
+#: Note of a row whose usage a manifest told.
+NOTE = "batch-manifest"
 #: Statuses of a job that consumes no more, though it may have.
 _ENDED = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", "Failed"})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,9 @@ async def ask(here: Running, key: str, method: str, path: str, body: Any = None)
             return answer.status
 
 
-def served(upstream: Upstream, folder: Path) -> Any:
+def served(upstream: Upstream, folder: Path, config: str = CONFIG) -> Any:
     """Run the gateway in front of this AWS."""
-    text = CONFIG.replace("%(aws)s", upstream.url).replace("%(master)s", MASTER)
+    text = config.replace("%(aws)s", upstream.url).replace("%(master)s", MASTER)
     return running(
         folder, text, environ={"AWS_ENDPOINT_URL_S3": upstream.url, "AWS_ENDPOINT_URL_BEDROCK": upstream.url}
     )
@@ -145,6 +147,71 @@ async def test_a_manifest_that_cannot_be_read(
         await here.until(lambda: told in caplog.text)
         assert "stays unmetered" in caplog.text
         assert ("unmetered", None, 0, 0) == row(here)
+
+
+async def test_a_manifest_that_can_be_read_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is read again without anybody asking, and what was wrong is said once, however often somebody asks."""
+    open_ = False
+
+    def manifest(told: Asked) -> web.StreamResponse:
+        return counted(told) if open_ else web.Response(status=503, text="<Error><Code>SlowDown</Code></Error>")
+
+    async with scripted(aws(manifest)) as upstream, served(upstream, tmp_path) as here:
+        here.gateway.batches.first_wait = 0.01
+        await ask(here, MASTER, "POST", "/model-invocation-job", START)
+        for _ in range(3):
+            await ask(here, MASTER, "GET", GET)
+        await here.until(lambda: sum("manifest" in one.request.path for one in upstream.asked) > 1)
+        open_ = True
+        await here.until(lambda: row(here)[0] == "metered")
+        assert 1 == caplog.text.count("stays unmetered")
+
+
+async def test_a_manifest_that_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Asking for the job does not make the gateway ask for its manifest any sooner."""
+    async with scripted(aws(lambda told: denied("s3:GetObject", "x"))) as upstream, served(upstream, tmp_path) as here:
+        await ask(here, MASTER, "POST", "/model-invocation-job", START)
+        await ask(here, MASTER, "GET", GET)
+        await here.until(lambda: "stays unmetered" in caplog.text)
+        for _ in range(3):
+            await ask(here, MASTER, "GET", GET)
+        await here.settled()
+        assert 1 == sum("manifest" in one.request.path for one in upstream.asked)
+        assert 1 == caplog.text.count("stays unmetered")
+
+
+async def test_a_call_that_is_not_booked_yet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A job that ends before the call that began it is booked is settled once it is."""
+
+    def ended(at: int | None) -> None:
+        with contextlib.closing(sqlite3.connect(here.database, isolation_level=None)) as connection:
+            connection.execute("UPDATE calls SET ended_at = ?", (at,))
+
+    async with scripted(aws(counted)) as upstream, served(upstream, tmp_path) as here:
+        here.gateway.batches.first_wait = 0.01
+        await ask(here, MASTER, "POST", "/model-invocation-job", START)
+        await here.settled()
+        ended(None)
+        await ask(here, MASTER, "GET", GET)
+        await here.until(lambda: "the call that began it is not booked" in caplog.text)
+        assert "unmetered" == row(here)[0]
+        ended(here.gateway.clock.now_ms())
+        await here.until(lambda: row(here)[0] == "metered")
+
+
+async def test_a_config_that_has_changed_since(tmp_path: Path) -> None:
+    """The price is that of the model where the job was made, and not of what took the place of its deployment."""
+    later = CONFIG.replace("AKIDEPLOYMENTB", "AKIDEPLOYMENTC").replace("secret-B,", "secret-C, model_id: %(model)s,")
+    later = later.replace("%(model)s", NOVA).replace("bedrock/amazon.nova-2-lite-v1:0", "bedrock/amazon.nova-lite-v1:0")
+    later = later.replace("secret-C,", "secret-C, input_cost_per_token_batches: 0.001,")
+    async with scripted(aws(counted)) as upstream:
+        async with served(upstream, tmp_path) as here:
+            await ask(here, MASTER, "POST", "/model-invocation-job", START)
+        async with served(upstream, tmp_path, later) as here:
+            assert 200 == await ask(here, MASTER, "GET", GET)
+            await here.until(lambda: row(here)[0] != "unmetered")
+            assert ("metered", 2 * 165_000_000 + 1_375_000_000, 2_000_000, 1_000_000) == row(here)
+            assert "BCC" == upstream.letters
 
 
 async def test_a_job_under_way(tmp_path: Path) -> None:
