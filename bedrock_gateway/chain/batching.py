@@ -16,11 +16,10 @@ from collections.abc import Callable
 import attrs
 
 from bedrock_gateway.errors import ControlPlaneError, Refusal
-from bedrock_gateway.metering.batches import NOTE, TIER, EndedJob, ended_job, manifest_usage
+from bedrock_gateway.metering.batches import TIER, EndedJob, Manifest, ended_job, read_manifest
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.spend import priced
 from bedrock_gateway.metering.states import State
-from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.store.corrections import Booked, Correction, booked, correct
 from bedrock_gateway.store.objects import MadeObject, Objects
@@ -98,11 +97,10 @@ class Batches:
             made = await self._objects.find(KIND, job.id)
             if made is None or not made.attempt:
                 return True  # begun elsewhere: there is no row of it
-            manifest = await self._control.read_object(deployment, job.bucket, job.key)
-            usage = manifest_usage(manifest)
-            if usage is None:
+            manifest = read_manifest(await self._control.read_object(deployment, job.bucket, job.key))
+            if manifest is None:
                 raise _NotYet("its manifest tells no tokens")
-            if not await self._registry.write(_correct, made, usage, self.price_of(made), self._now_ms()):
+            if not await self._registry.write(_correct, made, manifest, self.price_of(made), self._now_ms()):
                 raise _NotYet("the call that began it is not booked")
         except ControlPlaneError as error:
             self._tell(job, f"s3://{job.bucket}/{job.key}: {error}")
@@ -129,21 +127,31 @@ def _remember(among: set[str], id_: str) -> None:
     among.add(id_)
 
 
-def _correct(connection: sqlite3.Connection, made: MadeObject, usage: Usage, price: Price | None, now_ms: int) -> bool:
+def _correct(
+    connection: sqlite3.Connection, made: MadeObject, manifest: Manifest, price: Price | None, now_ms: int
+) -> bool:
     """Correct the row of the call that began a job; tell whether there is nothing left to do."""
     of = next((one for one in booked(connection, made.call) if one.attempt == made.attempt), None)
     if of is None or of.under_way:
         return False
     # In another state it was settled already, by hand maybe.
     if of.state is State.UNMETERED:
-        correct(connection, [correction(of, usage, price)], now_ms)
+        correct(connection, [correction(of, manifest, price)], now_ms)
     return True
 
 
-def correction(of: Booked, usage: Usage, price: Price | None) -> Correction:
+def correction(of: Booked, manifest: Manifest, price: Price | None) -> Correction:
     """Return what the row of a job says once its manifest is read."""
+    usage = manifest.usage
     state, spend, remarks = priced(
-        usage, price, tier=TIER, latency="standard", image_class="default", estimated=False, untold=False
+        usage,
+        price,
+        tier=TIER,
+        latency="standard",
+        image_class="default",
+        estimated=False,
+        untold=False,
+        requests=manifest.requests,
     )
-    notes = tuple(dict.fromkeys((*of.notes, f"tier:{TIER}", NOTE, *remarks)))
+    notes = tuple(dict.fromkeys((*of.notes, *manifest.notes, *remarks)))
     return Correction(of=of, state=state, spend=spend, notes=notes, usage=usage)

@@ -12,9 +12,8 @@ from bedrock_gateway.chain.call import Admission, Attempt, Call
 from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.dialects.prefixes import prefix_of
 from bedrock_gateway.dialects.requests import Extent, extent, plain_extent, read_body, tells_its_extent
-from bedrock_gateway.metering.bounding import MILLION, Bound, at_most, bound
+from bedrock_gateway.metering.bounding import Bound, at_most, bound, bound_of_units
 from bedrock_gateway.metering.prices import Price
-from bedrock_gateway.metering.spend import spend
 from bedrock_gateway.metering.work import FROM_REQUEST, work_of
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.wire.operations import Kind
@@ -76,10 +75,10 @@ def _of_request(call: Call, deployment: Deployment, price: Price | None) -> Boun
     """Return the bound of a call whose request tells all it consumes: what it will be booked with; else None."""
     assert call.target is not None
     operation = call.target.operation
-    if operation.kind not in FROM_REQUEST or price is None or deployment.flat:
+    if operation.kind not in FROM_REQUEST or deployment.flat:
         return None
     usage = work_of(operation, call.body, None).usage
-    return None if usage is None else Bound(fixed=spend(usage, price) * MILLION, input_tokens=0)
+    return None if usage is None else bound_of_units(usage, price)
 
 
 def estimated_tokens(call: Call, admission: Admission) -> int:
@@ -117,6 +116,9 @@ def spend_at_most(call: Call, attempt: Attempt) -> tuple[int | None, Bound | Non
         max_output=attempt.price.max_output_tokens,
         guarded=is_guarded(call, attempt.deployment),
     )
+    if most is None and (told := _of_request(call, attempt.deployment, attempt.price)) is not None:
+        # No length tells of it; what is asked for does.
+        return told.spend, told
     return most, None
 
 

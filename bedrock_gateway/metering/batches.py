@@ -18,12 +18,12 @@ import attrs
 from bedrock_gateway.metering.tally import MAX_QUANTITY
 from bedrock_gateway.metering.usage import Usage
 
-__all__ = ["NOTE", "TIER", "EndedJob", "ended_job", "manifest_usage"]
+__all__ = ["TIER", "EndedJob", "Manifest", "ended_job", "read_manifest", "requests_of"]
 
 #: Service tier whose prices batch jobs have.
 TIER = "batches"
-#: Note of a row whose usage a manifest told.
-NOTE = "batch-manifest"
+#: Note of a row whose usage a manifest told, and the beginning of one of how many requests that was.
+NOTE, REQUESTS = "batch-manifest", "requests:"
 #: Statuses of a job that consumes no more, though it may have.
 _ENDED = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", "Failed"})
 
@@ -59,7 +59,20 @@ def ended_job(document: Mapping[str, Any]) -> EndedJob | None:
     return EndedJob(id=id_, bucket=parts.netloc, key="/".join(filter(None, (folder, id_, "manifest.json.out"))))
 
 
-def manifest_usage(body: bytes) -> Usage | None:
+@attrs.frozen(kw_only=True)
+class Manifest:
+    """What a job consumed in all, and how many requests that was; 0 where the manifest does not say."""
+
+    usage: Usage
+    requests: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is kept with the row, for whoever prices it again."""
+        return f"tier:{TIER}", NOTE, f"{REQUESTS}{self.requests}"
+
+
+def read_manifest(body: bytes) -> Manifest | None:
     """Return what a manifest says was consumed; None where it says nothing that can be read."""
     try:
         manifest = json.loads(body)
@@ -67,7 +80,21 @@ def manifest_usage(body: bytes) -> Usage | None:
         return None
     if type(manifest) is not dict:
         return None
-    counts = [manifest.get(name) for name in ("inputTokenCount", "outputTokenCount")]
-    if not all(type(count) is int and 0 <= count <= MAX_QUANTITY for count in counts):
+    tokens_in, tokens_out = (_count(manifest.get(name)) for name in ("inputTokenCount", "outputTokenCount"))
+    if tokens_in is None or tokens_out is None:
         return None
-    return Usage(input_tokens=counts[0] or 0, output_tokens=counts[1] or 0)
+    # What failed was not answered, and has no tokens.
+    requests = _count(manifest.get("successRecordCount")) or _count(manifest.get("processedRecordCount")) or 0
+    return Manifest(usage=Usage(input_tokens=tokens_in, output_tokens=tokens_out), requests=requests)
+
+
+def requests_of(notes: tuple[str, ...]) -> int:
+    """Return how many requests of a model a row is of, as its notes tell it; 0 where they do not."""
+    told = [note.removeprefix(REQUESTS) for note in notes if note.startswith(REQUESTS)]
+    if told and told[0].isdecimal():
+        return int(told[0])
+    return 0 if NOTE in notes else 1
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_QUANTITY else None

@@ -24,9 +24,10 @@ import attrs
 
 from bedrock_gateway.metering.asked import CHUNKS_PER_QUERY, MAX_IMAGES
 from bedrock_gateway.metering.prices import GUARDRAILS, Price
+from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Bound", "Measured", "at_most", "bound"]
+__all__ = ["Bound", "Measured", "at_most", "bound", "bound_of_units"]
 
 MILLION = 1_000_000
 
@@ -184,6 +185,17 @@ def bound(
         input_tokens=input_tokens,
         unbounded=_OUTPUT if each is None else "",
     )
+
+
+def bound_of_units(usage: Usage, price: Price | None) -> Bound:
+    """Bound the spend of a call whose request tells all that it consumes, in units alone."""
+    fixed = 0
+    for meter, quantity in usage.meters:
+        rate = None if price is None else price.meter_rate(meter)
+        if rate is None:
+            return _unbounded(_NO_PRICE)
+        fixed += quantity * rate
+    return Bound(fixed=fixed, input_tokens=0)
 
 
 def at_most(

@@ -75,8 +75,12 @@ LITELLM_IGNORED_KEYS = frozenset(
     ["input_cost_per_second", "output_cost_per_second", "cost_per_second", "search_context_cost_per_query"]
 )
 
-#: Units that cannot be bounded by the length of a body: a minute of video may be a reference of fifty bytes.
-_UNBOUNDED = ("input_video_seconds", "input_audio_seconds", "input_audio_tokens", "output_audio_tokens")
+#: How units begin that cannot be bounded by the length of a body: a minute of video may be a reference of fifty bytes,
+#: or be made of as many.
+_UNBOUNDED = (
+    *("input_video_seconds", "input_audio_seconds", "output_video_seconds"),
+    *("input_audio_tokens", "output_audio_tokens"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +135,8 @@ class Price:
         units = sum(rate for meter, rate in self.meters if meter.startswith("guardrail."))
         object.__setattr__(self, "guardrail_units", units)
         object.__setattr__(self, "by_request", any(map(self._meter_rates.get, _METERS_OF_REQUESTS)))
-        object.__setattr__(self, "unbounded", any(self._meter_rates.get(meter) for meter in _UNBOUNDED))
+        unbounded = any(rate and meter.startswith(_UNBOUNDED) for meter, rate in self.meters)
+        object.__setattr__(self, "unbounded", unbounded)
         others = self.dearest_image or self.by_request or self.unbounded
         object.__setattr__(self, "by_tokens", self.dearest[0] is not None and not others)
         most = self.max_input_tokens
@@ -252,14 +257,18 @@ class Price:
 
         A tier or latency without rates of its own gets the default ones, marked as not its own.
         """
-        bands = self._resolved.get((tier, latency))
-        own = bands is not None
-        if bands is None:
-            bands = self._resolved.get((tier, "standard")) or self._resolved[("default", "standard")]
-        for band in bands:
+        for band in self._bands(tier, latency):
             if total_input > band.above or band.above == 0:
-                return band if own else attrs.evolve(band, own=False)
+                return band if (tier, latency) in self._resolved else attrs.evolve(band, own=False)
         raise AssertionError("the band above 0 always holds")  # pragma: no cover
+
+    def one_band(self, tier: str, latency: str, total_input: int) -> bool:
+        """Tell whether requests of so many input tokens together cost the same however they are shared among them."""
+        return len({band.rates for band in self._bands(tier, latency) if total_input > band.above}) <= 1
+
+    def _bands(self, tier: str, latency: str) -> tuple[Resolved, ...]:
+        resolved = self._resolved
+        return resolved.get((tier, latency)) or resolved.get((tier, "standard")) or resolved["default", "standard"]
 
     def meter_rate(self, meter: str) -> int | None:
         """Give nano-USD per million units of a meter, or None."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import attrs
 
+from bedrock_gateway.metering.batches import requests_of
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.spend import priced
 from bedrock_gateway.metering.states import State
@@ -19,7 +20,7 @@ PRICED = (State.UNPRICED, State.ESTIMATED, State.INCOMPLETE, State.METERED)
 """States of attempts whose usage is known and is charged by a price."""
 
 #: Remarks on the old pricing, which a new one makes afresh.
-_REMARKS = ("no-rate:", "rate-assumed:", "no-rates-of:", "estimated-usage")
+_REMARKS = ("no-rate:", "rate-assumed:", "no-rates-of:", "estimated-usage", "band-untold")
 #: Notes of what AWS bills beside the usage.
 _UNTOLD = frozenset(["guardrail-unpriced", "recording-untold"])
 #: Units that a price by requests needs.
@@ -65,6 +66,7 @@ def reprice(usage: Usage, state: State, notes: tuple[str, ...], price: Price | N
         # Why a row is an estimate is not all written down: it stays one.
         estimated=state is State.ESTIMATED or "estimated-usage" in notes,
         untold=not _UNTOLD.isdisjoint(notes),
+        requests=requests_of(notes),
     )
     kept = [note for note in notes if not note.startswith(_REMARKS)]
     return Repriced(state=told, spend=spend, notes=(*kept, *remarks))

@@ -174,7 +174,15 @@ def settle(
         notes.append("guardrail-unpriced")
         untold = True
     state, amount, remarks = priced(
-        usage, price, tier=tier, latency=latency, image_class=image_class, estimated=estimated, untold=untold
+        usage,
+        price,
+        tier=tier,
+        latency=latency,
+        image_class=image_class,
+        estimated=estimated,
+        untold=untold,
+        # An agent asks its models as often as it likes.
+        requests=0 if operation.kind is Kind.AGENT else 1,
     )
     return _settled(state, amount, usage, *notes, *remarks)
 
@@ -208,17 +216,26 @@ def _of_several(
 
 
 def priced(
-    usage: Usage, price: Price | None, *, tier: str, latency: str, image_class: str, estimated: bool, untold: bool
+    usage: Usage,
+    price: Price | None,
+    *,
+    tier: str,
+    latency: str,
+    image_class: str,
+    estimated: bool,
+    untold: bool,
+    requests: int = 1,
 ) -> tuple[State, int | None, tuple[str, ...]]:
     """Return state and spend (nano-USD) of a usage, and remarks on how it was priced.
 
     Args:
         estimated: whether quantities are not AWS's own.
         untold: whether AWS bills something that is not in the usage.
+        requests: how many requests of a model the usage is of; 0 where nobody knows.
     """
     if price is None:
         return State.UNPRICED, None, ("estimated-usage",) if estimated else ()
-    amount = _sum(usage, price, tier, latency, image_class)
+    amount = _sum(usage, price, tier, latency, image_class, requests)
     remarks = (*amount.notes, *(f"no-rate:{name}" for name in amount.missing))
     if amount.missing and not amount.priced:
         return State.UNPRICED, None, (*remarks, "estimated-usage") if estimated else remarks
@@ -300,10 +317,12 @@ def _with_units(usage: Usage | None, price: Price, asked: Asked) -> Usage | None
     return attrs.evolve(Usage() if usage is None else usage, meters=tuple(sorted(meters.items())))
 
 
-def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str) -> _Sum:
+def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str, requests: int = 1) -> _Sum:
     amount = _Sum()
     read, written_5m, written_1h = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
-    band = price.rates(tier, latency, usage.input_tokens + read + written_5m + written_1h)
+    total = usage.input_tokens + read + written_5m + written_1h
+    # Many requests are taken for as large as each other, those of which nobody knows the number for one.
+    band = price.rates(tier, latency, -(-total // requests) if requests else total)
     rates = band.rates
     amount.add(usage.input_tokens, rates[0], "input")
     amount.add(usage.output_tokens, rates[1], "output")
@@ -319,6 +338,9 @@ def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str) 
         amount.add(usage.images, price.image_rate(image_class), "images")
     for meter, quantity in usage.meters:
         amount.add(quantity, price.meter_rate(meter), meter)
+    if requests != 1 and not price.one_band(tier, latency, total):
+        amount.own = False
+        amount.notes += ("band-untold",)
     if not band.own:
         amount.own = False
         amount.notes += (f"no-rates-of:{tier}/{latency}",)

@@ -102,6 +102,25 @@ async def test_a_finished_job_is_metered_by_its_manifest(tmp_path: Path) -> None
         assert "BBBB" == upstream.letters
 
 
+async def test_a_job_of_a_model_that_costs_more_for_long_requests(tmp_path: Path) -> None:
+    """Records are taken for as long as each other, and the row says that nobody can tell."""
+    sonnet = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+    def manifest(told: Asked) -> web.StreamResponse:
+        return web.json_response(
+            {"successRecordCount": 100, "errorRecordCount": 1, "inputTokenCount": 1_000_000, "outputTokenCount": 0}
+        )
+
+    async with scripted(aws(manifest)) as upstream, served(upstream, tmp_path, CONFIG.replace(NOVA, sonnet)) as here:
+        await ask(here, MASTER, "POST", "/model-invocation-job", START)
+        await ask(here, MASTER, "GET", GET)
+        await here.until(lambda: row(here)[0] != "unmetered")
+        # Half of 3.3 USD a million.
+        assert ("estimated", 1_650_000_000, 1_000_000, 0) == row(here)
+        (notes,) = here.rows("SELECT notes FROM attempts WHERE state = 'estimated'")
+        assert {"tier:batches", "requests:100", "band-untold"} <= set(json.loads(notes["notes"]))
+
+
 async def test_the_manifest_is_asked_for_as_s3_wants_it(tmp_path: Path) -> None:
     """Path and signature are those that botocore's S3 signer makes, dots and spaces in names included."""
     async with scripted(aws(counted)) as upstream, served(upstream, tmp_path) as here:

@@ -19,12 +19,40 @@ from budgeted import (
     usd,
     with_dear,
 )
+from running import running
 
 
 @pytest.fixture(scope="module")
 def each(tmp_path_factory: pytest.TempPathFactory) -> Each:
     """Return what one call reserves and spends."""
     return price(tmp_path_factory.mktemp("price"))
+
+
+VIDEO = {
+    "modelInput": {"taskType": "TEXT_VIDEO"},
+    "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://videos-of-ours/x"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "at_most"), [("amazon.nova-reel-v1:1", 200, 480_000_000), ("amazon.nova-lite-v1:0", 403, None)]
+)
+@pytest.mark.parametrize("budget", [{"max_budget": 1}, {}])
+async def test_what_only_the_request_tells(
+    tmp_path: Path, model: str, status: int, at_most: int | None, budget: dict[str, int]
+) -> None:
+    """A video is held for by its seconds; of a model without a price for them nothing is held, so it does not run."""
+    async with running(tmp_path, LOCKED, all_of_aws=True) as here:
+        key = await new_key(here, pass_through_all_models=True, allowed_operations=["StartAsyncInvoke"], **budget)
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
+            body = VIDEO | {"modelId": model}
+            async with session.post(f"{here.url}/bedrock/async-invoke", json=body) as answer:
+                told = await answer.text()
+        assert (status if budget else 200) == answer.status, told
+        assert ("its price is not known" in told) == (answer.status == 403)
+        if at_most is not None:
+            assert [{"spend_at_most": at_most}] == here.rows("SELECT spend_at_most FROM attempts")
+        await assert_nothing_held(here)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from bedrock_gateway.metering.bounding import (
     Bound,
     at_most,
     bound,
+    bound_of_units,
 )
 from bedrock_gateway.metering.prices import Price, PriceTable
 from bedrock_gateway.metering.rates import RateSet
@@ -98,15 +99,17 @@ def test_the_short_way_of_a_length(price: Price, length: int, most: int | None) 
 
 
 def test_bounds_of_the_table(table: PriceTable) -> None:
-    """Recordings have no bound in the length of a body; guardrails, reranks and pictures do."""
+    """Recordings and videos have no bound in the length of a body; guardrails, reranks and pictures do."""
     assert None is at_most(table.entry("twelvelabs.pegasus-1-2-v1:0"), body_bytes=100, max_output=10)
     guardrails = at_most(table.entry("guardrails"), body_bytes=2500, max_output=None)
     assert guardrails == (2500 + 2000) * (150_000 * 2 + 750_000 + 100_000 * 2 + 170_000) // 1000
     assert at_most(table.entry("cohere.rerank-v3-5:0"), body_bytes=250, max_output=None) == (250 // 100 + 1) * 2_000_000
     bounded = [name for name in table.ids() if at_most(table.entry(name), body_bytes=1, max_output=1) is not None]
     unbounded = set(table.ids()) - set(bounded)
-    assert {"amazon.nova-2-sonic-v1:0", "twelvelabs.marengo-embed-3-0-v1:0"} <= unbounded
-    assert all("sonic" in name or "nova-2-" in name or "twelvelabs" in name for name in unbounded)
+    assert {"amazon.nova-2-sonic-v1:0", "twelvelabs.marengo-embed-3-0-v1:0", "luma.ray-v2:0"} <= unbounded
+    assert {"amazon.nova-reel-v1:0", "amazon.nova-reel-v1:1"} <= unbounded
+    kinds = ("sonic", "nova-2-", "nova-reel", "luma", "twelvelabs")
+    assert all(any(kind in name for kind in kinds) for name in unbounded)
 
 
 @settings(deadline=None, max_examples=200)
@@ -201,6 +204,25 @@ def test_what_has_no_bound(
 
     assert found.spend is None
     assert reason in found.unbounded
+
+
+@pytest.mark.parametrize(
+    ("meters", "model", "spend"),
+    [
+        ((("queries", 3),), "cohere.rerank-v3-5:0", 3 * 2_000_000),
+        ((("output_video_seconds", 12),), "amazon.nova-reel-v1:1", 12 * 80_000_000),
+        ((("output_video_seconds", 12),), "luma.ray-v2:0", None),
+        ((("queries", 3),), CLAUDE, None),
+        ((("queries", 3),), None, None),
+    ],
+)
+def test_bounds_of_what_a_request_tells(
+    table: PriceTable, meters: tuple[tuple[str, int], ...], model: str | None, spend: int | None
+) -> None:
+    """Units that a request tells are bound by their price, and by nothing where the model has none for them."""
+    found = bound_of_units(Usage(meters=meters), None if model is None else table.find(model, "us-east-1"))
+
+    assert (spend, spend is None) == (found.spend, "its price is not known" in found.unbounded)
 
 
 def test_what_spends_nothing(operations: dict[str, Operation]) -> None:

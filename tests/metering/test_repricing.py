@@ -62,6 +62,26 @@ def test_images_have_the_class_they_had() -> None:
     assert ("flex", "optimized", "a:b") == conditions(("tier:flex", "latency:optimized", "images:a:b", "edited"))
 
 
+@pytest.mark.parametrize(
+    ("notes", "state", "spend"),
+    [
+        ((), State.METERED, 2 * FULL),
+        (("batch-manifest", "requests:1"), State.METERED, 2 * FULL),
+        (("batch-manifest", "requests:2"), State.ESTIMATED, FULL),
+        (("batch-manifest", "requests:0"), State.ESTIMATED, 2 * FULL),
+        (("batch-manifest",), State.ESTIMATED, 2 * FULL),
+    ],
+)
+def test_bands_of_many_requests(notes: tuple[str, ...], state: State, spend: int) -> None:
+    """How many requests a row is of is kept in the notes; whether some of them were long nobody can tell later on."""
+    long = RateSet(above=999, input=6_000_000_000, output=30_000_000_000)
+    repriced = reprice(USAGE, State.UNPRICED, notes, Price(sets=(*PRICE.sets, long)))
+
+    assert repriced is not None
+    assert (state, spend) == (repriced.state, repriced.spend)
+    assert (state is State.ESTIMATED) == ("band-untold" in repriced.notes)
+
+
 def test_what_nothing_can_be_said_of() -> None:
     """Without a price nothing changes, nor where the price is by units that only the request told."""
     queries = Price(meters=(("queries", 2_000_000_000_000),))

@@ -14,7 +14,7 @@ from bedrock_gateway.metering.asked import Asked, read_request
 from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.metering.prices import Price, PriceTable
 from bedrock_gateway.metering.rates import RateSet
-from bedrock_gateway.metering.spend import Outcome, Settlement, State, settle, spend
+from bedrock_gateway.metering.spend import Outcome, Settlement, State, priced, settle, spend
 from bedrock_gateway.metering.tally import Reading
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.upstream.models import load_operations
@@ -61,6 +61,28 @@ prices = st.builds(
     rates,
     rates,
 )
+
+
+@given(st.integers(0, 10**7), st.integers(0, 1000), st.sampled_from(["default", "batches"]))
+def test_bands_of_many_requests(total: int, requests: int, tier: str) -> None:
+    """What many requests cost is exact where none of them can be in another band, else an estimate that says so."""
+    price = attrs.evolve(
+        SONNET, sets=(*SONNET.sets, RateSet(above=200_000, input=6 * 10**9), RateSet(tier="batches", input=15 * 10**8))
+    )
+    state, amount, remarks = priced(
+        Usage(input_tokens=total),
+        price,
+        tier=tier,
+        latency="standard",
+        image_class="default",
+        estimated=False,
+        untold=False,
+        requests=requests,
+    )
+    untold = requests != 1 and total > 200_000
+    assert (State.ESTIMATED if untold else State.METERED, untold) == (state, "band-untold" in remarks)
+    low = 3_000 if tier == "default" else 1_500
+    assert amount == total * (6_000 if total > 200_000 * max(1, requests) else low)
 
 
 def settled(**changes: Any) -> Settlement:
