@@ -145,9 +145,17 @@ def book(
 
 
 def _prices_at(call: Call, attempt: Attempt) -> Callable[[str], Price | None]:
-    """Return how the models that worked for an agent are priced: by the public table, where the agent is."""
-    prices, region = call.snapshot.prices, attempt.deployment.region
-    return lambda model: prices.find(bedrock_id(model), region)
+    """Return how the models that worked for an agent are priced: the one that was asked for as it is, the others by the
+    public table, where the agent is.
+    """
+    prices, deployment = call.snapshot.prices, attempt.deployment
+    asked = {bedrock_id(deployment.model_id), bedrock_id(deployment.price_model)} - {""}
+
+    def price_of(model: str) -> Price | None:
+        id_ = bedrock_id(model)
+        return attempt.price if id_ in asked else prices.find(id_, deployment.region)
+
+    return price_of
 
 
 def _price(call: Call, attempt: Attempt, reading: Reading | None) -> Price | None:

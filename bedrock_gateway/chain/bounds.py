@@ -25,6 +25,9 @@ BYTES_PER_TOKEN, TOKENS_PER_PICTURE = 4, 1500
 #: Tokens an answer is taken for at most that does not say how long it may be.
 USUAL_ANSWER = 4096
 
+#: Kinds of operations whose body says which guardrail is asked for; the others have headers for it, or nothing.
+_GUARDED_IN_BODY = (Kind.CONVERSE, Kind.GENERATE, Kind.RETRIEVE, Kind.AGENT)
+
 
 async def measure(call: Call, admission: Admission) -> None:
     """Read the body of a call for what it asks for; the second time this does nothing.
@@ -128,9 +131,10 @@ def is_guarded(call: Call, deployment: Deployment) -> bool:
         return True
     if call.guarded is None:
         assert call.target is not None
-        if call.target.operation.kind is Kind.CONVERSE:
+        if call.target.operation.kind in _GUARDED_IN_BODY:
             # Searched without its quotes: a byte that is rare in JSON is found faster than one that is everywhere.
-            call.guarded = b"guardrailConfig" in call.body
+            # The beginning of every name there is: guardrailConfig, guardrailConfiguration, bedrockGuardrailConfig….
+            call.guarded = b"uardrailConfig" in call.body
         else:
             call.guarded = any(name == "x-amzn-bedrock-guardrailidentifier" for name, _ in call.forward_headers)
     return call.guarded

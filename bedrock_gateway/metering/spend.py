@@ -157,8 +157,8 @@ def settle(
         notes.append("no-trace")
     if usage is None:
         return _settled(State.UNMETERED, None, None, *notes)
-    if reading is not None and reading.by_model and price_of is not None:
-        return _of_several(reading, usage, price, price_of, notes, estimated=estimated)
+    if reading is not None and reading.invocations and price_of is not None:
+        return _of_several(reading, usage, price, price_of, notes, estimated=estimated, guarded=guarded)
     tier = (reading.service_tier if reading else None) or "default"
     latency = (reading.latency_mode if reading else None) or "standard"
     image_class = read_request(request_body).image_class if usage.images else "default"
@@ -195,24 +195,33 @@ def _of_several(
     notes: list[str],
     *,
     estimated: bool,
+    guarded: bool,
 ) -> Settlement:
     """Settle an answer that several models worked on: each at its own price; one without a name at ``price``."""
-    amount, missing = 0, []
-    for model, tokens_in, tokens_out in reading.by_model:
-        own = price_of(model) if model else price
+    amount, unpriced = _Sum(), []
+    for one in reading.invocations:
+        own = price_of(one.model) if one.model else price
         if own is None:
-            missing.append(f"no-price:{model or 'unnamed'}"[:MAX_NAME])
+            unpriced.append(f"no-price:{one.model or 'unnamed'}"[:MAX_NAME])
         else:
-            amount += spend(Usage(input_tokens=tokens_in, output_tokens=tokens_out), own)
-    notes += ["by-model", *missing]
-    if len(missing) == len(reading.by_model):
+            tier, latency = one.service_tier or "default", one.latency_mode or "standard"
+            _add(amount, one.usage, own, tier, latency, "default", one.times)
+    unpriced += [f"no-rate:{name}" for name in amount.missing]
+    notes += ["by-model", *unpriced, *amount.notes]
+    if unpriced and not amount.priced:
         return _settled(State.UNPRICED, None, usage, *notes)
-    if estimated or reading.fault is not None:
-        return _settled(State.ESTIMATED, amount, usage, *notes)
-    if missing or reading.guardrail_unpriced:
-        more = ("guardrail-unpriced",) if reading.guardrail_unpriced else ()
-        return _settled(State.INCOMPLETE, amount, usage, *notes, *more)
-    return _settled(State.METERED, amount, usage, *notes)
+    guarded = _guardrail_untold(reading, usage, guarded)
+    if guarded:
+        notes.append("guardrail-unpriced")
+    if reading.untold:
+        notes.append("models-untold")
+    if estimated or reading.fault is not None or not amount.own:
+        state = State.ESTIMATED
+    elif unpriced or guarded or reading.untold:
+        state = State.INCOMPLETE
+    else:
+        state = State.METERED
+    return _settled(state, amount.rounded(), usage, *notes)
 
 
 def priced(
@@ -319,6 +328,13 @@ def _with_units(usage: Usage | None, price: Price, asked: Asked) -> Usage | None
 
 def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str, requests: int = 1) -> _Sum:
     amount = _Sum()
+    _add(amount, usage, price, tier, latency, image_class, requests)
+    return amount
+
+
+def _add(
+    amount: _Sum, usage: Usage, price: Price, tier: str, latency: str, image_class: str, requests: int = 1
+) -> None:
     read, written_5m, written_1h = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
     total = usage.input_tokens + read + written_5m + written_1h
     # Many requests are taken for as large as each other, those of which nobody knows the number for one.
@@ -330,7 +346,7 @@ def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str, 
         amount.add(read, rates[2], "cache_read")
         amount.add(written_5m, rates[3], "cache_write_5m")
         amount.add(written_1h, rates[4], "cache_write_1h")
-        amount.notes = tuple(f"rate-assumed:{kind}" for kind in band.assumed if getattr(usage, f"{kind}_tokens"))
+        amount.notes += tuple(f"rate-assumed:{kind}" for kind in band.assumed if getattr(usage, f"{kind}_tokens"))
         if "cache_write_1h" in band.assumed and written_1h:
             # An hour costs more than five minutes wherever both are printed: the figure is ours, not AWS's.
             amount.own = False
@@ -344,4 +360,3 @@ def _sum(usage: Usage, price: Price, tier: str, latency: str, image_class: str, 
     if not band.own:
         amount.own = False
         amount.notes += (f"no-rates-of:{tier}/{latency}",)
-    return amount

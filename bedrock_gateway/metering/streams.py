@@ -49,7 +49,7 @@ def _in_base64(needle: bytes) -> tuple[bytes, ...]:
 
 _BASE64_NEEDLES = tuple(form for needle in _NEEDLES for form in _in_base64(needle))
 #: Events whose payload is read. Exceptions and errors are too.
-_WANTED = frozenset(["metadata", "messageStop", "chunk", "trace"])
+_WANTED = frozenset(["metadata", "messageStop", "chunk", "trace", "flowTraceEvent"])
 
 
 def _wants(head: Message) -> bool:

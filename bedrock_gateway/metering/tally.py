@@ -19,11 +19,13 @@ __all__ = [
     "INPUT",
     "MAX_NAME",
     "MAX_QUANTITY",
+    "MAX_RAW",
     "OUTPUT",
     "READ",
     "WRITE",
     "WRITE_1H",
     "WRITE_5M",
+    "Invocation",
     "Reading",
     "Tally",
     "is_name",
@@ -48,6 +50,24 @@ MAX_NAME = 80
 _encode = JSONEncoder(separators=(",", ":")).encode
 
 
+@attrs.frozen(kw_only=True)
+class Invocation:
+    """What one model consumed on the way to an answer.
+
+    Attributes:
+        model: id or ARN, or "" where AWS does not say.
+        usage: what it consumed.
+        times: how often it was asked for that.
+        service_tier, latency_mode: as in ``Reading``.
+    """
+
+    model: str
+    usage: Usage
+    times: int = 1
+    service_tier: str | None = None
+    latency_mode: str | None = None
+
+
 # Nobody changes one; it is not frozen because a frozen one takes twice as long to make, once a call.
 @attrs.define(kw_only=True)
 class Reading:
@@ -64,7 +84,8 @@ class Reading:
         delta_bytes: summed payload length of the events that carry the answer; base64 already taken off. Bounds an
             estimate.
         context_bytes: bytes of what a model read beside the request, as far as the answer shows it.
-        by_model: model, input and output tokens of each model that worked on the answer; empty where there is one.
+        invocations: what each model consumed that worked on the answer; empty where there is one.
+        untold: models worked on the answer beside these, and AWS told nothing of it.
         guardrail_unpriced: a guardrail acted, but AWS told no units.
         fault: why the reading may be less than AWS told; None for a clean one.
         unreadable: a JSON body that does not parse or is empty: to AWS SDKs an empty success.
@@ -79,7 +100,8 @@ class Reading:
     invoked_model: str | None = None
     delta_bytes: int = 0
     context_bytes: int = 0
-    by_model: tuple[tuple[str, int, int], ...] = ()
+    invocations: tuple[Invocation, ...] = ()
+    untold: bool = False
     guardrail_unpriced: bool = False
     fault: str | None = None
     unreadable: bool = False

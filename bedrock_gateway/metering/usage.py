@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import attrs
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "summed"]
 
 
 # Nobody changes one; it is not frozen because a frozen one takes twice as long to make, once a call.
@@ -39,3 +42,19 @@ class Usage:
         """All tokens, cached ones included."""
         cached = self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
         return self.input_tokens + cached + self.output_tokens
+
+
+def summed(usages: Iterable[Usage]) -> Usage:
+    """Return what several consumed together, without what AWS told of each."""
+    whole, meters = Usage(), Counter[str]()
+    for one in usages:
+        whole.input_tokens += one.input_tokens
+        whole.output_tokens += one.output_tokens
+        whole.cache_read_tokens += one.cache_read_tokens
+        whole.cache_write_5m_tokens += one.cache_write_5m_tokens
+        whole.cache_write_1h_tokens += one.cache_write_1h_tokens
+        whole.images += one.images
+        whole.flags = tuple(dict.fromkeys((*whole.flags, *one.flags)))
+        meters.update(dict(one.meters))
+    whole.meters = tuple(sorted(meters.items()))
+    return whole

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_gateway.metering.meters import open_meter, read_body
-from bedrock_gateway.metering.prices import PriceTable
+from bedrock_gateway.metering.prices import Price, PriceTable
+from bedrock_gateway.metering.rates import RateSet
 from bedrock_gateway.metering.spend import Outcome, Settlement, State, settle, spend
 from bedrock_gateway.metering.tally import Reading
 from bedrock_gateway.metering.usage import Usage
@@ -205,7 +206,7 @@ def arn_of(table: PriceTable, model: str) -> Any:
     return table.find(model.rpartition("/")[2], "us-east-1")
 
 
-def settled(table: PriceTable, reading: Reading | None, *, cut: bool = False) -> Settlement:
+def settled(table: PriceTable, reading: Reading | None, *, cut: bool = False, guarded: bool = False) -> Settlement:
     """Return how an agent's call is booked."""
     return settle(
         operation=OPERATIONS["InvokeAgent"],
@@ -216,6 +217,7 @@ def settled(table: PriceTable, reading: Reading | None, *, cut: bool = False) ->
         body_bytes=10,
         status=200,
         request_body=b"{}",
+        guarded=guarded,
         price_of=lambda model: arn_of(table, model),
     )
 
@@ -274,6 +276,124 @@ def test_states_of_an_agents_call(table: PriceTable, data: bytes, state: State, 
     assert (found.spend is None) == (state in (State.UNMETERED, State.UNPRICED))
 
 
+def flow(**trace: Any) -> bytes:
+    """Return a trace message of a flow's stream."""
+    return encode_event("flowTraceEvent", json.dumps({"trace": trace}).encode())
+
+
+def action(operation: str, service: str = "bedrock", **more: Any) -> bytes:
+    """Return the message that a node of a flow has called something."""
+    return flow(nodeActionTrace={"nodeName": "N", "serviceName": service, "operationName": operation, **more})
+
+
+#: A node that runs a prompt, and one that lets an agent work.
+PROMPT = action(
+    "Converse",
+    operationRequest={"modelId": NOVA, "messages": []},
+    operationResponse={
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 144, "outputTokens": 6, "totalTokens": 150, "cacheDetails": []},
+    },
+)
+WORKER = flow(
+    nodeDependencyTrace={
+        "nodeName": "A",
+        "traceElements": {
+            "agentTraces": [
+                {"trace": {"orchestrationTrace": {"modelInvocationInput": {"traceId": "t", "foundationModel": HAIKU}}}},
+                {
+                    "trace": {
+                        "orchestrationTrace": {
+                            "modelInvocationOutput": {
+                                "traceId": "t",
+                                "metadata": {"usage": {"inputTokens": 2000, "outputTokens": 300}},
+                            }
+                        }
+                    }
+                },
+                {"trace": {"nodeDependencyTrace": {}}},
+                "nothing",
+            ]
+        },
+    }
+)
+ENDED = encode_event("flowCompletionEvent", b'{"completionReason":"SUCCESS"}')
+
+
+@pytest.mark.parametrize(
+    ("data", "state", "models"),
+    [
+        (ENDED, State.UNMETERED, ""),
+        (PROMPT + ENDED, State.METERED, "n"),
+        (PROMPT + action("Invoke", "lambda") + flow(nodeInputTrace={"nodeActionTrace": 1}), State.METERED, "n"),
+        (PROMPT + action("InvokeAgent") + WORKER + ENDED, State.METERED, "nh"),
+        (WORKER + action("InvokeAgent", "bedrock-agent-runtime") + ENDED, State.METERED, "h"),
+        (PROMPT + action("InvokeAgent", "bedrock-agent-runtime") + ENDED, State.INCOMPLETE, "n"),
+        (PROMPT + action("InvokeModel") + ENDED, State.INCOMPLETE, "n"),
+        (action("InvokeModel") + ENDED, State.UNMETERED, ""),
+        (PROMPT[:-1], State.UNMETERED, ""),
+    ],
+)
+def test_what_the_trace_of_a_flow_tells(table: PriceTable, data: bytes, state: State, models: str) -> None:
+    """Prompts and agents of a flow cost what their models do; what called a model and told nothing is named."""
+    found = settled(table, read(data, name="InvokeFlow"))
+    each = {
+        "n": spend(Usage(input_tokens=144, output_tokens=6), arn_of(table, NOVA)),
+        "h": spend(Usage(input_tokens=2000, output_tokens=300), arn_of(table, HAIKU)),
+    }
+    assert (state, sum(each[model] for model in models) if models else None) == (found.state, found.spend)
+    assert (state is State.INCOMPLETE) == ("models-untold" in found.notes)
+
+
+def test_each_invocation_in_its_own_band(table: PriceTable) -> None:
+    """Two long requests to a model are none above a band that neither is in, and money is rounded once."""
+    sonnet = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+    for tokens in (150_001, 250_001):
+        once = asked("orchestrationTrace", "t", sonnet) + answered("orchestrationTrace", "t", tokens, 1)
+        rate, made, *_ = arn_of(table, sonnet).rates("default", "standard", tokens).rates
+        found = settled(table, read(2 * once))
+        assert (State.METERED, (2 * (tokens * rate + made) + 500_000) // 1_000_000) == (found.state, found.spend)
+
+
+def test_more_invocations_than_are_kept(table: PriceTable) -> None:
+    """Those beyond are summed up by model: nothing is lost, and where that hides the band of a price it is said."""
+    for model, state in ((NOVA, State.METERED), ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", State.ESTIMATED)):
+        reading = read(
+            b"".join(
+                asked("orchestrationTrace", f"t{n}", model) + answered("orchestrationTrace", f"t{n}", 1000, 1)
+                for n in range(1000)
+            )
+        )
+        found = settled(table, reading)
+        assert found.usage is not None
+        assert (513, 488) == (len(reading.invocations), reading.invocations[-1].times)
+        assert (1_000_000, 1000, state) == (found.usage.input_tokens, found.usage.output_tokens, found.state)
+        assert (state is State.ESTIMATED) == ("band-untold" in found.notes)
+        assert spend(Usage(input_tokens=1000, output_tokens=1), arn_of(table, model)) * 1000 == found.spend
+
+
+def test_a_guardrail_that_an_agents_caller_asked_for(table: PriceTable) -> None:
+    """Its units are told in no trace, so what is told is part of the bill."""
+    found = settled(table, read(CONVERSATION), guarded=True)
+    assert (State.INCOMPLETE, True) == (found.state, "guardrail-unpriced" in found.notes)
+
+
+def test_a_rate_that_is_missing_for_one_of_several() -> None:
+    """Tokens without a rate are never taken for nothing."""
+    price = Price(sets=(RateSet(input=10**9),))
+    found = settle(
+        operation=OPERATIONS["InvokeAgent"],
+        reading=read(CONVERSATION),
+        price=None,
+        outcome=Outcome.COMPLETE,
+        flat=False,
+        body_bytes=2,
+        price_of=lambda model: price,
+    )
+    assert (State.INCOMPLETE, 3500 * 1000, True) == (found.state, found.spend, "no-rate:output" in found.notes)
+
+
 def test_a_stream_of_many_models_is_bounded() -> None:
     """However many models a stream names, what is kept of it has an end."""
     data = b"".join(
@@ -281,7 +401,7 @@ def test_a_stream_of_many_models_is_bounded() -> None:
         for n in range(400)
     )
     reading = read(data)
-    assert (32, "too-many-models") == (len(reading.by_model), reading.fault)
+    assert (32, "too-many-models") == (len(reading.invocations), reading.fault)
     pending = read(b"".join(asked("orchestrationTrace", f"t{n}", "m.x") for n in range(2000)))
     assert (None, None) == (pending.usage, pending.fault)
 
@@ -292,7 +412,10 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["trace", "orchestrationTrace", "modelInvocationOutput", "metadata", "usage", "inputTokens", "x"]
+                [
+                    *("trace", "orchestrationTrace", "modelInvocationOutput", "metadata", "usage", "inputTokens", "x"),
+                    *("nodeActionTrace", "operationResponse", "nodeDependencyTrace", "traceElements", "agentTraces"),
+                ]
             ),
             inner,
             max_size=4,
