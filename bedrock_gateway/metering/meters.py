@@ -14,12 +14,14 @@ import json
 from collections.abc import Mapping
 from typing import Protocol
 
+import attrs
+
 from bedrock_gateway.metering.families import TOP_LEVEL_KEYS, read_document, read_headers
 from bedrock_gateway.metering.outline import MalformedDocument, OutlineScanner
 from bedrock_gateway.metering.plain import read_plain
 from bedrock_gateway.metering.streams import EventStreamMeter, SseMeter, message_heads
 from bedrock_gateway.metering.tally import Reading, Tally
-from bedrock_gateway.metering.work import read_generated
+from bedrock_gateway.metering.work import GENERATED_KEYS, read_generated
 from bedrock_gateway.metering.work_streams import AgentMeter, RetrievalMeter
 from bedrock_gateway.wire.eventstream import Heads, Message
 from bedrock_gateway.wire.operations import Kind, Operation
@@ -74,7 +76,7 @@ def open_meter(
     if media_type == "application/vnd.amazon.eventstream":
         return _STREAMS.get(operation.kind, EventStreamMeter)(headers, heads)
     if media_type == "application/json" or media_type.endswith("+json"):
-        return _BodyMeter(operation, headers)
+        return (_GeneratedMeter if operation.kind is Kind.GENERATE else _BodyMeter)(operation, headers)
     if media_type == "text/event-stream":
         return SseMeter(headers)
     return _ByteMeter(headers)
@@ -102,7 +104,7 @@ def read_body(operation: Operation, headers: Mapping[str, str], body: bytes) -> 
         tally.fault = tally.fault or "body-unreadable"
         return tally.reading(unreadable=True)
     if operation.kind is Kind.GENERATE:
-        return read_generated(body, document)
+        return read_generated(document, len(body))
     counting = operation.kind is Kind.COUNT
     return (None if counting else read_plain(headers, document)) or read_whole(headers, document, counting=counting)
 
@@ -120,6 +122,7 @@ class _BodyMeter:
     """Meter of a JSON body that streams past."""
 
     __slots__ = ("_body", "_counting", "_ended", "_parsed", "_scanner", "_tally", "_unreadable", "first")
+    _KEEP = TOP_LEVEL_KEYS
 
     def __init__(self, operation: Operation, headers: Mapping[str, str]) -> None:
         self._tally = Tally()
@@ -155,7 +158,7 @@ class _BodyMeter:
                 self._body += data
                 if len(self._body) <= MAX_WHOLE_BODY:
                     return
-                self._scanner = OutlineScanner(TOP_LEVEL_KEYS)
+                self._scanner = OutlineScanner(self._KEEP)
                 data = bytes(self._body)
                 self._body = bytearray()
             self._scanner.receive_data(data)
@@ -168,15 +171,16 @@ class _BodyMeter:
             return
         self._ended = True
         try:
+            cut_bytes = 0
             if self._scanner is None:
                 document = json.loads(self._body)
             else:
-                document = self._scanner.document()
+                document, cut_bytes = self._scanner.document(), self._scanner.cut_bytes
                 if self._scanner.dropped:
                     self._tally.fault = "outline-dropped:" + self._scanner.dropped[0]
             self._body = bytearray()
             self._parsed = True
-            read_document(document, self._tally, counting=self._counting)
+            self._read(document, cut_bytes)
             self._tally.terminal = True
         except Exception as error:  # see above
             self._give_up(error)
@@ -185,11 +189,42 @@ class _BodyMeter:
         """Give what is known by now; of a body only its end tells anything."""
         return self._tally.reading(unreadable=self._unreadable)
 
+    def _read(self, document: object, cut_bytes: int) -> None:
+        read_document(document, self._tally, counting=self._counting)
+
     def _give_up(self, error: Exception) -> None:
         expected = isinstance(error, (MalformedDocument, ValueError, RecursionError))
         self._tally.fault = self._tally.fault or ("body-unreadable" if expected else f"meter:{type(error).__name__}")
         self._unreadable = True
         self._body = bytearray()
+
+
+class _GeneratedMeter(_BodyMeter):
+    """Meter of an answer of RetrieveAndGenerate that streams past: AWS tells no usage in it, so it is measured."""
+
+    __slots__ = ("_bytes", "_found")
+    _KEEP = GENERATED_KEYS
+
+    def __init__(self, operation: Operation, headers: Mapping[str, str]) -> None:
+        super().__init__(operation, headers)
+        self._bytes = 0
+        self._found: Reading | None = None
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they arrived."""
+        self._bytes += len(data)
+        super().receive_data(data)
+
+    def reading(self) -> Reading:
+        """Give what is known by now; of an answer that broke off, most was read and not said by the model."""
+        told = super().reading()
+        if self._found is None:
+            told.context_bytes = self._bytes
+            return told
+        return attrs.evolve(self._found, fault=told.fault)
+
+    def _read(self, document: object, cut_bytes: int) -> None:
+        self._found = read_generated(document, self._bytes, cut_bytes)
 
 
 class _ByteMeter:

@@ -47,7 +47,12 @@ class MalformedDocument(ValueError):
 
 
 class OutlineScanner:
-    """Bytes in, outline out. ``receive_data`` raises MalformedDocument once, at the first byte that cannot be."""
+    """Bytes in, outline out. ``receive_data`` raises MalformedDocument once, at the first byte that cannot be.
+
+    Attributes:
+        dropped: members that were to be kept, and were too large.
+        cut_bytes: length of all strings in kept members that only a mark is left of.
+    """
 
     def __init__(self, keep: frozenset[str]) -> None:
         self._keep = {key.encode() for key in keep}
@@ -59,11 +64,13 @@ class OutlineScanner:
         self._in_string = False
         self._string: bytearray | None = None
         self._string_is_key = False
+        self._length = 0
         self._outline = bytearray()
         # Where the member being kept began, or -1 between kept members.
         self._member_at = -1
         self._member = b""
         self.dropped: list[str] = []
+        self.cut_bytes = 0
 
     @property
     def complete(self) -> bool:
@@ -166,11 +173,13 @@ class OutlineScanner:
         self._in_string = True
         self._string_is_key = is_key
         self._string = bytearray()
+        self._length = 0
         return at + 1
 
     def _scan_string(self, data: bytes, at: int) -> int:
         run = _STRING_RUN.match(data, at)
         stop = run.end() if run else at
+        self._length += stop - at
         if self._string is not None:
             if len(self._string) + stop - at <= MAX_STRING:
                 self._string += data[at:stop]
@@ -194,6 +203,8 @@ class OutlineScanner:
         text = self._string
         self._string = None
         if not self._string_is_key:
+            if text is None and self._member_at >= 0:
+                self.cut_bytes += self._length
             self._emit(_MARK if text is None else b'"' + text + b'"')
             self._after_value()
             return

@@ -21,12 +21,15 @@ from bedrock_gateway.metering.tally import Reading
 from bedrock_gateway.metering.usage import Usage
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["FROM_REQUEST", "WORKING", "Work", "read_generated", "work_of"]
+__all__ = ["FROM_REQUEST", "GENERATED_KEYS", "WORKING", "Work", "read_generated", "work_of"]
 
 #: Kinds whose usage the request alone tells.
 FROM_REQUEST = frozenset({Kind.RERANK, Kind.ASYNC})
 #: Kinds this module tells the usage of.
 WORKING = FROM_REQUEST | {Kind.RETRIEVE, Kind.GENERATE}
+
+#: Members of an answer of RetrieveAndGenerate that ``read_generated`` looks at.
+GENERATED_KEYS = frozenset({"output", "guardrailAction"})
 
 BYTES_PER_TOKEN = 4
 #: Tokens of a document that are one chunk.
@@ -83,13 +86,16 @@ def work_of(operation: Operation, body: bytes | bytearray, reading: Reading | No
     return _from_request(seconds) if seconds else _UNKNOWN
 
 
-def read_generated(body: bytes, document: object) -> Reading:
-    """Read a whole answer of RetrieveAndGenerate: its text, and what of the knowledge base stands beside it."""
+def read_generated(document: object, body_bytes: int, cut_bytes: int = 0) -> Reading:
+    """Read an answer of RetrieveAndGenerate: its text, and what of the knowledge base stands beside it.
+
+    ``cut_bytes``: length of its text where that itself was too long to be kept.
+    """
     output = document.get("output") if type(document) is dict else None
     text = output.get("text") if type(output) is dict else None
-    said = len(text.encode("utf-8", "replace")) if type(text) is str else 0
+    said = max(cut_bytes, len(text.encode("utf-8", "replace")) if type(text) is str else 0)
     guarded = type(document) is dict and document.get("guardrailAction") is not None
-    return Reading(terminal=True, delta_bytes=said, context_bytes=max(0, len(body) - said), guardrail_unpriced=guarded)
+    return Reading(terminal=True, delta_bytes=said, context_bytes=max(0, body_bytes - said), guardrail_unpriced=guarded)
 
 
 def _from_request(meters: Mapping[str, int]) -> Work:

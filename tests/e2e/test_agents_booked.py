@@ -8,7 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from running import Running, running
+from scripted_upstream import Asked, scripted
 
 CONFIG = """
 model_list:
@@ -51,3 +53,54 @@ async def test_an_inline_agent_of_a_model_with_prices_of_its_own(
         assert (state, True) == (row["state"], row["input"] > 0)
         assert row["input"] * 1_000_000 + row["output"] * 2_000_000 == row["spend"]
         assert ("guardrail-unpriced" in json.loads(row["notes"])) == (state == "incomplete")
+
+
+GUARDRAIL = {"guardrailConfiguration": {"guardrailId": "gr1", "guardrailVersion": "1"}}
+KNOWLEDGE = {"knowledgeBaseId": "KB12345678", "modelArn": "nova"}
+
+
+@pytest.mark.parametrize("guarded", [{}, GUARDRAIL])
+@pytest.mark.parametrize("cited", [1_000, 2_000_000])
+async def test_an_answer_out_of_a_knowledge_base(tmp_path: Path, cited: int, guarded: dict[str, Any]) -> None:
+    """However large it is, its tokens are estimated from its text, and a guardrail that was asked for is named."""
+    body = {"output": {"text": "x" * 4_000}, "citations": ["y" * cited], "sessionId": "s1"}
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        return web.json_response(body)
+
+    configuration = {"knowledgeBaseConfiguration": KNOWLEDGE | {"generationConfiguration": guarded}}
+    request = {"input": {"text": "Hi?"}, "retrieveAndGenerateConfiguration": configuration}
+    async with scripted(script) as upstream:
+        environ = {"AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME": upstream.url}
+        async with running(tmp_path, CONFIG, environ=environ) as here:
+            assert body == json.loads(await ask(here, "/retrieveAndGenerate", request))
+            await here.settled()
+            (row,) = here.rows("SELECT * FROM attempts")
+    assert ("estimated", 1_000, True) == (row["state"], row["output"], row["input"] > cited // 4)
+    assert bool(guarded) == ("guardrail-unpriced" in json.loads(row["notes"]))
+
+
+async def test_a_guardrail_of_a_search(tmp_path: Path) -> None:
+    """It is named beside the reranker, which is the part of a search that has a price."""
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        return web.json_response({"retrievalResults": []})
+
+    model = {"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/cohere.rerank-v3-5:0"}
+    reranking = {
+        "type": "BEDROCK_RERANKING_MODEL",
+        "bedrockRerankingConfiguration": {"modelConfiguration": model},
+    }
+    search = {
+        "retrievalQuery": {"text": "Hi?"},
+        "retrievalConfiguration": {"vectorSearchConfiguration": {"rerankingConfiguration": reranking}},
+    }
+    async with scripted(script) as upstream:
+        environ = {"AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME": upstream.url}
+        async with running(tmp_path, CONFIG, environ=environ) as here:
+            await ask(here, "/knowledgebases/KB12345678/retrieve", search | GUARDRAIL)
+            await ask(here, "/knowledgebases/KB12345678/retrieve", search)
+            await here.settled()
+            rows = here.rows("SELECT * FROM attempts ORDER BY started_at, id")
+    assert [("estimated", 2_000_000)] * 2 == [(row["state"], row["spend"]) for row in rows]
+    assert [True, False] == ["guardrail-unpriced" in json.loads(row["notes"]) for row in rows]

@@ -146,6 +146,35 @@ def test_an_answer_out_of_a_knowledge_base(table: PriceTable) -> None:
     assert spend(found.usage, table.find(HAIKU, "us-east-1")) == found.spend  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("guarded", [{}, {"guardrailAction": "NONE"}])
+@pytest.mark.parametrize("said", [0, 1, 256, 257, 5000, 100_000])
+@pytest.mark.parametrize("cited", [10, 70_000])
+def test_the_same_while_it_passes(said: int, cited: int, guarded: dict[str, str]) -> None:
+    """An answer that is too large to be held is measured as one that is read whole, however it comes in pieces."""
+    answer = {
+        "citations": [{"retrievedReferences": [{"content": {"text": "y" * cited}, "output": "z" * 300}]}],
+        "output": {"text": "x" * said},
+        "sessionId": "s" * 300,
+    }
+    body = json.dumps(answer | guarded).encode()
+    meter = open_meter(OPERATIONS["RetrieveAndGenerate"], "application/json", HEADERS)
+    for at in range(0, len(body), 999):
+        meter.receive_data(body[at : at + 999])
+    meter.receive_eof()
+    assert read_body(OPERATIONS["RetrieveAndGenerate"], HEADERS, body) == meter.reading()
+
+
+def test_an_answer_that_breaks_off(table: PriceTable) -> None:
+    """What came of it is taken for what was read: nothing is metered as nothing."""
+    meter = open_meter(OPERATIONS["RetrieveAndGenerate"], "application/json", HEADERS)
+    meter.receive_data(b'{"citations": ["' + b"y" * 100_000)
+    meter.receive_eof()
+    found = booked(table, "RetrieveAndGenerate", {}, HAIKU, meter.reading(), cut=True)
+    assert found.usage is not None
+    assert (State.ESTIMATED, "body-unreadable" in found.notes) == (found.state, True)
+    assert (-(-100_018 // 4), 0) == (found.usage.input_tokens, found.usage.output_tokens)
+
+
 def test_the_same_as_a_stream(table: PriceTable) -> None:
     """Output and citations of a stream are counted as they pass."""
     data = encode_event("output", json.dumps({"text": "x" * 388}).encode())
