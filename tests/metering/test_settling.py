@@ -102,6 +102,14 @@ def settled(**changes: Any) -> Settlement:
     return settle(**arguments)
 
 
+def test_an_agent_that_tells_only_a_sum() -> None:
+    """How many requests its tokens were for it does not say, so where that decides on the price it is an estimate."""
+    price = attrs.evolve(SONNET, sets=(*SONNET.sets, RateSet(above=99, input=6 * 10**9)))
+    for name, state in (("InvokeHarness", State.ESTIMATED), ("Converse", State.METERED)):
+        found = settled(operation=name, price=price)
+        assert (state, 100 * 6_000 + 10 * 15_000) == (found.state, found.spend)
+
+
 def reading(**changes: Any) -> Reading:
     """The reading of a plain whole answer, with these fields changed."""
     return attrs.evolve(WHOLE, **changes)
