@@ -9,14 +9,18 @@ from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.named_models import named_models, replace_models
-from bedrock_gateway.errors import InvalidRequest
+from bedrock_gateway.errors import AccessDenied, InvalidRequest
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.routing.resolutions import Resolution, Via
 from bedrock_gateway.wire.model_ids import foundation_arn
 from bedrock_gateway.wire.model_places import ModelPlace
+from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["member_of_body", "name_models", "read_models"]
+
+#: Kinds of operations that may let other models work beside the leading one.
+_OF_SEVERAL = (Kind.AGENT, Kind.GENERATE, Kind.RETRIEVE)
 
 
 def member_of_body(call: Call, name: str) -> object:
@@ -34,6 +38,7 @@ async def read_models(call: Call) -> None:
     Raises:
         InvalidRequest: the body cannot be read, or does not name the model that is to do the work.
         UnknownModel: a name leads nowhere.
+        AccessDenied: a model that is to have a guardrail would work without it.
     """
     assert call.target is not None and call.caller is not None
     operation, aliases = call.target.operation, call.caller.policy.aliases
@@ -53,6 +58,16 @@ async def read_models(call: Call) -> None:
             places = " or ".join(".".join(path) for path in operation.leading)
             raise InvalidRequest(f"The body names no model: {places} must be a model id.")
         call.asked = aliases.get(call.leading, call.leading)
+    if operation.kind in _OF_SEVERAL:
+        for place, value in found:
+            # The leading model's is forced on the whole call, collaborators of an agent excepted.
+            covered = value == call.leading and place.path[0] != "collaborators"
+            if not covered and any(one.guardrail is not None for one in call.models[value].deployments()):
+                raise AccessDenied(
+                    f"{operation.name} would let {value[:200]!a} work without the guardrail that it is configured "
+                    f"with: {'.'.join(place.path)} must be a model without one.",
+                    at="model beside its guardrail",
+                )
 
 
 def _resolve(call: Call, name: str, place: ModelPlace) -> Resolution:

@@ -165,6 +165,25 @@ def test_guardrail_where_no_model_answers(operation: str) -> None:
     assert (b"x", [("a", "b")], None) == add_guardrail(OPERATIONS[operation], b"x", [("a", "b")], PLAIN)
 
 
+@pytest.mark.parametrize("sources", ["knowledgeBaseConfiguration", "externalSourcesConfiguration"])
+@pytest.mark.parametrize("there", [{}, {"guardrailConfiguration": {"guardrailId": "mine", "guardrailVersion": "9"}}])
+def test_guardrail_of_an_answer_out_of_a_knowledge_base(sources: str, there: dict[str, object]) -> None:
+    """It goes to the generation, wherever the sources are, in place of the caller's."""
+    request = {"input": {}, "retrieveAndGenerateConfiguration": {sources: {"generationConfiguration": there}}}
+    body, headers, note = add_guardrail(OPERATIONS["RetrieveAndGenerate"], json.dumps(request).encode(), [], PLAIN)
+    forced = {"guardrailConfiguration": {"guardrailId": "gr1", "guardrailVersion": "2"}}
+    expected = {"input": {}, "retrieveAndGenerateConfiguration": {sources: {"generationConfiguration": forced}}}
+    assert (expected, []) == (json.loads(body), headers)
+    assert f"guardrail {'replaced by' if there else 'added:'} gr1 2" == note
+
+
+def test_guardrail_of_an_inline_agent() -> None:
+    """It stands at the top of the body, spelt as Converse's."""
+    body, headers, note = add_guardrail(OPERATIONS["InvokeInlineAgent"], b'{"inputText":"x"}', [], PLAIN)
+    assert b'{"guardrailConfiguration":' + OURS + b',"inputText":"x"}' == body
+    assert ([], "guardrail added: gr1 2") == (headers, note)
+
+
 def test_guardrail_cannot_be_gone_round() -> None:
     """An operation that calls a model and takes no guardrail is refused rather than sent without."""
     with pytest.raises(AccessDenied, match="StartAsyncInvoke has no place for a guardrail"):

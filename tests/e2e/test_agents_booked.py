@@ -18,6 +18,11 @@ model_list:
     litellm_params: {model: bedrock/amazon.nova-lite-v1:0, aws_region_name: us-east-1, input_cost_per_token: 0.001,
       output_cost_per_token: 0.002}
 """
+SAFE = """
+  - model_name: safe
+    litellm_params: {model: bedrock/amazon.nova-pro-v1:0, aws_region_name: us-east-1,
+      guardrailConfig: {guardrailIdentifier: gr1, guardrailVersion: "1"}}
+"""
 AGENT = {
     "foundationModel": "nova",
     "instruction": "Be of help to whoever asks.",
@@ -104,3 +109,31 @@ async def test_a_guardrail_of_a_search(tmp_path: Path) -> None:
             rows = here.rows("SELECT * FROM attempts ORDER BY started_at, id")
     assert [("estimated", 2_000_000)] * 2 == [(row["state"], row["spend"]) for row in rows]
     assert [True, False] == ["guardrail-unpriced" in json.loads(row["notes"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"foundationModel": "safe"}, 200),
+        ({"foundationModel": "safe", "collaborators": [{"foundationModel": "nova"}]}, 200),
+        ({"collaborators": [{"foundationModel": "safe"}]}, 403),
+        ({"foundationModel": "safe", "collaborators": [{"foundationModel": "safe"}]}, 403),
+        ({"promptOverrideConfiguration": {"promptConfigurations": [{"foundationModel": "safe"}]}}, 403),
+    ],
+)
+async def test_a_guardrail_cannot_be_gone_round(tmp_path: Path, more: dict[str, Any], status: int) -> None:
+    """A model with a forced guardrail works where that goes along, and not beside another model."""
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        return web.json_response({})
+
+    async with scripted(script) as upstream:
+        environ = {"AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME": upstream.url}
+        async with running(tmp_path, CONFIG + SAFE, environ=environ) as here:
+            async with aiohttp.ClientSession() as session:
+                async with session.post(f"{here.url}/bedrock/agents/session1", json=AGENT | more) as answer:
+                    told = await answer.text()
+    assert (status, status == 403) == (answer.status, "without the guardrail" in told), told
+    assert [{"guardrailIdentifier": "gr1", "guardrailVersion": "1"}] * (status == 200) == [
+        json.loads(asked.body)["guardrailConfiguration"] for asked in upstream.asked
+    ]
