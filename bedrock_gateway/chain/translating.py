@@ -15,7 +15,7 @@ from aiohttp import web
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Call
-from bedrock_gateway.dialects.openai import CHAT
+from bedrock_gateway.dialects.openai import CHAT, RESPONSES
 from bedrock_gateway.dialects.speech import Asked, Dialect
 from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.targets import Target
@@ -23,7 +23,12 @@ from bedrock_gateway.wire.targets import Target
 __all__ = ["speech_of", "translate"]
 
 #: Dialects by path.
-_SPEECHES: dict[str, Dialect] = {"/v1/chat/completions": CHAT, "/chat/completions": CHAT}
+_SPEECHES: dict[str, Dialect] = {
+    "/v1/chat/completions": CHAT,
+    "/chat/completions": CHAT,
+    "/v1/responses": RESPONSES,
+    "/responses": RESPONSES,
+}
 #: Bedrock's paths by operation.
 _PATHS = {
     "Converse": "/bedrock/model/{}/converse",

@@ -16,7 +16,7 @@ from bedrock_gateway.dialects.openai_errors import error_object, status_of
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
-__all__ = ["ChatRelay", "ChatStream", "completion", "usage_of"]
+__all__ = ["ChatRelay", "ChatStream", "Think", "completion", "thoughtful", "usage_of"]
 
 Block = dict[str, Any]
 Think = Callable[[Block], None]

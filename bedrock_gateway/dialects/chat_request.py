@@ -24,7 +24,7 @@ from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["JSON_TOOL", "ChatTranslation", "read_chat"]
+__all__ = ["JSON_TOOL", "ChatTranslation", "read_chat", "spec", "thinking", "written"]
 
 #: Tool by which a model is made to answer in JSON.
 JSON_TOOL = "json_tool_call"
@@ -91,7 +91,7 @@ class ChatTranslation:
 
     def relay(self, model_id: str, *, call_id: str, now: int) -> Relay:
         """As ``speech.Translation``."""
-        think = _thinking(model_id, self.effort) if self.effort else None
+        think = thinking(model_id, self.effort) if self.effort else None
         json_tool = JSON_TOOL if self.in_json else ""
         if self.stream:
             return ChatStream(think, call_id, now, self.model, json_tool, self.include_usage)
@@ -192,11 +192,11 @@ def _add_tools(converse: Block, asked: Mapping[str, Any], drop_params: bool) -> 
         tools = tools if used else []
     known = {tool["toolSpec"]["name"] for tool in tools if "toolSpec" in tool}
     # Bedrock wants every tool that was used to be declared.
-    tools += [_spec(name, {"type": "object"}) for name in used if name not in known]
+    tools += [spec(name, {"type": "object"}) for name in used if name not in known]
     schema = _json_schema(asked.get("response_format"))
     thinks = bool(_effort(asked)) or "thinking" in asked
     if schema is not None:
-        tools.append(_spec(JSON_TOOL, schema, "Give your answer by calling this tool, once and for all of it."))
+        tools.append(spec(JSON_TOOL, schema, "Give your answer by calling this tool, once and for all of it."))
         choice = {"any": {}} if told else {"tool": {"name": JSON_TOOL}}
     if tools:
         config: Block = {"tools": tools}
@@ -216,15 +216,16 @@ def _tool(told: object, path: str) -> list[Block]:
         wrong(f"{path}.function.name", "must not be empty")
     description = function.get("description")
     schema = mapping(function.get("parameters") or {"type": "object"}, f"{path}.function.parameters")
-    spec = _spec(name, schema, None if description is None else text(description, f"{path}.function.description"))
-    return [spec, *cache_point(tool, path)]
+    told = None if description is None else text(description, f"{path}.function.description")
+    return [spec(name, schema, told), *cache_point(tool, path)]
 
 
-def _spec(name: str, schema: Mapping[str, Any], description: str | None = None) -> Block:
-    spec: Block = {"name": name, "inputSchema": {"json": schema}}
+def spec(name: str, schema: Mapping[str, Any], description: str | None = None) -> Block:
+    """Return a tool as Converse has it."""
+    tool: Block = {"name": name, "inputSchema": {"json": schema}}
     if description:
-        spec["description"] = description
-    return {"toolSpec": spec}
+        tool["description"] = description
+    return {"toolSpec": tool}
 
 
 def _choice(told: object) -> Block | None:
@@ -284,7 +285,7 @@ _UNDERSTOOD = frozenset(
 )
 
 
-def _thinking(model_id: str, effort: str) -> Callable[[Block], None] | None:
+def thinking(model_id: str, effort: str) -> Callable[[Block], None] | None:
     """Return what writes an effort of reasoning into a request for a model; None where it has none."""
     if "anthropic.claude" in model_id:
         return lambda request: _claude_thinks(request, _BUDGETS[effort])

@@ -14,11 +14,12 @@ import attrs
 
 from bedrock_gateway.dialects.chat_request import read_chat
 from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.dialects.responses_request import read_responses
 from bedrock_gateway.dialects.speech import Asked, Headers, Translation
 from bedrock_gateway.errors import Refusal, UnknownModel
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["CHAT", "OpenAI"]
+__all__ = ["CHAT", "RESPONSES", "OpenAI"]
 
 #: Error types of keys: AWS says 403, OpenAI 401.
 _KEYS = frozenset({"UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"})
@@ -84,3 +85,5 @@ def _headers(call_id: str) -> Headers:
 
 #: ``/v1/chat/completions``.
 CHAT = OpenAI(read_chat)
+#: ``/v1/responses``.
+RESPONSES = OpenAI(read_responses)

@@ -1,0 +1,314 @@
+"""Answers of Converse as OpenAI's Responses: whole ones, and streams as server-sent events.
+
+Knows both forms of an answer: text blocks become messages, calls of tools function calls, thoughts reasoning items. The
+end of a stream says all of it again, so an answer is held as long as it lasts.
+
+Source: bedrock-runtime service-2.json (``ConverseResponse``, ``ConverseStreamOutput``); OpenAI API reference, "The
+response object", "Streaming events".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bedrock_gateway.dialects.chat_answer import Think, thoughtful
+from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.errors import EventStreamError
+from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+
+__all__ = ["ResponseRelay", "ResponseStream"]
+
+Block = dict[str, Any]
+
+#: Why an answer is not whole, by Converse's reason of its end.
+_INCOMPLETE = {
+    "max_tokens": "max_output_tokens",
+    "model_context_window_exceeded": "max_output_tokens",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class ResponseRelay:
+    """Relay of one attempt whose answer comes whole. ``made``: id, times, model and what the request said."""
+
+    def __init__(self, think: Think | None, made: Mapping[str, Any], json_tool: str) -> None:
+        self._think, self._made, self._json_tool = think, made, json_tool
+        self._parts: list[bytes] = []
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``speech.Relay``."""
+        return thoughtful(body, self._think)
+
+    def receive_data(self, data: bytes) -> bytes:
+        """As ``speech.Relay``: nothing can be told before all of it is there."""
+        self._parts.append(data)
+        return b""
+
+    def receive_eof(self) -> bytes:
+        """As ``speech.Relay``."""
+        answer = json.loads(b"".join(self._parts))
+        output: list[Block] = []
+        blocks = (answer.get("output") or {}).get("message", {}).get("content", [])
+        if any(block.get("toolUse", {}).get("name") == self._json_tool for block in blocks):
+            # What is said beside the tool for JSON is no part of the answer.
+            blocks = [block for block in blocks if "text" not in block]
+        for block in blocks:
+            _take(block, output, self._made["id"], self._json_tool)
+        reason, usage = answer.get("stopReason", "end_turn"), answer.get("usage") or {}
+        return _dumps(_response(self._made, output, reason, usage)).encode()
+
+
+def _take(block: Mapping[str, Any], output: list[Block], id_: str, json_tool: str) -> None:
+    """Add a block of Converse to what an answer puts out."""
+    if "text" in block:
+        words = block["text"]
+    elif "toolUse" in block and block["toolUse"]["name"] == json_tool:
+        words = _dumps(block["toolUse"]["input"])
+    elif "toolUse" in block:
+        use = block["toolUse"]
+        output.append(_call(id_, len(output), use["toolUseId"], use["name"], _dumps(use["input"])))
+        return
+    elif "reasoningContent" in block:
+        output.append(_thought(id_, len(output), block["reasoningContent"]))
+        return
+    else:
+        return
+    if output and output[-1]["type"] == "message":
+        output[-1]["content"][0]["text"] += words
+    else:
+        output.append(_message(id_, len(output), words))
+
+
+def _message(id_: str, at: int, words: str, status: str = "completed") -> Block:
+    return {
+        "id": f"msg_{id_[5:]}_{at}",
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [_text(words)],
+    }
+
+
+def _text(words: str) -> Block:
+    return {"type": "output_text", "text": words, "annotations": [], "logprobs": []}
+
+
+def _call(id_: str, at: int, call_id: str, name: str, arguments: str, status: str = "completed") -> Block:
+    return {
+        "id": f"fc_{id_[5:]}_{at}",
+        "type": "function_call",
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+        "status": status,
+    }
+
+
+def _thought(id_: str, at: int, thought: Mapping[str, Any]) -> Block:
+    words = (thought.get("reasoningText") or {}).get("text", "")
+    return {
+        "id": f"rs_{id_[5:]}_{at}",
+        "type": "reasoning",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": words}] if words else [],
+        "encrypted_content": base64.b64encode(_dumps(thought).encode()).decode(),
+        "status": "completed",
+    }
+
+
+def _response(made: Mapping[str, Any], output: list[Block], reason: str, usage: Mapping[str, Any]) -> Block:
+    incomplete = _INCOMPLETE.get(reason)
+    if incomplete and output and "status" in output[-1]:
+        output[-1] = {**output[-1], "status": "incomplete"}
+    return {
+        **made,
+        "status": "incomplete" if incomplete else "completed",
+        "error": None,
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
+        "output": output,
+        "usage": _usage(usage),
+    }
+
+
+def _usage(usage: Mapping[str, Any]) -> Block:
+    read, write = usage.get("cacheReadInputTokens") or 0, usage.get("cacheWriteInputTokens") or 0
+    given, said = (usage.get("inputTokens") or 0) + read + write, usage.get("outputTokens") or 0
+    return {
+        "input_tokens": given,
+        "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": write},
+        "output_tokens": said,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": given + said,
+    }
+
+
+class ResponseStream:
+    """Relay of one attempt whose answer is streamed: messages of Converse's event stream in, events out."""
+
+    def __init__(self, think: Think | None, made: Mapping[str, Any], json_tool: str) -> None:
+        self._think, self._made, self._json_tool = think, made, json_tool
+        self._decoder = MessageDecoder()
+        self._number = 0
+        self._output: list[Block] = []
+        self._kind = ""  # of the item under way: message, function_call, reasoning
+        self._item: Block = {}
+        self._words: list[str] = []
+        self._thought: Block = {}
+        self._reason = "end_turn"
+        self._usage: Mapping[str, Any] = {}
+        # What is said beside the tool for JSON: an answer only where that is never called.
+        self._aside: list[str] = []
+        self._in_json = False
+        self._begun = self._failed = False
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``speech.Relay``."""
+        return thoughtful(body, self._think)
+
+    def receive_data(self, data: bytes) -> bytes:
+        """As ``speech.Relay``: the events of the messages that are whole now."""
+        self._decoder.receive_data(data)
+        told: list[str] = []
+        try:
+            while not self._failed and (message := self._decoder.next_message()) is not None:
+                self._take(message, told)
+        except EventStreamError:
+            self._failed = True
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._fail(told, error_object(424, "A message of upstream's stream cannot be read.", ""))
+        return "".join(told).encode()
+
+    def receive_eof(self) -> bytes:
+        """As ``speech.Relay``: the whole response once more, where there was no error."""
+        if self._failed:
+            return b""
+        told: list[str] = []
+        if self._aside and not self._in_json:
+            self._text("".join(self._aside), told)
+        self._end_item(told)
+        response = _response(self._made, self._output, self._reason, self._usage)
+        self._say(told, f"response.{response['status']}", response=response)
+        return "".join(told).encode()
+
+    def _take(self, message: Message, told: list[str]) -> None:
+        payload = json.loads(message.payload or b"{}")
+        if message.message_type in ("exception", "error"):
+            kind = message.exception_type or message.error_code or ""
+            self._fail(told, error_object(status_of(kind), str(payload.get("message") or kind), kind))
+            return
+        if not self._begun:
+            self._begun = True
+            begun = {**self._made, "status": "in_progress", "error": None, "incomplete_details": None, "output": []}
+            self._say(told, "response.created", response=begun | {"usage": None})
+            self._say(told, "response.in_progress", response=begun | {"usage": None})
+        event = message.event_type
+        if event == "contentBlockDelta":
+            self._delta(payload["delta"], told)
+        elif event == "contentBlockStart" and "toolUse" in payload["start"]:
+            self._begin_tool(payload["start"]["toolUse"], told)
+        elif event == "contentBlockStop":
+            # Text goes on where more of it follows.
+            if self._kind != "message":
+                self._end_item(told)
+        elif event == "messageStop":
+            self._reason = payload["stopReason"]
+        elif event == "metadata":
+            self._usage = payload.get("usage") or {}
+
+    def _delta(self, delta: Mapping[str, Any], told: list[str]) -> None:
+        if "text" in delta:
+            if self._json_tool:
+                self._aside.append(delta["text"])
+            else:
+                self._text(delta["text"], told)
+        elif "toolUse" in delta:
+            arguments = delta["toolUse"].get("input", "")
+            if self._kind == "message":
+                self._text(arguments, told)
+            else:
+                self._words.append(arguments)
+                self._say_of_item(told, "response.function_call_arguments.delta", delta=arguments)
+        elif "reasoningContent" in delta:
+            self._think_on(delta["reasoningContent"], told)
+
+    def _text(self, words: str, told: list[str]) -> None:
+        if self._kind != "message":
+            item = _message(self._made["id"], self._next, "", "in_progress")
+            self._begin("message", {**item, "content": []}, told)
+            self._say_of_item(told, "response.content_part.added", content_index=0, part=_text(""))
+        self._words.append(words)
+        self._say_of_item(told, "response.output_text.delta", content_index=0, delta=words, logprobs=[])
+
+    def _begin_tool(self, use: Mapping[str, Any], told: list[str]) -> None:
+        if self._json_tool and use["name"] == self._json_tool:
+            self._in_json = True
+            self._text("", told)
+            return
+        call = _call(self._made["id"], self._next, use["toolUseId"], use["name"], "", "in_progress")
+        self._begin("function_call", call, told)
+
+    def _think_on(self, thought: Mapping[str, Any], told: list[str]) -> None:
+        if self._kind != "reasoning":
+            item = _thought(self._made["id"], self._next, {}) | {"status": "in_progress", "encrypted_content": None}
+            self._begin("reasoning", item, told)
+            self._thought = {}
+        if "redactedContent" in thought:
+            self._thought = {"redactedContent": thought["redactedContent"]}
+        elif "signature" in thought:
+            self._thought.setdefault("reasoningText", {})["signature"] = thought["signature"]
+        else:
+            self._words.append(thought["text"])
+            self._say_of_item(told, "response.reasoning_text.delta", content_index=0, delta=thought["text"])
+
+    @property
+    def _next(self) -> int:
+        """Index of the next item among those put out."""
+        return len(self._output) + (1 if self._kind else 0)
+
+    def _begin(self, kind: str, item: Block, told: list[str]) -> None:
+        self._end_item(told)
+        self._kind, self._words = kind, []
+        self._item = item
+        self._say(told, "response.output_item.added", output_index=len(self._output), item=item)
+
+    def _end_item(self, told: list[str]) -> None:
+        """Say again all of the item under way."""
+        if not self._kind:
+            return
+        words, item = "".join(self._words), self._item
+        if self._kind == "message":
+            part = _text(words)
+            self._say_of_item(told, "response.output_text.done", content_index=0, text=words, logprobs=[])
+            self._say_of_item(told, "response.content_part.done", content_index=0, part=part)
+            item = {**item, "content": [part], "status": "completed"}
+        elif self._kind == "function_call":
+            self._say_of_item(told, "response.function_call_arguments.done", arguments=words or "{}", name=item["name"])
+            item = {**item, "arguments": words or "{}", "status": "completed"}
+        else:
+            if words:
+                self._say_of_item(told, "response.reasoning_text.done", content_index=0, text=words)
+                self._thought.setdefault("reasoningText", {})["text"] = words
+            item = _thought(self._made["id"], len(self._output), self._thought)
+        self._say(told, "response.output_item.done", output_index=len(self._output), item=item)
+        self._output.append(item)
+        self._kind = ""
+
+    def _say_of_item(self, told: list[str], kind: str, **more: object) -> None:
+        self._say(told, kind, item_id=self._item["id"], output_index=len(self._output), **more)
+
+    def _say(self, told: list[str], kind: str, **more: object) -> None:
+        event = {"type": kind, "sequence_number": self._number, **more}
+        self._number += 1
+        told.append(f"event: {kind}\ndata: {_dumps(event)}\n\n")
+
+    def _fail(self, told: list[str], error: bytes) -> None:
+        """End with an error; its member ``error`` is what an SDK raises for."""
+        self._failed = True
+        told_of = json.loads(error)["error"]
+        more = {"code": told_of["code"], "message": told_of["message"], "param": None, "error": told_of}
+        self._say(told, "error", **more)
