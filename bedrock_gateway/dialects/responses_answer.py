@@ -292,7 +292,7 @@ class ResponseStream:
         else:
             if words:
                 self._say_of_item(told, "response.reasoning_text.done", content_index=0, text=words)
-                self._thought.setdefault("reasoningText", {})["text"] = words
+                self._thought = {"reasoningText": {"text": words} | self._thought.get("reasoningText", {})}
             item = _thought(self._made["id"], len(self._output), self._thought)
         self._say(told, "response.output_item.done", output_index=len(self._output), item=item)
         self._output.append(item)
