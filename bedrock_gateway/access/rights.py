@@ -1,9 +1,10 @@
 """What a caller may do: which operations, and which models. Pure.
 
-Operations are named as IAM names them, ``service:Operation``. A virtual key without a list of its own may use the
-default set and nothing else, so that a new operation is never allowed by its name alone. Lists of models are held
-against the *resolved* foundation model: a profile, router or provisioned model whose model is not known fits no
-pattern, only its own name.
+Operations are named ``service:Operation``, by botocore's name of the service, and one by one also as IAM names them,
+where all but AgentCore's are ``bedrock:``. A glob goes by the service: ``bedrock:*`` is the control plane. A virtual
+key without a list of its own may use the default set and nothing else, so that a new operation is never allowed by its
+name alone. Lists of models are held against the *resolved* foundation model: a profile, router or provisioned model
+whose model is not known fits no pattern, only its own name.
 """
 
 from __future__ import annotations
@@ -57,17 +58,25 @@ def _matches(name: str, glob: str) -> bool:
     return True
 
 
-def may_operate(policy: Policy, service: str, operation: str, more: Iterable[str] = ()) -> bool:
+def may_operate(policy: Policy, operation: Operation, name: str, more: Iterable[str] = ()) -> bool:
     """Tell whether a policy allows an operation.
 
     Args:
+        name: it goes by; method and path where AWS's own name is not known.
         more: globs the config adds to the default set.
     """
-    globs = policy.operations
-    name = f"{service}:{operation}"
-    if globs is None:
-        return name in DEFAULT_OPERATIONS or _fits(name, more) or _fits(operation, more)
-    return globs == ("*",) or _fits(name, globs) or _fits(operation, globs)
+    full = f"{operation.service}:{name}"
+    if policy.operations is None and full in DEFAULT_OPERATIONS:
+        return True
+    if policy.operations == ("*",):
+        return True
+    globs = tuple(more) if policy.operations is None else policy.operations
+    return _fits(full, globs) or _fits(name, globs) or _in_iam(operation, name) in globs
+
+
+def _in_iam(operation: Operation, name: str) -> str:
+    """Return the name IAM has for an operation."""
+    return f"{operation.signing_name}:{name}"
 
 
 def check_operation(caller: Caller, operation: Operation, name: str, more: Iterable[str] = ()) -> None:
@@ -81,17 +90,17 @@ def check_operation(caller: Caller, operation: Operation, name: str, more: Itera
         AccessDenied: naming it as IAM would.
     """
     policy = caller.policy
-    if not may_operate(policy, operation.service, name, more):
+    if not may_operate(policy, operation, name, more):
         unknown = "" if operation.known else " (an operation that this gateway's botocore does not know yet)"
         raise AccessDenied(
-            f"Key {caller.name} is not authorized to perform {operation.service}:{name}{unknown}: its "
+            f"Key {caller.name} is not authorized to perform {_in_iam(operation, name)}{unknown}: its "
             "allowed_operations do not name it.",
             at="operation",
         )
     changes = (operation.control and operation.kind is not Kind.READ) or not operation.known
     if changes and not policy.control_plane_changes:
         raise AccessDenied(
-            f"An open gateway takes no {operation.service}:{name}: it changes what there is in the account. Give the "
+            f"An open gateway takes no {_in_iam(operation, name)}: it changes what there is in the account. Give the "
             "gateway a master key (LITELLM_MASTER_KEY), and call with that or with a key that may.",
             at="operation",
         )

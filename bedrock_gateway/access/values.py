@@ -61,7 +61,7 @@ _MOST_USD = Decimal(1_000_000_000)
 _MOST_COUNT = 2**53
 _NANO = Decimal("0.000000001")
 _DECIMAL = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
-_OPERATION = re.compile(r"(?:[A-Za-z0-9*?-]+:)?[A-Za-z0-9*?]+")
+_OPERATION = re.compile(r"(?:[A-Za-z0-9*?-]+:)?(?:[A-Za-z0-9*?]+|(?:GET|HEAD|POST|PUT|PATCH|DELETE) /[!-~]*)")
 
 
 def nano(usd: float) -> int:
@@ -266,7 +266,9 @@ def timezone(field: str, value: Any) -> str:
 
 
 def operation_glob(field: str, value: Any) -> str:
-    """Take a glob of operations: ``Converse``, ``bedrock-agent-runtime:*`` or ``*``."""
+    """Take a glob of operations: ``Converse``, ``bedrock-agent-runtime:*``, ``*``; of one that has no name yet method
+    and path (``bedrock-agent-runtime:POST /flows/*/newthing``).
+    """
     kept = name(field, value)
     if not _OPERATION.fullmatch(kept):
         raise InvalidField(

@@ -77,8 +77,10 @@ def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     call.refused_at = refusal.at
     call.gateway.refusals[refusal.error_type] += 1
     now = call.gateway.clock.now_ms() / 1000
-    shape = bedrock.error_response if call.speech is None else call.speech.error_response
-    status, headers, body = shape(refusal, call.id, now)
+    if call.speech is None:
+        status, headers, body = bedrock.error_response(refusal, call.id, now, by_target="x-amz-target" in call.headers)
+    else:
+        status, headers, body = call.speech.error_response(refusal, call.id, now)
     call.answered(status, refusal.error_type)
     headers = [*headers, ("x-bedrock-gateway-attempts", str(call.attempts)), *failed_headers(call)]
     if call.admission is not None:

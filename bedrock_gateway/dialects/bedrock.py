@@ -3,7 +3,8 @@
 Knows how AWS shapes an error, before and inside a stream. Native operations are never converted into one another; the
 only edits of a body are in ``dialects.edits`` and ``dialects.clamp``. Must not know deployments, transport or money.
 
-Source: AWS REST-JSON protocol ("Operation error serialization": ``x-amzn-errortype``, ``{"message": …}``).
+Source: AWS REST-JSON and JSON 1.1 protocols ("Operation error serialization": ``x-amzn-errortype`` or ``__type``,
+``{"message": …}``).
 """
 
 from __future__ import annotations
@@ -47,8 +48,12 @@ class NativeRelay:
         return b""
 
 
-def error_response(refusal: Refusal, call_id: str, now: float) -> tuple[int, list[tuple[str, str]], bytes]:
+def error_response(
+    refusal: Refusal, call_id: str, now: float, *, by_target: bool = False
+) -> tuple[int, list[tuple[str, str]], bytes]:
     """Shape a refusal: ``(status, headers, body)``, header names in lower case.
+
+    ``by_target``: the request has an ``X-Amz-Target``, so that its SDK looks for the type in the body.
 
     ``now``: UTC seconds since the epoch. The call id stands in for AWS's request id too, because that is what SDKs
     print with an error. ``date`` comes only with a refused signature: SDKs correct their clock by it and sign anew.
@@ -65,7 +70,8 @@ def error_response(refusal: Refusal, call_id: str, now: float) -> tuple[int, lis
         headers.append(("x-should-retry", "false"))
     if refusal.error_type == "InvalidSignatureException":
         headers.append(("date", formatdate(now, usegmt=True)))
-    return refusal.status, headers, json.dumps({"message": refusal.message}).encode()
+    told = {"__type": refusal.error_type} if by_target else {}
+    return refusal.status, headers, json.dumps({**told, "message": refusal.message}).encode()
 
 
 #: Exception a refusal becomes inside a stream, by its status, best first: one that is not modelled for the operation

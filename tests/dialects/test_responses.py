@@ -1,4 +1,4 @@
-"""Responses of OpenAI's: the stream says what the whole answer says, and what an answer puts out can be put in again."""
+"""Responses of OpenAI's: a stream says what the whole answer says, and what is put out can be put in again."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def events(told: bytes) -> list[dict[str, Any]]:
 def test_a_stream_says_what_the_whole_answer_says(
     blocks: list[dict[str, Any]], reason: str, cut: st.DataObject
 ) -> None:
-    """However a stream is cut into chunks, its last event holds the whole answer, and its items are those told before."""
+    """However a stream is cut, its last event holds the whole answer, and its items are those told before."""
     data = streamed(blocks, reason, cut)
     at = sorted(cut.draw(st.lists(st.integers(0, len(data)), max_size=6)))
     relay = ResponseStream(None, MADE, "")
@@ -115,7 +115,7 @@ def test_a_stream_says_what_the_whole_answer_says(
 @settings(deadline=None, max_examples=150)
 @given(blocks_of_an_answer)
 def test_what_is_put_out_can_be_put_in(blocks: list[dict[str, Any]]) -> None:
-    """Items of an answer, in the next request, are the blocks that upstream gave: thoughts with their signatures too."""
+    """Items of an answer are, in the next request, the blocks that upstream gave: thoughts with signatures too."""
     kept = [block for block in blocks if "text" not in block or block["text"].strip()]
     output = whole(kept, "end_turn")["output"]
     asked = {"model": "m", "input": [{"role": "user", "content": "go on"}, *output]}

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from administering import BODY, LOCKED, MASTER, administer, administered, call, new_key
 from botocore.exceptions import ClientError
@@ -145,11 +146,39 @@ async def test_operations_a_key_may_use(tmp_path: Path) -> None:
         not_named = refusal(await call(here, named))
 
     assert 403 == told[0]
-    assert "is not authorized to perform bedrock-runtime:StartAsyncInvoke" in told[1]["message"]
+    assert "is not authorized to perform bedrock:StartAsyncInvoke" in told[1]["message"]
     assert 403 != listed
     assert 403 != allowed
     assert (403, "AccessDeniedException") == not_named[:2]
-    assert "bedrock-runtime:Converse" in not_named[2]
+    assert "bedrock:Converse" in not_named[2]
+
+
+async def test_an_operation_that_has_no_name_yet(tmp_path: Path) -> None:
+    """What AWS may have added since passes where a key's list names its method and path, and is AWS's to answer."""
+    async with running(tmp_path, LOCKED) as here:
+        named = await new_key(here, allowed_operations=["bedrock-agent-runtime:POST /flows/*/newthing"])
+        plain = await new_key(here)
+        refused, told = await administered(here, "/bedrock/flows/F1/newthing", {}, plain)
+        passed, _ = await administered(here, "/bedrock/flows/F1/newthing", {}, named)
+
+    assert (403, True) == (refused, "POST /flows/F1/newthing" in told["message"])
+    assert 403 != passed
+
+
+@pytest.mark.parametrize("key", ["sk-of-nobody-0123456789", None])
+async def test_refusals_of_a_service_that_goes_by_targets(tmp_path: Path, key: str | None) -> None:
+    """The SDK of a JSON service finds the type of a refusal in the body."""
+    async with running(tmp_path, LOCKED) as here:
+        given = await new_key(here) if key is None else key
+        options = {"aws_access_key_id": given, "aws_secret_access_key": "unused", "region_name": "us-east-1"}
+        endpoint = f"{here.url}/bedrock"
+        client = boto3.client("bedrock-data-automation-runtime", endpoint_url=endpoint, **options)
+        arn = "arn:aws:bedrock:us-east-1:111122223333:data-automation-invocation/x"
+        with contextlib.closing(client), pytest.raises(ClientError) as caught:
+            await asyncio.to_thread(client.get_data_automation_status, invocationArn=arn)
+
+    expected = "AccessDeniedException" if key is None else "UnrecognizedClientException"
+    assert expected == caught.value.response["Error"]["Code"]
 
 
 async def test_what_a_budget_refusal_says(tmp_path: Path) -> None:
