@@ -152,13 +152,16 @@ def credentials_of(state: State, key: str) -> IssuedCredentials:
 async def nothing_here(request: web.Request) -> web.StreamResponse:
     """Answer for every path that is neither Bedrock's nor the gateway's own, and for its own by another method."""
     methods = {method for resource in request.app.router.resources() for method in (await resource.resolve(request))[1]}
+    if speech_of(hdrs.METH_POST, request.raw_path) is not None:
+        methods.add(hdrs.METH_POST)
     served = ", ".join(sorted(methods - {hdrs.METH_ANY, hdrs.METH_HEAD}))
     if served:
         message = f"{request.method} is not served under this path, {served} is."
     else:
         message = (
             "Nothing is served under this path. Bedrock's API is under /bedrock (endpoint_url "
-            "http://HOST:PORT/bedrock); /health/liveliness and /health/readiness tell how the gateway is."
+            "http://HOST:PORT/bedrock), OpenAI's and Anthropic's under /v1; /health/liveliness and /health/readiness "
+            "tell how the gateway is."
         )
     return refusal_answer(UnknownOperation(message), close=False)
 

@@ -87,12 +87,13 @@ def not_served(added: Added) -> dict[str, Any]:
 
 
 def listed(name: str, deployment: Deployment, price: Price | None) -> dict[str, Any]:
-    """Return a name callers may ask for as an entry of OpenAI's list of models.
+    """Return a name callers may ask for as an entry of OpenAI's list of models, with what it costs (USD).
 
     Args:
         deployment: the first that would be called.
     """
     told = info(deployment, price, whole=False)["model_info"]
+    costs = {key: rate for key, rate in litellm_prices(price).items() if rate is not None}
     return {
         "id": name,
         "object": "model",
@@ -101,6 +102,7 @@ def listed(name: str, deployment: Deployment, price: Price | None) -> dict[str, 
         "mode": told["mode"],
         "max_input_tokens": told["max_input_tokens"],
         "max_output_tokens": told["max_output_tokens"],
+        **costs,
     }
 
 

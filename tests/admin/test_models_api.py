@@ -444,7 +444,7 @@ async def test_model_info_has_pages(tmp_path: Path) -> None:
 
 
 async def test_a_list_of_models_is_openais(tmp_path: Path) -> None:
-    """/v1/models has OpenAI's shape with LiteLLM's fields; hidden aliases and stars are left out."""
+    """/v1/models has OpenAI's shape with LiteLLM's fields, prices too; hidden aliases and stars are left out."""
     async with running(tmp_path) as gateway:
         _, told = await gateway.ask("GET", "/models")
         _, starred = await gateway.ask("GET", "/v1/models?return_wildcard_routes=true&limit=5")
@@ -458,7 +458,8 @@ async def test_a_list_of_models_is_openais(tmp_path: Path) -> None:
             "mode": "chat",
             "max_input_tokens": 1000000,
             "max_output_tokens": 64000,
-        } == told["data"][0]
+        } == {name: value for name, value in told["data"][0].items() if "cost" not in name}
+        assert (3e-06, 1.5e-05) == tuple(told["data"][0][f"{side}_cost_per_token"] for side in ("input", "output"))
         assert ["claude", "sonnet"] == [entry["id"] for entry in told["data"]]
         assert ["claude", "sonnet", "bedrock/*"] == [entry["id"] for entry in starred["data"]]
 

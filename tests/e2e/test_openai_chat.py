@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from running import Running, running
@@ -141,3 +142,12 @@ model_list:
     litellm_params: {model: bedrock/%(claude)s, aws_region_name: us-east-1, max_retries: 0,
       aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
 """
+
+
+async def test_another_method(tmp_path: Path) -> None:
+    """What is asked for by another method is told which one is served."""
+    async with running(tmp_path) as here, aiohttp.ClientSession() as session:
+        async with session.get(f"{here.url}/v1/chat/completions") as answer:
+            told = await answer.json()
+
+    assert (404, True) == (answer.status, "GET is not served under this path, POST is." in told["message"])
