@@ -27,6 +27,7 @@ from bedrock_gateway.wire.operations import Kind
 __all__ = ["Candidates"]
 
 _SDK_ATTEMPT = re.compile(r"attempt=([0-9]{1,9})")
+_REPEATS = re.compile(r"0*[1-9][0-9]*")
 _LIMITS = {"requests": "rpm", "tokens": "tpm", "parallel": "max_parallel_requests"}
 
 
@@ -68,9 +69,7 @@ class Candidates:
         if call.target is not None and call.target.operation.kind is Kind.INVOKE and not resolution.lone:
             first = every[0]
             every = (of_kind(first, kinds(first)[0]) or first, *every[1:])
-        sdk = call.headers.get("amz-sdk-request")
-        attempt = None if sdk is None else _SDK_ATTEMPT.search(sdk)
-        return cls(call, every, attempt is not None and int(attempt[1]) > 1)
+        return cls(call, every, _repeated(call))
 
     @property
     def whom(self) -> Hashable:
@@ -222,6 +221,16 @@ class Candidates:
             retry_after=over.retry_after,
             at=f"{over.name}: {over.kind}",
         )
+
+
+def _repeated(call: Call) -> bool:
+    """Tell whether an SDK says that it asks again for what it has asked before: AWS's, or OpenAI's and Anthropic's."""
+    headers = call.headers
+    if (sdk := headers.get("amz-sdk-request")) is not None:
+        attempt = _SDK_ATTEMPT.search(sdk)
+        return attempt is not None and int(attempt[1]) > 1
+    repeats = headers.get("x-stainless-retry-count")
+    return repeats is not None and _REPEATS.fullmatch(repeats) is not None
 
 
 def _sooner(one: Throttled, other: Throttled) -> bool:

@@ -86,7 +86,10 @@ def _relay(call: Call, deployment: Deployment) -> Relay:
     if call.translation is None:
         return bedrock.NativeRelay()
     model = deployment.price_model or deployment.model_id or call.asked
-    return call.translation.relay(model, call_id=call.id, now=call.gateway.clock.now_ms() // 1000)
+    now = call.gateway.clock.now_ms() // 1000
+    if not deployment.defaults:
+        return call.translation.relay(model, call_id=call.id, now=now)
+    return call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
 
 
 def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:

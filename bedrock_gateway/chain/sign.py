@@ -47,7 +47,11 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     if deployment.flat and deployment.model_id and not deployment.model_id.startswith("arn:"):
         trouble = gateway.forms.trouble_of(deployment)
         raise AttemptFailed(verdicts.NOT_LOOKED_UP, reason=f"its provisioned throughput is not known: {trouble}")
-    body, headers = attempt.relay.request(call.body), call.forward_headers
+    body, headers = call.body, call.forward_headers
+    if call.translation is None or len(body) <= OFF_LOOP:
+        body = attempt.relay.request(body)
+    else:
+        body = await asyncio.to_thread(attempt.relay.request, body)
     if call.models:
         named, body = body, await name_models(call, body, deployment)
         if body is not named:

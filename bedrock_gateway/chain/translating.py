@@ -15,8 +15,10 @@ from aiohttp import web
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.openai import CHAT, RESPONSES
 from bedrock_gateway.dialects.speech import Asked, Dialect
+from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.targets import Target
 
@@ -29,6 +31,8 @@ _SPEECHES: dict[str, Dialect] = {
     "/v1/responses": RESPONSES,
     "/responses": RESPONSES,
 }
+#: The same by what follows the model, where the path names that.
+_DEPLOYMENTS: dict[str, Dialect] = {"chat/completions": CHAT}
 #: Bedrock's paths by operation.
 _PATHS = {
     "Converse": "/bedrock/model/{}/converse",
@@ -42,7 +46,12 @@ _PATHS = {
 
 def speech_of(method: str, raw_target: str) -> Dialect | None:
     """Return the dialect that a path is of, or None where it is no call in another dialect."""
-    return _SPEECHES.get(raw_target.partition("?")[0]) if method == "POST" else None
+    if method != "POST":
+        return None
+    path = raw_target.partition("?")[0]
+    if path.startswith(DEPLOYED):
+        return _DEPLOYMENTS.get(path[len(DEPLOYED) :].partition("/")[2])
+    return _SPEECHES.get(path)
 
 
 async def translate(request: web.Request, call: Call, speech: Dialect) -> Target:
@@ -63,7 +72,12 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
     told = await asyncio.to_thread(speech.read, asked) if len(call.body) > OFF_LOOP else speech.read(asked)
     call.translation = told
     call.body, call.body_hash = told.body, ""
-    target = call.gateway.target("POST", _PATHS[told.operation].format(quote(told.model, safe="")))
+    try:
+        target = call.gateway.target(
+            "POST", _PATHS[told.operation].format(quote(told.model, safe="", errors="replace"))
+        )
+    except InvalidRequest:
+        raise InvalidRequest(f"model: {told.model!a} names none.", param="model") from None
     assert target is not None
     # Of what the caller sent only what is Bedrock's own goes on: guardrails, tiers, traces.
     own = upstream_headers(call.headers.items(), target.operation.headers_in)

@@ -15,6 +15,7 @@ import attrs
 
 from bedrock_gateway.config.budgets import MOST_USD, nano, read_budget
 from bedrock_gateway.config.credentials import credentials, endpoints, merged, region, ssl_verify
+from bedrock_gateway.config.defaults import read_defaults
 from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
 from bedrock_gateway.config.reading import Reader, Section, nearest
@@ -246,6 +247,7 @@ class Entries:
             commitment=info.text("commitment") or "",
             ssl_verify=ssl_verify(params, self.around.verify()),
             extra_headers=_extra_headers(params),
+            defaults=read_defaults(params),
             model_info=MappingProxyType({key: self.reader.plain(item.node) for key, item in info}),
         )
 

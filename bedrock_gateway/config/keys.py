@@ -91,7 +91,8 @@ PARAMS = Keys(
     | _words(
         """model model_id custom_llm_provider aws_region_name api_base base_url
         litellm_credential_name weight rpm tpm order tags timeout stream_timeout max_retries num_retries
-        guardrailConfig ssl_verify extra_headers max_budget budget_duration cooldown_time max_parallel_requests"""
+        guardrailConfig ssl_verify extra_headers max_budget budget_duration cooldown_time max_parallel_requests
+        max_tokens max_completion_tokens temperature top_p top_k stop reasoning_effort thinking"""
     ),
     satisfied=_words("use_in_pass_through"),
     inert=_words(
@@ -99,9 +100,9 @@ PARAMS = Keys(
         s3_output_bucket_name s3_region_name s3_access_key_id s3_secret_access_key s3_endpoint_url
         s3_encryption_key_id s3_bucket_owner bedrock_tags timeout_by_service_tier
         stream_timeout_by_service_tier drop_params additional_drop_params allowed_openai_params
-        max_tokens max_completion_tokens temperature top_p top_k n stop seed user stream stream_options
+        n seed user stream stream_options
         presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format tools tool_choice
-        parallel_tool_calls reasoning_effort thinking dimensions encoding_format metadata extra_body
+        parallel_tool_calls dimensions encoding_format metadata extra_body
         cache_control_injection_points merge_reasoning_content_in_choices keepalive_seconds
         allow_client_keepalive_override organization api_version configurable_clientside_auth_params input_type
         truncate performanceConfig serviceTier service_tier daily_reset_time request_timeout

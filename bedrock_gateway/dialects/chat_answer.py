@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
+from bedrock_gateway.dialects.fields import written
 from bedrock_gateway.dialects.openai_errors import error_object, status_of
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
@@ -24,6 +26,8 @@ Think = Callable[[Block], None]
 _REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
+    "malformed_model_output": "stop",
+    "malformed_tool_use": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
@@ -32,7 +36,11 @@ _REASONS = {
     "refusal": "content_filter",
 }
 _DONE = b"data: [DONE]\n\n"
+_END = ',"logprobs":null,"finish_reason":null}]}\n\n'
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
+#: Blocks of a stream that are no call of the caller's tools: the answer in JSON, and what nobody is told.
+_ANSWER, _NOTHING = -1, -2
 
 
 class ChatRelay:
@@ -53,68 +61,108 @@ class ChatRelay:
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
-        answer = json.loads(b"".join(self._parts))
-        told = completion(answer, f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
+        try:
+            answer = json.loads(b"".join(self._parts))
+        except (ValueError, RecursionError):
+            return error_object(424, "The answer of upstream cannot be read.", "")
+        told = completion(_object(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
         return _dumps(told).encode()
 
 
 def thoughtful(body: bytes | bytearray, think: Think | None) -> bytes | bytearray:
-    """Return a request with its effort of reasoning in it."""
+    """Return a request with what is written into it for the model of an attempt."""
     if think is None:
         return body
     request = json.loads(body)
     think(request)
-    return json.dumps(request, separators=(",", ":")).encode()
+    return written(request)
 
 
 def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, json_tool: str = "") -> Block:
-    """Return a chat completion for an answer of Converse."""
-    reason = answer.get("stopReason", "end_turn")
-    blocks = (answer.get("output") or {}).get("message", {}).get("content", [])
+    """Return a chat completion for an answer of Converse; what OpenAI has no form for is left out."""
     words: list[str] = []
-    thoughts: list[str] = []
     thinking: list[Block] = []
     calls: list[Block] = []
-    for block in blocks:
+    in_json: str | None = None
+    for block in _list(_object(_object(answer.get("output")).get("message")).get("content")):
+        block = _object(block)
         if "text" in block:
-            words.append(block["text"])
+            words.append(_text(block["text"]))
         elif "toolUse" in block:
-            use = block["toolUse"]
-            if json_tool and use["name"] == json_tool:
-                words, reason = [_dumps(use["input"])], "end_turn" if reason == "tool_use" else reason
-            else:
-                calls.append(_tool_call(use["toolUseId"], use["name"], _dumps(use["input"])))
+            use = _object(block["toolUse"])
+            given = _dumps(use.get("input") or {})
+            if json_tool and use.get("name") == json_tool:
+                in_json = given if in_json is None else in_json
+            elif use.get("type") is None:
+                calls.append(_tool_call(_text(use.get("toolUseId")), _text(use.get("name")), given))
         elif "reasoningContent" in block:
-            thought = block["reasoningContent"]
-            if "reasoningText" in thought:
-                told = thought["reasoningText"]
-                thoughts.append(told["text"])
-                thinking.append({"type": "thinking", "thinking": told["text"], "signature": told.get("signature")})
-            else:
-                thinking.append({"type": "redacted_thinking", "data": thought.get("redactedContent")})
+            thinking.append(_thought(_object(block["reasoningContent"])))
+        elif "citationsContent" in block:
+            cited = _list(_object(block["citationsContent"]).get("content"))
+            words += [_text(_object(one).get("text")) for one in cited]
+    if in_json is not None:
+        # What was said beside it would make the whole no JSON.
+        words = [in_json]
     message: Block = {"role": "assistant", "content": "".join(words) if words else None, "refusal": None}
     if calls:
         message["tool_calls"] = calls
     if thinking:
-        message |= {"reasoning_content": "".join(thoughts), "thinking_blocks": thinking}
-    finish = "tool_calls" if calls and reason == "end_turn" else _REASONS.get(reason, "stop")
+        thoughts = "".join(block.get("thinking", "") for block in thinking)
+        message |= {"reasoning_content": thoughts, "thinking_blocks": thinking}
+    finish = _finish(answer.get("stopReason"), bool(calls))
+    fields = answer.get("additionalModelResponseFields")
     told = {
         "id": id_,
         "object": "chat.completion",
         "created": created,
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-        "usage": usage_of(answer.get("usage") or {}),
+        "usage": usage_of(_object(answer.get("usage")), fields),
     }
-    return told | _besides(answer)
+    return told | _besides(answer, fields)
 
 
-def _besides(answer: Mapping[str, Any]) -> Block:
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
+def _thought(told: Mapping[str, Any]) -> Block:
+    if "reasoningText" not in told:
+        return {"type": "redacted_thinking", "data": told.get("redactedContent")}
+    said = _object(told["reasoningText"])
+    return {"type": "thinking", "thinking": _text(said.get("text")), "signature": said.get("signature")}
+
+
+def _finish(reason: object, calls: bool) -> str:
+    """Return why an answer ends: a call of the tool for JSON is none of the caller's tools."""
+    if calls and reason == "end_turn":
+        return "tool_calls"
+    if reason == "tool_use" and not calls:
+        return "stop"
+    return _REASONS.get(reason, "stop") if isinstance(reason, str) else "stop"
+
+
+def _besides(answer: Mapping[str, Any], fields: object) -> Block:
+    """Return what OpenAI has no form for and was asked for by name."""
     told: Block = {}
     if "trace" in answer:
         told["trace"] = answer["trace"]
-    if isinstance(tier := answer.get("serviceTier"), dict):
-        told["service_tier"] = tier.get("type")
+    if "serviceTier" in answer:
+        told["service_tier"] = _object(answer["serviceTier"]).get("type")
+    if fields is not None:
+        told["additionalModelResponseFields"] = fields
     return told
 
 
@@ -122,19 +170,27 @@ def _tool_call(id_: str, name: str, arguments: str) -> Block:
     return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def usage_of(usage: Mapping[str, Any]) -> Block:
-    """Return OpenAI's usage: its prompt holds what was read from a cache and written to one."""
-    read, write = usage.get("cacheReadInputTokens") or 0, usage.get("cacheWriteInputTokens") or 0
-    prompt, said = (usage.get("inputTokens") or 0) + read + write, usage.get("outputTokens") or 0
+def usage_of(usage: Mapping[str, Any], fields: object = None) -> Block:
+    """Return OpenAI's usage: its prompt holds what was read from a cache and written to one.
+
+    Args:
+        fields: what the model says besides, where a request asks it for ``/usage/output_tokens_details``.
+    """
+    read, write = _number(usage.get("cacheReadInputTokens")), _number(usage.get("cacheWriteInputTokens"))
+    prompt, said = _number(usage.get("inputTokens")) + read + write, _number(usage.get("outputTokens"))
+    thought = 0
+    if fields is not None:
+        details = _object(_object(_object(fields).get("usage")).get("output_tokens_details"))
+        thought = _number(details.get("thinking_tokens", details.get("reasoning_tokens")))
     told: Block = {
         "prompt_tokens": prompt,
         "completion_tokens": said,
         "total_tokens": prompt + said,
         "prompt_tokens_details": {"cached_tokens": read, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": thought, "audio_tokens": 0},
     }
     if write:
-        told["cache_creation_input_tokens"] = write
+        told["prompt_tokens_details"]["cache_creation_tokens"] = told["cache_creation_input_tokens"] = write
     if read:
         told["cache_read_input_tokens"] = read
     return told
@@ -151,11 +207,14 @@ class ChatStream:
         # Up to what differs from chunk to chunk.
         head = {"id": f"chatcmpl-{call_id}", "object": "chat.completion.chunk", "created": now, "model": model}
         self._head = f"data: {_dumps(head)[:-1]},"
-        self._tools: dict[int, int] = {}  # by block of Converse, the index among calls; -1 of the tool for JSON
+        self._words = f'{self._head}"choices":[{{"index":0,"delta":{{"content":'
+        self._blocks: dict[int, int] = {}  # by block of Converse, the index among calls, or _ANSWER, or _NOTHING
+        self._unsaid: set[int] = set()  # blocks of calls that were given no arguments so far
         self._calls = 0
-        self._reason = ""
-        self._failed = False
-        self._usage: Mapping[str, Any] = {}
+        # With a tool for JSON: what is said before it is known whether that is called.
+        self._held: list[str] | None = [] if json_tool else None
+        self._failed = self._stopped = False
+        self._fields: object = None
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
@@ -163,35 +222,47 @@ class ChatStream:
 
     def receive_data(self, data: bytes) -> bytes:
         """As ``speech.Relay``: the chunks of the messages that are whole now."""
+        if self._failed:
+            return b""
         decoder = self._decoder
         decoder.receive_data(data)
         told: list[str] = []
         try:
-            while (message := decoder.next_message()) is not None:
+            while not self._failed and (message := decoder.next_message()) is not None:
                 told.append(self._message(message))
         except EventStreamError:
-            # The meter tells of it; an SDK sees that the stream did not end.
+            # The meter sees it too, and the chain ends the answer with an error.
             self._failed = True
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._failed = True
             told.append(_event(error_object(424, "A message of upstream's stream cannot be read.", "")))
         return "".join(told).encode()
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the end, where there was no error."""
-        return b"" if self._failed else _DONE
+        if self._failed:
+            return b""
+        if not self._stopped:
+            return _event(error_object(424, "Upstream's stream ended before the answer did.", "")).encode()
+        return _DONE
 
     def _message(self, message: Message) -> str:
-        payload = json.loads(message.payload or b"{}")
         kind = message.event_type
+        payload = _loads(str(message.payload, "utf-8")) if message.payload else {}
         if kind == "contentBlockDelta":
-            return self._delta(payload)
+            delta = payload["delta"]
+            words = delta.get("text")
+            if words is not None and self._held is None:
+                return f"{self._words}{_quoted(words)}}}{_END}"
+            return self._delta(payload["contentBlockIndex"], delta)
         if kind == "messageStart":
             return self._chunk({"role": "assistant", "content": ""})
         if kind == "contentBlockStart":
-            return self._start(payload)
+            return self._start(payload["contentBlockIndex"], payload["start"])
+        if kind == "contentBlockStop":
+            return self._close(payload["contentBlockIndex"])
         if kind == "messageStop":
-            return self._stop(payload.get("stopReason", "end_turn"))
+            return self._stop(payload)
         if kind == "metadata":
             return self._metadata(payload)
         if message.message_type in ("exception", "error"):
@@ -200,53 +271,81 @@ class ChatStream:
         return ""
 
     def _chunk(self, delta: Block, finish: str | None = None) -> str:
-        end = "null}]}\n\n" if finish is None else f'"{finish}"}}]}}\n\n'
-        return f'{self._head}"choices":[{{"index":0,"delta":{_dumps(delta)},"logprobs":null,"finish_reason":{end}'
+        end = _END if finish is None else f',"logprobs":null,"finish_reason":"{finish}"}}]}}\n\n'
+        return f'{self._head}"choices":[{{"index":0,"delta":{_dumps(delta)}{end}'
 
-    def _delta(self, payload: Mapping[str, Any]) -> str:
-        delta = payload["delta"]
-        words = delta.get("text")
-        if words is not None:
-            return self._chunk({"content": words})
+    def _delta(self, block: int, delta: Mapping[str, Any]) -> str:
+        if "text" in delta:
+            assert self._held is not None
+            self._held.append(_checked(delta["text"]))
+            return ""
         if "toolUse" in delta:
-            index = self._tools.get(payload["contentBlockIndex"], 0)
-            arguments = delta["toolUse"].get("input", "")
-            if index < 0:
-                return self._chunk({"content": arguments})
-            return self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
+            return self._arguments(block, _checked(delta["toolUse"].get("input", "")))
         thought = delta.get("reasoningContent")
         if thought is None:
             return ""
         if "text" in thought:
-            block = {"type": "thinking", "thinking": thought["text"]}
-            return self._chunk({"reasoning_content": thought["text"], "thinking_blocks": [block]})
+            told = {"type": "thinking", "thinking": _checked(thought["text"])}
+            return self._chunk({"reasoning_content": thought["text"], "thinking_blocks": [told]})
         if "signature" in thought:
-            block = {"type": "thinking", "thinking": "", "signature": thought["signature"]}
+            told = {"type": "thinking", "thinking": "", "signature": _checked(thought["signature"])}
         else:
-            block = {"type": "redacted_thinking", "data": thought.get("redactedContent")}
-        return self._chunk({"thinking_blocks": [block]})
+            told = {"type": "redacted_thinking", "data": thought.get("redactedContent")}
+        return self._chunk({"thinking_blocks": [told]})
 
-    def _start(self, payload: Mapping[str, Any]) -> str:
-        use = payload.get("start", {}).get("toolUse")
+    def _start(self, block: int, start: Mapping[str, Any]) -> str:
+        use = start.get("toolUse")
         if use is None:
             return ""
-        if self._json_tool and use["name"] == self._json_tool:
-            self._tools[payload["contentBlockIndex"]] = -1
-            return ""
-        index = self._tools[payload["contentBlockIndex"]] = self._calls
-        self._calls += 1
-        return self._chunk({"tool_calls": [{"index": index, **_tool_call(use["toolUseId"], use["name"], "")}]})
+        name = _checked(use["name"])
+        if self._json_tool and name == self._json_tool:
+            # A second answer in JSON would make the whole none.
+            self._blocks[block] = _NOTHING if _ANSWER in self._blocks.values() else _ANSWER
+        elif use.get("type") is not None:
+            self._blocks[block] = _NOTHING
+        else:
+            index = self._blocks[block] = self._calls
+            self._calls += 1
+            self._unsaid.add(block)
+            call = _tool_call(_checked(use["toolUseId"]), name, "")
+            return self._chunk({"tool_calls": [{"index": index, **call}]})
+        if self._blocks[block] == _ANSWER:
+            self._unsaid.add(block)
+        return ""
 
-    def _stop(self, reason: str) -> str:
-        if reason == "tool_use" and not self._calls:
-            reason = "end_turn"  # what was called is the tool for JSON
-        return self._chunk({}, _REASONS.get(reason, "stop"))
+    def _arguments(self, block: int, words: str) -> str:
+        index = self._blocks.get(block, _NOTHING)
+        if index == _NOTHING or not words:
+            return ""
+        self._unsaid.discard(block)
+        if index == _ANSWER:
+            return f"{self._words}{_quoted(words)}}}{_END}"
+        return self._chunk({"tool_calls": [{"index": index, "function": {"arguments": words}}]})
+
+    def _close(self, block: int) -> str:
+        """Close a block: a call without arguments is one with none."""
+        return self._arguments(block, "{}") if block in self._unsaid else ""
+
+    def _stop(self, payload: Mapping[str, Any]) -> str:
+        self._stopped = True
+        self._fields = payload.get("additionalModelResponseFields")
+        end = self._chunk({}, _finish(payload.get("stopReason"), self._calls > 0))
+        if self._held and _ANSWER not in self._blocks.values():
+            return self._chunk({"content": "".join(self._held)}) + end
+        return end
 
     def _metadata(self, payload: Mapping[str, Any]) -> str:
         if not self._include_usage:
             return ""
-        told = {"choices": [], "usage": usage_of(payload.get("usage") or {})} | _besides(payload)
+        fields = self._fields
+        told = {"choices": [], "usage": usage_of(_object(payload.get("usage")), fields)} | _besides(payload, fields)
         return f"{self._head}{_dumps(told)[1:]}\n\n"
+
+
+def _checked(words: object) -> str:
+    if not isinstance(words, str):
+        raise TypeError
+    return words
 
 
 def _failure(message: Message, payload: Mapping[str, Any]) -> str:

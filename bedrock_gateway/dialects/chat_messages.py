@@ -36,6 +36,9 @@ _DOCUMENTS = {
 }
 #: What Converse takes in the name of a document.
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9 ()\[\]-]+")
+#: How Converse wants the ids of calls of tools, and the names of tools.
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
@@ -56,7 +59,7 @@ def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
         message = mapping(one, path)
         role = one_of(message.get("role"), f"{path}.role", _ROLES)
         if role in ("system", "developer"):
-            system += _parts(message, path)
+            system += _system(message, path)
             continue
         if role in ("tool", "function"):
             blocks, speaker = _tool_result(message, path), "user"
@@ -72,6 +75,7 @@ def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
             turns.append({"role": speaker, "content": blocks})
     if not turns:
         wrong("messages", "must hold a message of a user that says something")
+    _tell_apart(turns)
     return turns, system
 
 
@@ -92,13 +96,37 @@ def tools_used(messages: list[Block]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _tell_apart(turns: list[Block]) -> None:
+    """Give documents of one name a number each: Bedrock takes a name once a request."""
+    names: set[str] = set()
+    for turn in turns:
+        for block in turn["content"]:
+            inner = block["toolResult"]["content"] if "toolResult" in block else (block,)
+            for one in inner:
+                if "document" in one:
+                    stem, number = one["document"]["name"], 1
+                    while one["document"]["name"] in names:
+                        number += 1
+                        one["document"]["name"] = f"{stem[:190]} {number}"
+                    names.add(one["document"]["name"])
+
+
+def _system(message: Any, path: str) -> list[Block]:
+    blocks = _parts(message, path)
+    if any("image" in block or "document" in block for block in blocks):
+        wrong(f"{path}.content", "must be text: Bedrock takes nothing else from the system")
+    return blocks
+
+
 def _parts(message: Any, path: str) -> list[Block]:
     """Return the blocks of ``content``: a string, or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return [*said(content), *(cache_point(message, path) if content.strip() else [])]
+    if not isinstance(content, list):
+        wrong(f"{path}.content", "must be a string or a list of parts")
     blocks: list[Block] = []
-    for at, one in enumerate(items(content, f"{path}.content")):
+    for at, one in enumerate(content):
         where = f"{path}.content[{at}]"
         part = mapping(one, where)
         blocks += _part(part, where)
@@ -170,52 +198,81 @@ def document(file: Any, path: str) -> Block:
 
 
 def _tool_result(message: Any, path: str) -> list[Block]:
+    # Of a function of OpenAI's older form its name is all that tells which call is meant.
     name = "tool_call_id" if message["role"] == "tool" else "name"
     blocks = [] if message.get("content") is None else _parts({"content": message["content"]}, path)
-    points = [block for block in blocks if "cachePoint" in block]
-    content = [block for block in blocks if "cachePoint" not in block] or [{"text": "(nothing)"}]
     # Inside of a result Converse has no place for them.
-    result = {"toolUseId": text(message.get(name), f"{path}.{name}"), "content": content}
+    points = [block for block in blocks if "cachePoint" in block]
+    content = [
+        {"text": block["guardContent"]["text"]["text"]} if "guardContent" in block else block
+        for block in blocks
+        if "cachePoint" not in block
+    ]
+    result = {"toolUseId": _id(message.get(name), f"{path}.{name}"), "content": content or [{"text": "(nothing)"}]}
     return [{"toolResult": result}, *points, *cache_point(message, path)]
 
 
 def _assistant(message: Any, path: str) -> list[Block]:
-    blocks = [
-        _thought(one, f"{path}.thinking_blocks[{at}]") for at, one in enumerate(message.get("thinking_blocks") or ())
-    ]
+    blocks = _thoughts(message.get("thinking_blocks"), f"{path}.thinking_blocks")
     if message.get("content") is not None:
         blocks += _parts(message, path)
-    elif isinstance(message.get("refusal"), str):
-        blocks += said(message["refusal"])
+    elif (refusal := message.get("refusal")) is not None:
+        blocks += said(text(refusal, f"{path}.refusal"))
     calls = message.get("tool_calls")
     for at, one in enumerate(items(calls, f"{path}.tool_calls") if calls is not None else ()):
-        blocks.append(_tool_use(one, f"{path}.tool_calls[{at}]"))
+        where = f"{path}.tool_calls[{at}]"
+        call = mapping(one, where)
+        one_of(call.get("type", "function"), f"{where}.type", ("function",))
+        blocks.append(_tool_use(call.get("function"), f"{where}.function", _id(call.get("id"), f"{where}.id")))
+    if (older := message.get("function_call")) is not None:
+        name = mapping(older, f"{path}.function_call").get("name")
+        blocks.append(_tool_use(older, f"{path}.function_call", _id(name, f"{path}.function_call.name")))
     return blocks
+
+
+def _thoughts(told: object, path: str) -> list[Block]:
+    """Return thoughts as they were signed: one that came in the pieces of a stream is put together again."""
+    thoughts: list[Block] = []
+    for at, one in enumerate(items(told, path) if told is not None else ()):
+        thought = _thought(one, f"{path}[{at}]")
+        words, last = thought["reasoningContent"], thoughts[-1]["reasoningContent"] if thoughts else {}
+        if "reasoningText" in words and "reasoningText" in last and "signature" not in last["reasoningText"]:
+            so_far = last["reasoningText"]["text"]
+            last["reasoningText"] = words["reasoningText"] | {"text": so_far + words["reasoningText"]["text"]}
+        else:
+            thoughts.append(thought)
+    return thoughts
 
 
 def _thought(told: object, path: str) -> Block:
     """Return a thought with its signature, as it was given: AWS refuses one that was changed."""
     block = mapping(told, path)
     if one_of(block.get("type"), f"{path}.type", ("thinking", "redacted_thinking")) == "redacted_thinking":
-        return {"reasoningContent": {"redactedContent": text(block.get("data"), f"{path}.data")}}
+        data = text(block.get("data"), f"{path}.data")
+        if len(data) % 4 or not _BASE64.fullmatch(data):
+            wrong(f"{path}.data", "must be base64")
+        return {"reasoningContent": {"redactedContent": data}}
     thought = {"text": text(block.get("thinking"), f"{path}.thinking")}
     if block.get("signature"):
         thought["signature"] = text(block["signature"], f"{path}.signature")
     return {"reasoningContent": {"reasoningText": thought}}
 
 
-def _tool_use(told: object, path: str) -> Block:
-    call = mapping(told, path)
-    function = mapping(call.get("function"), f"{path}.function")
-    arguments = text(function.get("arguments", "{}"), f"{path}.function.arguments")
+def _id(told: object, path: str) -> str:
+    if not _ID.fullmatch(found := text(told, path)):
+        wrong(path, "must be 1 to 64 letters, digits and _.:-")
+    return found
+
+
+def _tool_use(told: object, path: str, id_: str) -> Block:
+    function = mapping(told, path)
+    name = text(function.get("name"), f"{path}.name")
+    if not _NAME.fullmatch(name):
+        wrong(f"{path}.name", "must be 1 to 64 letters, digits, _ and -")
+    arguments = function.get("arguments")
+    words = "" if arguments is None else text(arguments, f"{path}.arguments")
     try:
-        given = json.loads(arguments or "{}")
+        given = json.loads(words or "{}")
     except (ValueError, RecursionError):
-        wrong(f"{path}.function.arguments", "must be JSON")
-    return {
-        "toolUse": {
-            "toolUseId": text(call.get("id"), f"{path}.id"),
-            "name": text(function.get("name"), f"{path}.function.name"),
-            "input": mapping(given, f"{path}.function.arguments"),
-        }
-    }
+        wrong(f"{path}.arguments", "must be JSON")
+    return {"toolUse": {"toolUseId": id_, "name": name, "input": mapping(given, f"{path}.arguments")}}

@@ -1,51 +1,49 @@
 """A request of OpenAI's chat completions as a request of Converse.
 
-Knows the members of both, and what each family of models calls the effort of its reasoning. Must not know deployments.
+Knows the members of both. Must not know deployments, nor what families of models call their own members
+(``chat_families``).
 
 What Bedrock has no place for is refused by name, or left out where ``drop_params`` says so; members that are neither
 OpenAI's nor Converse's go to the model as they are (``additionalModelRequestFields``).
 
-Source: OpenAI API reference, "Create chat completion"; bedrock-runtime service-2.json (``ConverseRequest``); Bedrock
-user guide, "Extended thinking", "Nova 2: reasoning", "OpenAI models"; LiteLLM 1.109 for members beyond OpenAI's.
+Source: OpenAI API reference, "Create chat completion"; bedrock-runtime service-2.json (``ConverseRequest``);
+LiteLLM 1.109 for members beyond OpenAI's.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
 from bedrock_gateway.dialects.chat_answer import ChatRelay, ChatStream
-from bedrock_gateway.dialects.chat_messages import Block, cache_point, converse_messages, tools_used
-from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text, wrong
+from bedrock_gateway.dialects.chat_families import ANSWER, EFFORTS, Wishes, fitting, thinking
+from bedrock_gateway.dialects.chat_messages import Block, converse_messages
+from bedrock_gateway.dialects.chat_tools import JSON_TOOL, add_tools
+from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import Asked, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["JSON_TOOL", "ChatTranslation", "read_chat", "spec", "thinking", "written"]
+__all__ = ["DEPLOYED", "ChatTranslation", "read_chat"]
 
-#: Tool by which a model is made to answer in JSON.
-JSON_TOOL = "json_tool_call"
-#: Tokens of thought by effort.
-_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
-#: Tokens for the answer where a request says nothing of its length, beside those of thought.
-_ANSWER = 4096
-#: Members of Converse that may stand in a request as they are.
-_CONVERSE = frozenset(
-    {
-        *("guardrailConfig", "performanceConfig", "requestMetadata", "promptVariables", "outputConfig", "serviceTier"),
-        *("additionalModelRequestFields", "additionalModelResponseFieldPaths"),
-    }
-)
-#: Members that say nothing about the answer.
-_SAID_ELSEWHERE = frozenset(
-    {
-        *("model", "messages", "stream", "stream_options", "user", "metadata", "safety_identifier", "tags"),
-        *("prompt_cache_key", "prompt_cache_retention", "verbosity", "litellm_metadata"),
-    }
-)
+#: How paths begin that name the model themselves, as Azure's OpenAI has them.
+DEPLOYED = "/openai/deployments/"
+_ADDITIONAL = "additionalModelRequestFields"
+
+#: Members of Converse that may stand in a request as they are, and what each has to be.
+_CONVERSE: Mapping[str, Callable[[object, str], Any]] = {
+    **dict.fromkeys(
+        (
+            *("guardrailConfig", "performanceConfig", "requestMetadata", "promptVariables", "outputConfig"),
+            *("serviceTier", _ADDITIONAL),
+        ),
+        mapping,
+    ),
+    "additionalModelResponseFieldPaths": items,
+}
 #: Members that Bedrock has no place for, and the values of them that ask for nothing.
 _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "n": (1,),
@@ -63,6 +61,14 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
+#: Members that are read by name, or say nothing about the answer.
+_KNOWN = _UNSUPPORTED.keys() | {
+    *("model", "messages", "stream", "stream_options", "user", "metadata", "safety_identifier", "tags"),
+    *("prompt_cache_key", "prompt_cache_retention", "verbosity", "litellm_metadata", "max_tokens"),
+    *("max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools", "tool_choice"),
+    *("response_format", "reasoning_effort", "parallel_tool_calls", "service_tier"),
+}
+_DROP = ": leave {} out, or let the gateway do so (drop_params: true, in the request or under litellm_settings)"
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +78,7 @@ class ChatTranslation:
     Attributes:
         stream: it is streamed; include_usage: its last chunk tells the usage.
         in_json: the answer is what the tool for JSON is called with.
-        effort: how much a model is to think, or "".
+        wishes: what is written in the words of the model of each attempt.
     """
 
     model: str
@@ -82,16 +88,16 @@ class ChatTranslation:
     stream: bool = False
     include_usage: bool = False
     in_json: bool = False
-    effort: str = ""
+    wishes: Wishes = attrs.field(factory=Wishes)
 
     @property
     def operation(self) -> str:
         """As ``speech.Translation``."""
         return "ConverseStream" if self.stream else "Converse"
 
-    def relay(self, model_id: str, *, call_id: str, now: int) -> Relay:
+    def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
-        think = thinking(model_id, self.effort) if self.effort else None
+        think = fitting(model_id, self.wishes, defaults)
         json_tool = JSON_TOOL if self.in_json else ""
         if self.stream:
             return ChatStream(think, call_id, now, self.model, json_tool, self.include_usage)
@@ -104,7 +110,7 @@ def read_chat(request: Asked) -> ChatTranslation:
     Raises:
         InvalidRequest: naming the member that is wrong, or all that Bedrock has no place for.
     """
-    asked = {name: value for name, value in read_body(request.body).items() if value is not None}
+    asked = _asked(read_body(request.body), request.path)
     model = text(asked.get("model"), "model")
     if not model:
         wrong("model", "must name a model")
@@ -114,15 +120,16 @@ def read_chat(request: Asked) -> ChatTranslation:
     converse: Block = {"messages": messages}
     if system:
         converse["system"] = system
-    if inference := _inference(asked):
+    inference = _inference(asked, drop_params)
+    wishes = _wishes(asked, inference, request, drop_params)
+    if inference:
         converse["inferenceConfig"] = inference
-    in_json = _add_tools(converse, asked, drop_params)
+    in_json = add_tools(converse, asked, thinks=wishes.thinks, drop_params=drop_params)
     if "service_tier" in asked:
         tier = one_of(asked["service_tier"], "service_tier", ("auto", "default", "flex", "priority", "reserved"))
         converse["serviceTier"] = {"type": "default" if tier == "auto" else tier}
     _add_others(converse, asked)
-    metadata = mapping(asked.get("metadata", {}), "metadata")
-    tags = metadata.get("tags", asked.get("tags", ()))
+    tags = mapping(asked.get("metadata", {}), "metadata").get("tags", asked.get("tags", ()))
     stream = boolean(asked.get("stream", False), "stream")
     options = mapping(asked.get("stream_options", {}), "stream_options")
     return ChatTranslation(
@@ -133,45 +140,37 @@ def read_chat(request: Asked) -> ChatTranslation:
         stream=stream,
         include_usage=boolean(options.get("include_usage", False), "stream_options.include_usage"),
         in_json=in_json,
-        effort=_effort(asked),
+        wishes=wishes,
     )
 
 
-def written(document: Block) -> bytes:
-    """Return a request of Converse as JSON.
-
-    Raises:
-        InvalidRequest: a number in it is none that JSON has.
-    """
-    try:
-        try:
-            return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except UnicodeEncodeError:
-            # Half of a surrogate pair can only be written escaped.
-            return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    except ValueError:
-        raise InvalidRequest("A number in the body is none of JSON's (NaN, Infinity).") from None
+def _asked(body: Block, path: str) -> Block:
+    """Return what a request says, with what stands in ``extra_body`` beside the rest, and its path's model."""
+    asked = {name: value for name, value in body.items() if value is not None}
+    extra = mapping(asked.pop("extra_body", {}), "extra_body")
+    if path.startswith(DEPLOYED):
+        asked["model"] = unquote(path[len(DEPLOYED) :].partition("/")[0])
+    return {**extra, **asked} if extra else asked
 
 
 def _check_supported(asked: Mapping[str, Any], drop_params: bool) -> None:
     found = [name for name, idle in _UNSUPPORTED.items() if name in asked and asked[name] not in idle]
     if found and not drop_params:
         raise InvalidRequest(
-            f"Bedrock has no place for {', '.join(found)}: leave {'it' if len(found) == 1 else 'them'} out, or let "
-            "the gateway do so (drop_params: true, in the request or under litellm_settings).",
+            f"Bedrock has no place for {', '.join(found)}{_DROP.format('it' if len(found) == 1 else 'them')}.",
             param=found[0],
         )
 
 
-def _inference(asked: Mapping[str, Any]) -> Block:
+def _inference(asked: Mapping[str, Any], drop_params: bool) -> Block:
     found: Block = {}
     name = "max_completion_tokens" if "max_completion_tokens" in asked else "max_tokens"
     if name in asked:
         found["maxTokens"] = integer(asked[name], name, 1)
     if "temperature" in asked:
-        found["temperature"] = number(asked["temperature"], "temperature")
+        found["temperature"] = _fraction(asked["temperature"], "temperature", 1 if drop_params else None)
     if "top_p" in asked:
-        found["topP"] = number(asked["top_p"], "top_p")
+        found["topP"] = _fraction(asked["top_p"], "top_p")
     stop = asked.get("stop", [])
     stops = [stop] if isinstance(stop, str) else items(stop, "stop")
     sequences = [one for at, stop in enumerate(stops) if (one := text(stop, f"stop[{at}]"))]
@@ -180,138 +179,48 @@ def _inference(asked: Mapping[str, Any]) -> Block:
     return found
 
 
-def _add_tools(converse: Block, asked: Mapping[str, Any], drop_params: bool) -> bool:
-    """Add ``toolConfig``; tell whether the answer comes as a call of the tool for JSON."""
-    told = items(asked.get("tools", []), "tools")
-    tools = [spec for at, one in enumerate(told) for spec in _tool(one, f"tools[{at}]")]
-    used = tools_used(converse["messages"])
-    choice = _choice(asked.get("tool_choice", "auto"))
-    if choice is None:
-        if used and not drop_params:
-            wrong("tool_choice", "cannot be none after messages in which tools were used: Bedrock has no such choice")
-        tools = tools if used else []
-    known = {tool["toolSpec"]["name"] for tool in tools if "toolSpec" in tool}
-    # Bedrock wants every tool that was used to be declared.
-    tools += [spec(name, {"type": "object"}) for name in used if name not in known]
-    schema = _json_schema(asked.get("response_format"))
-    thinks = bool(_effort(asked)) or "thinking" in asked
-    if schema is not None:
-        tools.append(spec(JSON_TOOL, schema, "Give your answer by calling this tool, once and for all of it."))
-        choice = {"any": {}} if told else {"tool": {"name": JSON_TOOL}}
-    if tools:
-        config: Block = {"tools": tools}
-        # A model that thinks cannot be made to call a tool.
-        if choice and choice != {"auto": {}} and not thinks:
-            config["toolChoice"] = choice
-        converse["toolConfig"] = config
-    return schema is not None
+def _fraction(told: object, path: str, instead: float | None = None) -> float:
+    """Return a number from 0 to 1; ``instead`` of a greater one, where that is given."""
+    found = number(told, path)
+    if found > 1 and instead is not None:
+        return instead
+    if not 0 <= found <= 1:
+        wrong(path, "must be from 0 to 1, as Bedrock has it")
+    return found
 
 
-def _tool(told: object, path: str) -> list[Block]:
-    tool = mapping(told, path)
-    one_of(tool.get("type", "function"), f"{path}.type", ("function",))
-    function = mapping(tool.get("function"), f"{path}.function")
-    name = text(function.get("name"), f"{path}.function.name")
-    if not name:
-        wrong(f"{path}.function.name", "must not be empty")
-    description = function.get("description")
-    schema = mapping(function.get("parameters") or {"type": "object"}, f"{path}.function.parameters")
-    told = None if description is None else text(description, f"{path}.function.description")
-    return [spec(name, schema, told), *cache_point(tool, path)]
+def _wishes(asked: Block, inference: Block, request: Asked, drop_params: bool) -> Wishes:
+    """Return what every family is told in other words; where a request thinks in the model's own, see to the room."""
+    effort = one_of(asked.get("reasoning_effort", ""), "reasoning_effort", ("", "none", *EFFORTS))
+    thinks = "thinking" in asked and _own_thinking(asked["thinking"], inference)
+    if effort not in ("", "none") and not thinks and not thinking(request.model_of(asked["model"]), effort):
+        if not drop_params:
+            wrong("reasoning_effort", f"is nothing that {asked['model']} knows{_DROP.format('it')}")
+        effort = "none"
+    return Wishes(
+        effort=effort,
+        thinks=thinks,
+        top_k=integer(asked["top_k"], "top_k") if "top_k" in asked else None,
+        one_tool=not boolean(asked.get("parallel_tool_calls", True), "parallel_tool_calls"),
+    )
 
 
-def spec(name: str, schema: Mapping[str, Any], description: str | None = None) -> Block:
-    """Return a tool as Converse has it."""
-    tool: Block = {"name": name, "inputSchema": {"json": schema}}
-    if description:
-        tool["description"] = description
-    return {"toolSpec": tool}
-
-
-def _choice(told: object) -> Block | None:
-    """Return ``toolChoice``, or None where no tool may be called."""
-    if isinstance(told, str):
-        found: dict[str, Block | None] = {
-            "auto": {"auto": {}},
-            "required": {"any": {}},
-            "any": {"any": {}},
-            "none": None,
-        }
-        if told not in found:
-            wrong("tool_choice", "must be auto, none, required, or an object that names a function")
-        return found[told]
-    function = mapping(mapping(told, "tool_choice").get("function"), "tool_choice.function")
-    return {"tool": {"name": text(function.get("name"), "tool_choice.function.name")}}
-
-
-def _json_schema(told: object) -> Mapping[str, Any] | None:
-    """Return the schema an answer has to follow, or None."""
-    if told is None:
-        return None
-    wanted = mapping(told, "response_format")
-    kind = one_of(wanted.get("type"), "response_format.type", ("text", "json_object", "json_schema"))
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {"type": "object"}
-    schema = mapping(wanted.get("json_schema"), "response_format.json_schema").get("schema", {"type": "object"})
-    return mapping(schema, "response_format.json_schema.schema")
-
-
-def _effort(asked: Mapping[str, Any]) -> str:
-    effort = asked.get("reasoning_effort", "none")
-    found = one_of(effort, "reasoning_effort", ("none", *_BUDGETS))
-    return "" if found == "none" else found
+def _own_thinking(told: object, inference: Block) -> bool:
+    """Tell whether a request asks for thought in Claude's words; its longest answer is made to hold the thought."""
+    asked = mapping(told, "thinking")
+    kind = one_of(asked.get("type"), "thinking.type", ("enabled", "adaptive", "disabled"))
+    if kind == "enabled":
+        budget, most = integer(asked.get("budget_tokens"), "thinking.budget_tokens", 1024), inference.get("maxTokens")
+        if most is None or most <= budget:
+            inference["maxTokens"] = budget + (ANSWER if most is None else most)
+    return kind != "disabled"
 
 
 def _add_others(converse: Block, asked: Mapping[str, Any]) -> None:
-    """Add what is neither OpenAI's: members of Converse as they are, all others for the model."""
-    known = _SAID_ELSEWHERE | _UNSUPPORTED.keys() | _UNDERSTOOD
-    others = {name: value for name, value in asked.items() if name not in known}
-    for name in _CONVERSE & others.keys():
-        converse[name] = others.pop(name)
-    if asked.get("parallel_tool_calls") is False and "toolConfig" in converse:
-        others["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
+    """Add what is not OpenAI's: members of Converse as they are, all others for the model."""
+    others = {name: value for name, value in asked.items() if name not in _KNOWN}
+    for name, read in _CONVERSE.items():
+        if name in others:
+            converse[name] = read(others.pop(name), name)
     if others:
-        given = mapping(converse.get("additionalModelRequestFields", {}), "additionalModelRequestFields")
-        converse["additionalModelRequestFields"] = {**given, **others}
-
-
-_UNDERSTOOD = frozenset(
-    {
-        *("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "tools", "tool_choice"),
-        *("response_format", "reasoning_effort", "parallel_tool_calls", "service_tier"),
-    }
-)
-
-
-def thinking(model_id: str, effort: str) -> Callable[[Block], None] | None:
-    """Return what writes an effort of reasoning into a request for a model; None where it has none."""
-    if "anthropic.claude" in model_id:
-        return lambda request: _claude_thinks(request, _BUDGETS[effort])
-    if "amazon.nova-2" in model_id:
-        level = {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
-        return lambda request: _add_field(request, "reasoningConfig", {"type": "enabled", "maxReasoningEffort": level})
-    if "openai.gpt-oss" in model_id:
-        level = {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
-        return lambda request: _add_field(request, "reasoning_effort", level)
-    return None
-
-
-def _claude_thinks(request: Block, budget: int) -> None:
-    inference = request.setdefault("inferenceConfig", {})
-    most = inference.get("maxTokens")
-    if most is None:
-        inference["maxTokens"] = budget + _ANSWER
-    elif most <= 1024:
-        # There is no room for thought, of which Claude wants 1,024 tokens at least.
-        return
-    else:
-        budget = min(budget, most - 1)
-    # With thought Claude takes no other temperature than 1.
-    inference.pop("temperature", None)
-    _add_field(request, "thinking", {"type": "enabled", "budget_tokens": budget})
-
-
-def _add_field(request: Block, name: str, value: object) -> None:
-    request.setdefault("additionalModelRequestFields", {}).setdefault(name, value)
+        converse[_ADDITIONAL] = {**converse.get(_ADDITIONAL, {}), **others}

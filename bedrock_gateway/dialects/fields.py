@@ -5,13 +5,16 @@ Knows JSON's types. Must not know what a member means.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["boolean", "integer", "items", "mapping", "number", "one_of", "text", "wrong"]
+__all__ = ["boolean", "integer", "items", "mapping", "number", "one_of", "text", "written", "wrong"]
 
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_dumps_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _KINDS = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
@@ -72,6 +75,24 @@ def mapping(value: object, path: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         _not(path, "an object", value)
     return value
+
+
+def written(document: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON.
+
+    Raises:
+        InvalidRequest: what is in it is no JSON.
+    """
+    try:
+        try:
+            return _dumps(document).encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair can only be written escaped.
+            return _dumps_ascii(document).encode()
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except ValueError:
+        raise InvalidRequest("A number in the body is none of JSON's (NaN, Infinity).") from None
 
 
 def one_of(value: object, path: str, allowed: tuple[str, ...]) -> str:

@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 
 import attrs
 
+from bedrock_gateway.dialects.chat_families import Wishes, fitting
 from bedrock_gateway.dialects.chat_messages import Block, document, image, said, tools_used
-from bedrock_gateway.dialects.chat_request import JSON_TOOL, spec, thinking, written
-from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text, wrong
+from bedrock_gateway.dialects.chat_tools import JSON_TOOL, spec
+from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.responses_answer import ResponseRelay, ResponseStream
-from bedrock_gateway.dialects.speech import Asked, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 
 __all__ = ["ResponsesTranslation", "read_responses"]
@@ -60,7 +61,7 @@ class ResponsesTranslation:
 
     Attributes:
         stream: it is streamed; in_json: the answer is what the tool for JSON is called with.
-        effort: how much a model is to think, or "".
+        wishes: what is written in the words of the model of each attempt.
         echo: what the answer says again of the request.
     """
 
@@ -70,7 +71,7 @@ class ResponsesTranslation:
     tags: tuple[str, ...] = ()
     stream: bool = False
     in_json: bool = False
-    effort: str = ""
+    wishes: Wishes = attrs.field(factory=Wishes)
     echo: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -78,9 +79,9 @@ class ResponsesTranslation:
         """As ``speech.Translation``."""
         return "ConverseStream" if self.stream else "Converse"
 
-    def relay(self, model_id: str, *, call_id: str, now: int) -> Relay:
+    def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
-        think = thinking(model_id, self.effort) if self.effort else None
+        think = fitting(model_id, self.wishes, defaults)
         made = {"id": f"resp_{call_id}", "object": "response", "created_at": now, "model": self.model, **self.echo}
         kind = ResponseStream if self.stream else ResponseRelay
         return kind(think, made, JSON_TOOL if self.in_json else "")
@@ -109,11 +110,12 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         converse["system"] = system
     if inference := _inference(asked):
         converse["inferenceConfig"] = inference
-    effort = one_of(
-        mapping(asked.get("reasoning", {}), "reasoning").get("effort") or "none", "reasoning.effort", _EFFORTS
+    effort = mapping(asked.get("reasoning", {}), "reasoning").get("effort")
+    wishes = Wishes(
+        effort="" if effort is None else one_of(effort, "reasoning.effort", _EFFORTS),
+        one_tool=asked.get("parallel_tool_calls") is False,
     )
-    effort = "" if effort == "none" else effort
-    in_json = _add_tools(converse, asked, drop_params=request.drop_params, thinks=bool(effort))
+    in_json = _add_tools(converse, asked, drop_params=request.drop_params)
     if "service_tier" in asked:
         tier = one_of(asked["service_tier"], "service_tier", ("auto", "default", "flex", "priority"))
         converse["serviceTier"] = {"type": "default" if tier == "auto" else tier}
@@ -123,7 +125,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         end_user=text(asked.get("user", asked.get("safety_identifier", "")), "user"),
         stream=boolean(asked.get("stream", False), "stream"),
         in_json=in_json,
-        effort=effort,
+        wishes=wishes,
         echo={name: asked.get(name, usual) for name, usual in _ECHOED.items()},
     )
 
@@ -234,7 +236,7 @@ def _thought(item: Mapping[str, Any], path: str) -> list[Block]:
     return [{"reasoningContent": thought}] if isinstance(thought, dict) else []
 
 
-def _add_tools(converse: Block, asked: Mapping[str, Any], *, drop_params: bool, thinks: bool) -> bool:
+def _add_tools(converse: Block, asked: Mapping[str, Any], *, drop_params: bool) -> bool:
     """Add ``toolConfig``; tell whether the answer comes as a call of the tool for JSON."""
     tools = []
     for at, one in enumerate(items(asked.get("tools", []), "tools")):
@@ -258,12 +260,8 @@ def _add_tools(converse: Block, asked: Mapping[str, Any], *, drop_params: bool, 
         choice = {"any": {}} if own else {"tool": {"name": JSON_TOOL}}
     if tools:
         converse["toolConfig"] = {"tools": tools}
-        # A model that thinks cannot be made to call a tool.
-        if choice and choice != {"auto": {}} and not thinks:
+        if choice and choice != {"auto": {}}:
             converse["toolConfig"]["toolChoice"] = choice
-    if asked.get("parallel_tool_calls") is False and tools:
-        field = {"type": "auto", "disable_parallel_tool_use": True}
-        converse["additionalModelRequestFields"] = {"tool_choice": field}
     return schema is not None
 
 

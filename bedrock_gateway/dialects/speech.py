@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -14,9 +15,11 @@ import attrs
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["Asked", "Dialect", "Relay", "Translation"]
+__all__ = ["NO_DEFAULTS", "Asked", "Dialect", "Relay", "Translation"]
 
 Headers = list[tuple[str, str]]
+#: What most deployments say of themselves.
+NO_DEFAULTS: Mapping[str, object] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +72,13 @@ class Translation(Protocol):
     @property
     def tags(self) -> tuple[str, ...]: ...
 
-    def relay(self, model_id: str, *, call_id: str, now: int) -> Relay:
-        """Return the relay of an attempt on a model; ``now``: UTC seconds, as the answer tells them."""
+    def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
+        """Return the relay of an attempt on a model.
+
+        Args:
+            now: UTC seconds, as the answer tells them.
+            defaults: what the deployment says where the request does not, by LiteLLM's names (``max_tokens``).
+        """
 
 
 class Dialect(Protocol):

@@ -100,6 +100,8 @@ class Deployment:
         units: its model units; hourly: nano-USD an hour for each; commitment: its term in AWS's words, "" for none.
         ssl_verify: True, False, or the path of a CA bundle.
         extra_headers: headers added upstream; lower-case names.
+        defaults: parameters of the model where a request in another dialect than Bedrock's says nothing; LiteLLM's
+            names.
         model_info: what the config's ``model_info`` says, kept as it is.
     """
 
@@ -131,4 +133,5 @@ class Deployment:
     commitment: str = ""
     ssl_verify: bool | str = True
     extra_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    defaults: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}))
     model_info: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)

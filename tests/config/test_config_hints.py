@@ -161,10 +161,10 @@ def test_a_queue_that_is_not_what_it_seems() -> None:
 def test_faults_come_with_the_warnings() -> None:
     """What is odd is told beside what is wrong."""
     with pytest.raises(ConfigError) as caught:
-        load_config(f"model_list:\n{entry('max_tokens: 1')}colour: red\n", environ={"AWS_ACCESS_KEY_ID": "sk-x"})
+        load_config(f"model_list:\n{entry('seed: 1')}colour: red\n", environ={"AWS_ACCESS_KEY_ID": "sk-x"})
 
     assert ["config.yaml:3:1: colour is not a known key"] == [str(fault) for fault in caught.value.faults]
-    assert ["model_list[0].litellm_params.max_tokens does nothing here"] == [
+    assert ["model_list[0].litellm_params.seed does nothing here"] == [
         warning.message for warning in caught.value.warnings if warning.line
     ]
     assert any(warning.message.startswith("AWS_ACCESS_KEY_ID") for warning in caught.value.warnings)

@@ -233,14 +233,14 @@ def test_a_chain_of_aliases_that_is_too_long_is_a_fault() -> None:
 def test_what_does_nothing_is_a_warning_with_its_line() -> None:
     """Known keys without effect are told, in file order; the values of satisfied ones are as asked anyway."""
     config = load(
-        MODEL.replace("us-east-1}", "us-east-1, max_tokens: 5, use_in_pass_through: true}")
+        MODEL.replace("us-east-1}", "us-east-1, seed: 5, use_in_pass_through: true}")
         + "litellm_settings:\n  modify_params: true\n  turn_off_message_logging: true\n"
         "router_settings:\n  set_verbose: true\n"
         "general_settings:\n  alerting: [slack]\n  fail_closed_budget_enforcement: true\n"
     )
 
     assert [
-        (2, "model_list[0].litellm_params.max_tokens does nothing here"),
+        (2, "model_list[0].litellm_params.seed does nothing here"),
         (4, "litellm_settings.modify_params does nothing here"),
         (7, "router_settings.set_verbose does nothing here"),
         (9, "general_settings.alerting: 'slack' does nothing here, only webhook does"),
