@@ -49,6 +49,7 @@ from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.endpoints import Endpoints
 from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.pictures import Pictures
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.sigv4 import Signer
@@ -157,6 +158,9 @@ async def open_state(
         alerts = Alerts(general.webhooks)
         stack.push_async_callback(alerts.aclose)
         budgets = Budgets()
+        pictures = Pictures() if general.fetch_images else None
+        if pictures is not None:
+            stack.push_async_callback(pictures.close)
         calls: set[Call] = set()
         chance = random.Random()
         gateway = Gateway(
@@ -200,6 +204,7 @@ async def open_state(
             clock=clock,
             calls=calls,
             keeping=Keeping() if general.keep_answers else None,
+            pictures=pictures,
         )
         batches.price_of = lambda made: gateway.snapshot.price_where(made.deployment, made.model, made.region)
         if gateway.keeping is not None:

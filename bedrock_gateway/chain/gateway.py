@@ -40,6 +40,7 @@ from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.alerts import Alerts
 from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.forms import Forms
+from bedrock_gateway.upstream.pictures import Pictures
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.eventstream import Heads
 from bedrock_gateway.wire.operations import Kind, Operation
@@ -196,6 +197,8 @@ class Gateway:
     refusals: Counter[str] = attrs.field(factory=Counter)
     #: Answers kept for repeats; None: none are.
     keeping: Keeping | None = None
+    #: None where pictures are fetched from nowhere.
+    pictures: Pictures | None = None
     stopping: bool = False
     #: Stop without waiting for calls under way.
     hurried: bool = False

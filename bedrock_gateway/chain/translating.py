@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +18,7 @@ from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.chat_request import DEPLOYED
+from bedrock_gateway.dialects.image_urls import images_named, with_images
 from bedrock_gateway.dialects.openai import CHAT, RESPONSES
 from bedrock_gateway.dialects.speech import Asked, Dialect
 from bedrock_gateway.errors import InvalidRequest
@@ -23,6 +26,9 @@ from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.targets import Target
 
 __all__ = ["speech_of", "translate"]
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
 
 #: Dialects by path.
 _SPEECHES: dict[str, Dialect] = {
@@ -62,6 +68,10 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
         UnknownModel: what it asks for depends on the family of a model that is not known.
     """
     await take_body(request, call)
+    pictures = call.gateway.pictures
+    if pictures is not None and b'"http' in call.body and (urls := await _off_loop(call, images_named, call.body)):
+        shown = await pictures.fetch(urls)
+        call.body = await asyncio.to_thread(with_images, call.body, shown)
     asked = Asked(
         path=call.raw_target.partition("?")[0],
         headers=call.headers,
@@ -69,7 +79,7 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
         drop_params=call.snapshot.drop_params,
         model_of=functools.partial(_model_of, call),
     )
-    told = await asyncio.to_thread(speech.read, asked) if len(call.body) > OFF_LOOP else speech.read(asked)
+    told = await _off_loop(call, speech.read, asked)
     call.translation = told
     call.body, call.body_hash = told.body, ""
     try:
@@ -84,6 +94,11 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
     kept = [(name, value) for name, value in own if name.startswith("x-amzn-")]
     call.forward_headers = [*kept, ("content-type", "application/json"), ("accept", "*/*")]
     return target
+
+
+async def _off_loop(call: Call, read: Callable[[_A], _R], what: _A) -> _R:
+    """Read something of the body, off the loop where it is large."""
+    return await asyncio.to_thread(read, what) if len(call.body) > OFF_LOOP else read(what)
 
 
 def _model_of(call: Call, name: str) -> str:

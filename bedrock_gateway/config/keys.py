@@ -182,7 +182,7 @@ GENERAL = Keys(
         """master_key database_url allowed_hosts allowed_origins allowed_regions services
         on_disconnect cancel_on_disconnect ledger_durability
         max_request_size_mb max_request_memory_mb idle_timeout total_timeout drain_timeout shutdown_timeout max_drains
-        queue keep_answers
+        queue keep_answers fetch_images
         default_allowed_operations pass_through_all_models litellm_headers request_metadata soft_budget
         accept_key_as_access_key_id api_settable_params allowed_endpoints alerting alert_to_webhook_url ignore"""
     ),

@@ -131,6 +131,7 @@ class GeneralSettings:
         ledger_durability: ``process`` or ``power``.
         limits: bounds on requests and waiting.
         queue: calls wait for a free deployment instead of an immediate 429; None where they do not.
+        fetch_images: pictures that requests in other dialects name by URL are fetched from the web.
         keep_answers: a repeat by an SDK that timed out gets the answer its first call is paying for.
         accept_key_as_access_key_id: a key is also looked for in the access key id of an unverified SigV4 signature.
         request_metadata: what of a call is written into its request metadata, for AWS's own logs.
@@ -152,6 +153,7 @@ class GeneralSettings:
     limits: Limits = attrs.field(factory=Limits)
     queue: QueueRules | None = None
     keep_answers: bool = False
+    fetch_images: bool = False
     accept_key_as_access_key_id: bool = True
     request_metadata: tuple[str, ...] = ()
     litellm_headers: bool = False
@@ -335,6 +337,7 @@ def general_settings(
         limits=limits,
         queue=queue,
         keep_answers=keep_answers,
+        fetch_images=bool(general.boolean("fetch_images")),
         accept_key_as_access_key_id=_first(general.boolean("accept_key_as_access_key_id"), True),
         request_metadata=_request_metadata(general),
         litellm_headers=bool(general.boolean("litellm_headers")),

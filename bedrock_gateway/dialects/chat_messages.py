@@ -164,7 +164,11 @@ def _data(url: str, path: str) -> tuple[str, str]:
     found = _DATA.match(url)
     if found is None:
         if url.startswith(("http://", "https://")):
-            wrong(path, "is fetched from nowhere; send what it shows as a data URL (data:image/png;base64,…)")
+            wrong(
+                path,
+                "is not fetched here (general_settings.fetch_images allows it); send what it shows as a data URL "
+                "(data:image/png;base64,…)",
+            )
         wrong(path, "must be a data URL with base64 (data:image/png;base64,…)")
     data = url[found.end() :]
     if len(data) % 4 or not _BASE64.fullmatch(data):
