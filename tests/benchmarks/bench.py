@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_dialects
 import bench_routing
 import bench_wire
 import large
@@ -67,7 +68,7 @@ def main() -> int:
             return 1
         finally:
             bench.stop()
-    made = figures(bench, bench_wire.measure(), bench_routing.measure())
+    made = figures(bench, bench_wire.measure(), bench_routing.measure(), bench_dialects.measure())
     if found is not None:
         made += large.figures_of(bench, found)
     print(table(made))

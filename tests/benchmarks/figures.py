@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from bench_dialects import CALL, EVENT
 from measuring import ASYNCIO, BARE, MASTER, NAMES, OPEN_STREAMS, UVLOOP, VIRTUAL, Bench
 from report import Bars, Figure
 
 __all__ = ["figures", "panels"]
 
 
-def figures(bench: Bench, wire: Mapping[str, float], choosing: Mapping[str, list[float]]) -> list[Figure]:
+def figures(
+    bench: Bench, wire: Mapping[str, float], choosing: Mapping[str, list[float]], dialects: Mapping[str, list[float]]
+) -> list[Figure]:
     """Return all figures. The bars are those of uvloop, the default; asyncio's figures stand beside them."""
     rounds, cpu = bench.rounds, bench.cpu_per
     bare_rate = rounds("calls", BARE, "calls_per_second")
@@ -102,6 +105,8 @@ def figures(bench: Bench, wire: Mapping[str, float], choosing: Mapping[str, list
             Figure.median(f"choosing one of 50 deployments, {strategy}", rounds, unit=" µs", digits=1, most=5)
             for strategy, rounds in choosing.items()
         ),
+        Figure.median(f"translating {CALL}", dialects[CALL], unit=" µs", digits=0, most=60),
+        Figure.median(f"translating {EVENT}", dialects[EVENT], unit=" µs", digits=1, most=8),
     ]
     return made
 
