@@ -257,7 +257,9 @@ class Budgets:
                         worst = (left, charge, purse, term)
         if worst is not None:
             _, charge, purse, term = worst
-            warned = _warned(purse, hard=True) if purse.tells(2, at) else None
+            # A call that is too large for what is left crosses nothing, and what others hold mostly comes back.
+            crossed = purse.term.spent >= (charge.budget.limit or 0)
+            warned = _warned(purse, hard=True) if crossed and purse.tells(2, at) else None
             raise OverBudget(
                 charge,
                 spent=term.spent,

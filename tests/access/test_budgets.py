@@ -230,18 +230,27 @@ def test_figures_are_those_of_the_moment() -> None:
     assert (day, 50) == budgets.left([day])
 
 
-def test_the_first_refusal_is_told() -> None:
-    """A budget that has no room for a call is told once a window, also where nothing reached its limit."""
+def test_a_refusal_tells_only_of_what_is_spent() -> None:
+    """A call that is too large, or finds the rest held by others, has crossed nothing and uses up no alert; what was
+    spent before anybody counted is told by the first refusal, once a window.
+    """
     one = charge(100, duration="1d")
     budgets = known(one, spent=60)
+    held = budgets.reserve([one], 40, NOON)
     told = []
-    for at in (NOON, NOON, NOON + DAY):
+    for amount in (101, 1):
         with pytest.raises(OverBudget) as caught:
-            budgets.reserve([one], 101, at)
+            budgets.reserve([one], amount, NOON)
         told.append(caught.value.warned)
-    assert [] == budgets.book(["key:a"], NOON + DAY, 100)
+    held.release()
+    told += budgets.book(["key:a"], NOON, 40)
+    spent_before = known(one, spent=100)
+    for at in (NOON, NOON):
+        with pytest.raises(OverBudget) as caught:
+            spent_before.reserve([one], 1, at)
+        told.append(caught.value.warned)
 
-    assert [(60, True), None, (0, True)] == [warned and (warned.spent, warned.hard) for warned in told]
+    assert [None, None, (100, True), (100, True), None] == [warned and (warned.spent, warned.hard) for warned in told]
 
 
 def test_a_late_call_is_checked_in_its_own_window() -> None:
@@ -380,15 +389,13 @@ def test_refusals_are_told_once_a_window(sliding: bool) -> None:
     budgets = known(one)
     told = []
     for number in range(10):
+        told += budgets.book(["key:a"], NOON + number, 20)
         with pytest.raises(OverBudget) as caught:
             budgets.reserve([one], 101, NOON + number)
         told += [caught.value.warned] * (caught.value.warned is not None)
-        told += budgets.book(["key:a"], NOON + number, 1)
 
-    assert [0] == [warned.spent for warned in told if warned is not None]
-    with pytest.raises(OverBudget) as caught:
-        budgets.reserve([one], 101, NOON + DAY)
-    assert caught.value.warned is not None
+    assert [100] == [warned.spent for warned in told]
+    assert [True] == [warned.hard for warned in budgets.book(["key:a"], NOON + DAY + 10 * QUARTER, 100)]
 
 
 def test_account_of_a_key_that_is_gone() -> None:
