@@ -13,6 +13,7 @@ from bedrock_gateway.cli.configured import read_database_url
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.editing import open_to_edit
 from bedrock_gateway.store.location import resolve_database
+from bedrock_gateway.store.reading import is_there
 
 __all__ = ["add_database", "database_of", "editing"]
 
@@ -64,7 +65,7 @@ def editing(args: argparse.Namespace, now_ms: int, *, create: bool = False) -> I
         StartError: it cannot be used.
     """
     path = database_of(args)
-    if not create and not path.exists():
+    if not create and not is_there(path):
         hint = "" if args.simulate else "; --simulate is for that of simulated runs"
         raise StartError(f"{path}: there is no database here yet, and so no key{hint}")
     with open_to_edit(path, simulated=args.simulate, now_ms=now_ms) as connection:

@@ -27,6 +27,7 @@ from bedrock_gateway.cli.key_actions import BY
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.importing import Outcome, import_keys
+from bedrock_gateway.store.reading import is_there
 from bedrock_gateway.store.schema import migrate
 from bedrock_gateway.store.subjects import transaction
 
@@ -99,7 +100,7 @@ def _named(outcome: Outcome) -> str:
 @contextlib.contextmanager
 def _database(args: argparse.Namespace, now_ms: int) -> Iterator[sqlite3.Connection]:
     """Open the database; to look only, one that is not there yet is not made."""
-    if not args.dry_run or database_of(args).exists():
+    if not args.dry_run or is_there(database_of(args)):
         with editing(args, now_ms, create=True) as connection:
             yield connection
         return

@@ -30,7 +30,7 @@ from bedrock_gateway.store.call_lines import CallLine, Wanted, calls
 from bedrock_gateway.store.location import default_database
 from bedrock_gateway.store.parties import find_caller, find_owner
 from bedrock_gateway.store.periods import Period, parse_time
-from bedrock_gateway.store.reading import open_ledger
+from bedrock_gateway.store.reading import is_there, open_ledger
 from bedrock_gateway.store.reports import DIMENSIONS, SpendLine, spend_by
 from bedrock_gateway.store.rollup_rows import Only, Unanswerable
 from bedrock_gateway.store.sums import INEXACT, Sums
@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     now_ms = time.time_ns() // 1_000_000
     period = Period(since=_time(args.since, "--since", now_ms), until=_time(args.until, "--until", now_ms))
     path = database_of(args)
-    if path == default_database(os.environ, Path.home()) and not path.exists():
+    if path == default_database(os.environ, Path.home()) and not is_there(path):
         other = default_database(os.environ, Path.home(), simulated=True)
-        if other.exists():
+        if is_there(other):
             raise StartError(f"{path}: no ledger here yet; spend --simulate shows that of simulated runs")
     lines: Sequence[SpendLine | CallLine | AttemptLine]
     with open_ledger(path) as connection:

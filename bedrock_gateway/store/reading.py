@@ -6,6 +6,7 @@ Knows how a database is opened without writing to it and what can be wrong with 
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,24 @@ from urllib.parse import quote
 from bedrock_gateway.errors import StartError
 from bedrock_gateway.store.schema import APPLICATION_ID, MIGRATIONS
 
-__all__ = ["need_ledger", "open_ledger"]
+__all__ = ["is_there", "need_ledger", "open_ledger"]
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file where a ledger is looked for.
+
+    Raises:
+        StartError: there is a directory, or its folder does not let us look.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StartError(f"{path}: the ledger cannot be reached: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise StartError(f"{path}: is a directory, not a ledger")
+    return True
 
 
 def need_ledger(path: Path) -> Path:
@@ -23,14 +41,8 @@ def need_ledger(path: Path) -> Path:
     Raises:
         StartError: there is no file.
     """
-    if path.is_dir():
-        raise StartError(f"{path}: is a directory, not a ledger")
-    try:
-        path.stat()
-    except FileNotFoundError:
-        raise StartError(f"{path}: no ledger here yet, so nothing was booked in it") from None
-    except OSError as error:
-        raise StartError(f"{path}: the ledger cannot be reached: {error.strerror}") from error
+    if not is_there(path):
+        raise StartError(f"{path}: no ledger here yet, so nothing was booked in it")
     return path
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import attrs
@@ -179,7 +180,13 @@ def start_run(
         resolved.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"{resolved.parent}: cannot be created for the ledger: {error.strerror}") from error
-    if resolved.is_dir():
+    try:
+        is_directory = stat.S_ISDIR(resolved.stat().st_mode)
+    except FileNotFoundError:
+        is_directory = False
+    except OSError as error:
+        raise StartError(f"{resolved}: the ledger cannot be reached: {error.strerror}") from error
+    if is_directory:
         raise StartError(f"{resolved}: is a directory; the ledger is one file, for example {resolved / 'ledger.db'}")
     lock = DatabaseLock.acquire(resolved, pid)
     stack.callback(lock.release)

@@ -253,6 +253,27 @@ def test_database_that_is_none(tmp_path: Path) -> None:
         assert_refused(ended, f"{path}: {message}")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve", "--simulate", "--port", "0"),
+        ("spend",),
+        ("spend", "settle", "01a1fce3-5fc0-7155-a23c-5e068679a8c0"),
+        ("spend", "reprice", "--since", "1h"),
+        ("key", "create"),
+        ("key", "list"),
+    ],
+    ids=" ".join,
+)
+def test_database_in_a_folder_that_lets_nobody_look(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A database whose folder may not be searched is one clear line of every command, whether it reads or writes."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o600)
+    ended = run(tmp_path, *command, "--database", str(folder / "x.db"), program=UNPRIVILEGED)
+
+    assert_refused(ended, f"{folder / 'x.db'}: the ledger cannot be reached: Permission denied")
+
+
 def test_database_of_a_newer_version(tmp_path: Path) -> None:
     """A ledger that a newer version wrote is refused, and nothing in it is changed."""
     path = tmp_path / "ledger.db"
