@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 
 import attrs
@@ -167,9 +168,8 @@ def _print(terminal: Terminal, lines: list[Compared], silent: list[str], period:
     terminal.line()
     if lines:
         cost, all_cost = aligned([rounded(line.cost) for line in lines], rounded(sum(line.cost for line in lines)))
-        known = [line.on_demand or 0 for line in lines]
         demand, all_demand = aligned(
-            ["unknown" if line.on_demand is None else rounded(line.on_demand) for line in lines], rounded(sum(known))
+            ["unknown" if line.on_demand is None else rounded(line.on_demand) for line in lines], _total(lines)
         )
         terminal.table(
             [
@@ -191,7 +191,15 @@ def _print(terminal: Terminal, lines: list[Compared], silent: list[str], period:
     for name in silent:
         terminal.line(terminal.word(f"{name}: give model_info.price_per_hour (and model_units) to see it here."))
     if any(line.on_demand is None for line in lines):
-        terminal.line("unknown: give base_model in model_info, so that the on-demand price can be looked up.")
+        terminal.line("unknown (+): give base_model in model_info, so that the on-demand price can be looked up.")
+
+
+def _total(lines: Sequence[Compared]) -> str:
+    """Return USD of the tokens of all on demand, marked where more would have been spent than is known."""
+    known = [line.on_demand for line in lines if line.on_demand is not None]
+    if len(known) == len(lines):
+        return rounded(sum(known))
+    return f"{rounded(sum(known))}+" if sum(known) else "unknown"
 
 
 def _pays(line: Compared) -> str:

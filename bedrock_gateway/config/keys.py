@@ -17,7 +17,7 @@ import attrs
 
 from bedrock_gateway.config.document import Node
 from bedrock_gateway.config.hints import hint, suggestion
-from bedrock_gateway.config.reading import Section
+from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS
 
 __all__ = [
@@ -239,6 +239,11 @@ RETRY_POLICY = Keys(
 QUEUE = Keys(honoured=_words("max_size max_per_key timeout"))
 
 
+#: How much alike a key and a known one are where any other is allowed too, so that the one must be the other, misspelt:
+#: price_per_hour_usd is (0.875), max_input_tokens is not max_output_tokens (0.85).
+_MISSPELT = 0.87
+
+
 def is_price_key(key: str) -> bool:
     """Tell whether a key is one of LiteLLM's prices (USD per single token, image, query, …)."""
     return "cost_per_" in key or "_token_cost" in key or key == "tiered_pricing"
@@ -305,6 +310,8 @@ def check_keys(section: Section, keys: Keys, *, ignored: frozenset[str]) -> None
         elif not keys.extra:
             message = f"{name} is not a known key{suggestion(plain, keys.known())}"
             section.reader.fault(entry.line, entry.column, message)
+        elif meant := nearest(key, keys.honoured, alike=_MISSPELT):
+            section.reader.warn(entry.line, entry.column, f"{name} does nothing here{meant}")
 
 
 def _restricts(node: Node) -> bool:

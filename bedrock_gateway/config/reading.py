@@ -36,9 +36,13 @@ _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the name most like this one, or nothing."""
-    found = difflib.get_close_matches(name[:64], list(names), n=1, cutoff=0.7)
+def nearest(name: str, names: Iterable[str], *, alike: float = 0.7) -> str:
+    """Return ``; did you mean 'x'?`` for the name most like this one, or nothing.
+
+    Args:
+        alike: how much alike they have to be, up to 1.
+    """
+    found = difflib.get_close_matches(name[:64], list(names), n=1, cutoff=alike)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

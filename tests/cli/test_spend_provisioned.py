@@ -100,6 +100,27 @@ def test_table(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> No
     assert "other: give model_info.price_per_hour" in told
 
 
+@pytest.mark.parametrize(("priced", "total"), [("", "unknown"), ("base_model: amazon.nova-lite-v1:0", "0.8400+")])
+def test_a_total_with_something_unknown(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], priced: str, total: str
+) -> None:
+    """Where the price of one is not known the total is not either, or is marked: it never says zero for that."""
+    config, database = files
+    text = Path(config).read_text().replace("base_model: amazon.nova-lite-v1:0", priced or "x: y")
+    text = text.replace(
+        "bedrock/provisioned/unpriced, aws_region_name: us-east-1}",
+        "bedrock/provisioned/unpriced, aws_region_name: us-east-1}\n    model_info: {price_per_hour: 1}",
+    )
+    Path(config).write_text(text)
+
+    assert 0 == run("--config", config, "--database", database, "--since", "2026-11-18T06:00")
+
+    told = capsys.readouterr().out
+    (line,) = (line for line in told.splitlines() if line.startswith("total"))
+    assert total == line.split()[-1]
+    assert "unknown (+): give base_model" in told
+
+
 def test_it_counts_from_the_first_call(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     """Without --since the hours begin with the quarter-hour of the first call."""
     config, database = files

@@ -232,6 +232,21 @@ def test_a_region_beside_an_arn_of_another_is_warned_of() -> None:
     ]
 
 
+def test_misspelt_keys_of_model_info_are_warned_of() -> None:
+    """Model_info may hold anything; what is all but one of the keys that are read is most likely meant to be it."""
+    info = "{price_per_hourr: 1, price_per_hour_usd: 1, comitment: x, max_input_tokens: 5, mode: chat, owner: me}"
+    text = (
+        f"model_list:\n  - model_name: a\n    litellm_params: {{model: 'bedrock/{NOVA}', aws_region_name: us-east-1}}\n"
+        f"    model_info: {info}\n"
+    )
+
+    assert [
+        "model_list[0].model_info.price_per_hourr does nothing here; did you mean 'price_per_hour'?",
+        "model_list[0].model_info.price_per_hour_usd does nothing here; did you mean 'price_per_hour'?",
+        "model_list[0].model_info.comitment does nothing here; did you mean 'commitment'?",
+    ] == [item.message for item in load(text).warnings]
+
+
 def test_regions_that_exist_are_checked_where_they_are_known() -> None:
     """A region that looks like one but is none is a fault with the nearest."""
     with pytest.raises(ConfigError) as caught:
