@@ -52,7 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--by", choices=[*DIMENSIONS, *_SINGLE], default="model", help="what to sum by (default: model)"
     )
-    parser.add_argument("--since", metavar="TIME", help="from: 90m, 24h, 7d, 2w ago, a date, or an ISO time (UTC)")
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        help="from: 90m, 24h, 7d, 2w ago, a date, or an ISO time (UTC); sums go by whole quarter hours, from the one "
+        "it falls in",
+    )
     parser.add_argument("--until", metavar="TIME", help="up to, written the same way")
     only = parser.add_argument_group("only some calls", "each may be said several times")
     only.add_argument("--key", action="append", metavar="KEY", help="of a key: itself, its alias, or its id")
@@ -109,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
                 lines = spend_by(connection, args.by, period, only)
         except Unanswerable as error:
             raise StartError(f"spend --by {args.by}: {error}") from None
-    _print(args, lines, period)
+    _print(args, lines, period if args.by in _SINGLE else period.widened)
     # Here and not at exit: a pipe closed early is the caller's to handle.
     sys.stdout.flush()
     return 0

@@ -31,8 +31,9 @@ __all__ = ["add_parser"]
 HOUR_MS = 3_600_000
 _DESCRIPTION = """\
 Compare provisioned throughput with on-demand: its hours at price_per_hour (USD for one model unit, in model_info, with
-model_units), and what the tokens that went through it would have cost by the token. Hours count from --since, or from
-the first call, until --until or now: a throughput is paid whether it is used or not."""
+model_units), and what the tokens that went through it would have cost by the token. Hours and tokens count by whole
+quarter hours: from that of --since, or of the first call, until --until or now. A throughput is paid whether it is used
+or not."""
 
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +45,10 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--since", metavar="TIME", default=argparse.SUPPRESS, help="90m, 24h, 7d, a date or an ISO time"
+        "--since",
+        metavar="TIME",
+        default=argparse.SUPPRESS,
+        help="90m, 24h, 7d, a date or an ISO time; counts from the quarter hour it falls in",
     )
     parser.add_argument("--until", metavar="TIME", default=argparse.SUPPRESS, help="up to, written the same way")
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON, exact to the nano-dollar")
@@ -57,7 +61,8 @@ class Compared:
     """One deployment.
 
     Attributes:
-        hours: it was paid for; units, hourly: of its throughput, nano-USD an hour for each unit.
+        since: UTC ms from which on it counts; hours: it was paid for from then on.
+        units, hourly: of its throughput, nano-USD an hour for each unit.
         cost: nano-USD of these hours; on_demand: of the tokens by the token, None where their price is not known.
         tokens: all of them.
     """
@@ -66,6 +71,7 @@ class Compared:
     commitment: str
     units: int
     hourly: int
+    since: int
     hours: float
     cost: int
     tokens: int
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     deployments = {one.id: one for one in read_config(args.config, os.environ).deployments if one.flat}
     if not deployments:
         raise StartError(f"{args.config}: no deployment is provisioned throughput")
-    period = Period(since=_time(args, "since", now_ms), until=_time(args, "until", now_ms))
+    period = Period(since=_time(args, "since", now_ms), until=_time(args, "until", now_ms)).widened
     with open_ledger(database_of(args)) as connection:
         sums = {one.deployment: one for one in flat_sums(connection, period)}
     table = PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
@@ -132,6 +138,7 @@ def _compared(
         commitment=deployment.commitment,
         units=units,
         hourly=hourly,
+        since=begin,
         hours=hours,
         cost=round(units * hourly * hours),
         tokens=0 if sums is None else sums.usage.tokens,
@@ -146,6 +153,7 @@ def _fields(line: Compared) -> dict[str, object]:
         "commitment": line.commitment,
         "model_units": line.units,
         "price_per_hour_usd": exact(line.hourly),
+        "since": iso(line.since),
         "hours": round(line.hours, 3),
         "cost_nano_usd": line.cost,
         "cost_usd": exact(line.cost),
@@ -178,6 +186,12 @@ def _print(terminal: Terminal, lines: list[Compared], silent: list[str], period:
                 ),
                 Column(heading="term", cells=[terminal.word(line.commitment) for line in lines], left=True, spare=2),
                 Column(heading="units", cells=[str(line.units) for line in lines], spare=1),
+                Column(
+                    heading="since (UTC)",
+                    cells=[str(iso(line.since))[:16].replace("T", " ") for line in lines],
+                    left=True,
+                    spare=3,
+                ),
                 Column(heading="hours", cells=[f"{line.hours:,.1f}" for line in lines]),
                 Column(heading="USD by the hour", cells=cost, foot=all_cost),
                 Column(heading="tokens", cells=[f"{line.tokens:,}" for line in lines]),

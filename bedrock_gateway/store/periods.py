@@ -36,6 +36,14 @@ class Period:
             None if self.until is None else -(-self.until // QUARTER_MS),
         )
 
+    @property
+    def widened(self) -> Period:
+        """The time that sums of it are of: all of the quarter-hours it touches."""
+        since, until = self.quarters
+        return Period(
+            since=None if since is None else since * QUARTER_MS, until=None if until is None else until * QUARTER_MS
+        )
+
 
 def parse_time(text: str, now_ms: int) -> int:
     """Return UTC ms of a duration before now (``90m``, ``24h``, ``7d``, ``2w``), a date or an ISO 8601 time.

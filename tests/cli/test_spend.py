@@ -193,6 +193,19 @@ def test_period(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Nothing was booked in this time." in capsys.readouterr().out
 
 
+def test_the_heading_says_what_is_summed_up(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sums are of whole quarter-hours and say from which to which; single calls are cut where it was asked for."""
+    times = ("--since", "2026-11-18T10:59:50", "--until", "2026-11-18T11:00:01")
+    _run("--database", str(database), *times)
+    assert "Spend by model since 2026-11-18 10:45 until 2026-11-18 11:15 UTC" == capsys.readouterr().out.split("\n")[0]
+    _run("--database", str(database), "--json", *times)
+    report = json.loads(capsys.readouterr().out)
+    assert ("2026-11-18T10:45:00.000Z", "2026-11-18T11:15:00.000Z") == (report["since"], report["until"])
+    _run("--database", str(database), "--by", "call", "--json", *times)
+    report = json.loads(capsys.readouterr().out)
+    assert ("2026-11-18T10:59:50.000Z", "2026-11-18T11:00:01.000Z") == (report["since"], report["until"])
+
+
 def test_calls(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Single calls are listed newest first, with unknown spend called unknown."""
     assert 0 == _run("--database", str(database), "--by", "call", "--json", "--since", "2026-11-18")

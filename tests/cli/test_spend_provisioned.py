@@ -96,7 +96,18 @@ def test_table(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr().out
     assert "pays from tokens/h" in told
     (line,) = (line for line in told.splitlines() if line.startswith("haiku"))
-    assert ["haiku", "SixMonths", "2", "5.0", "205.0000", "11,000,000", "0.8400", "536,904,762"] == line.split()
+    assert [
+        "haiku",
+        "SixMonths",
+        "2",
+        "2026-11-18",
+        "06:00",
+        "5.0",
+        "205.0000",
+        "11,000,000",
+        "0.8400",
+        "536,904,762",
+    ] == line.split()
     assert "other: give model_info.price_per_hour" in told
 
 
@@ -128,7 +139,19 @@ def test_it_counts_from_the_first_call(files: tuple[str, str], capsys: pytest.Ca
     run("--config", config, "--database", database, "--until", "2026-11-18T12:00", "--json")
 
     (line,) = json.loads(capsys.readouterr().out)
-    assert 4.0 == line["hours"]
+    assert ("2026-11-18T08:00:00.000Z", 4.0) == (line["since"], line["hours"])
+
+
+def test_hours_are_those_that_tokens_are_of(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens are summed by the quarter-hour, and so the hours begin and end with one, as the heading says."""
+    config, database = files
+    times = ("--since", "2026-11-18T07:59:50", "--until", "2026-11-18T11:00:01")
+
+    run("--config", config, "--database", database, *times)
+
+    heading, _, _, line, *_ = capsys.readouterr().out.splitlines()
+    assert heading.endswith("since 2026-11-18 07:45 until 2026-11-18 11:15 UTC")
+    assert ["2026-11-18", "07:45", "3.5"] == line.split()[3:6]
 
 
 @pytest.mark.parametrize(
