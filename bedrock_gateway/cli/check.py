@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bedrock_gateway.cli.check_settings import settings_lines
 from bedrock_gateway.cli.check_tables import print_balancing, print_deployments
 from bedrock_gateway.cli.configured import read_config
+from bedrock_gateway.cli.preconditions import doubts, obstacles
 from bedrock_gateway.cli.terminal import Terminal
 from bedrock_gateway.config import Config
 from bedrock_gateway.errors import ConfigError, StartError
@@ -31,7 +32,7 @@ def add_parser(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "check",
         help="check a config and print what it comes to",
         description="Check a config and print every deployment it comes to. Exit status 0: fine. 2: it has faults, all "
-        "of them printed as FILE:LINE:COLUMN: message.",
+        "of them printed as FILE:LINE:COLUMN: message. What of it this machine does not have is warned of.",
     )
     parser.add_argument(
         "--config", metavar="FILE", help="config.yaml; without one, what the environment alone comes to"
@@ -55,12 +56,17 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     text = files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8")
-    report(Terminal.of(sys.stdout, os.environ), config, PriceTable.from_text(text))
+    here = [*(f"serve does not start here: {one}" for one in obstacles(config, os.environ)), *doubts(config)]
+    report(Terminal.of(sys.stdout, os.environ), config, PriceTable.from_text(text), here)
     return 0
 
 
-def report(terminal: Terminal, config: Config, prices: PriceTable) -> None:
-    """Print what a config comes to: deployments, aliases, fallbacks, settings, and the warnings."""
+def report(terminal: Terminal, config: Config, prices: PriceTable, here: Sequence[str] = ()) -> None:
+    """Print what a config comes to: deployments, aliases, fallbacks, settings, and the warnings.
+
+    Args:
+        here: further warnings, of this machine.
+    """
     print_deployments(terminal, config, prices)
     print_balancing(terminal, config)
     lines = _aliases(config.aliases) + _fallbacks(config.rules.fallbacks)
@@ -68,8 +74,8 @@ def report(terminal: Terminal, config: Config, prices: PriceTable) -> None:
         lines += ["", "Not served (404)"]
         lines += [f"  {group}: {reason}" for group, reason in config.unserved]
     lines += ["", *settings_lines(config)]
-    if config.warnings:
-        lines += ["", *(f"warning: {warning}" for warning in config.warnings)]
+    if config.warnings or here:
+        lines += ["", *(f"warning: {warning}" for warning in (*config.warnings, *here))]
     for line in lines:
         terminal.line(terminal.word(line))
 

@@ -38,6 +38,11 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
     general, rules, router = config.general, config.rules, config.router
     yield "Access", "locked by a master key" if general.master_key else "open: loopback only, any key is accepted"
     yield "Ledger", f"{general.ledger_durability}; on disconnect {general.on_disconnect.value}"
+    services = _services(config)
+    if services:
+        yield "Services", services
+    if general.request_metadata:
+        yield "Metadata", f"{', '.join(general.request_metadata)}: written into the request metadata of calls"
     yield "Routing", _strategy(rules)
     weighted = [] if rules.strategy is not None else _weighted(config.deployments)
     if weighted:
@@ -81,6 +86,18 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
         "Answers",
         f"{'kept' if general.keep_answers else 'not kept'} for repeats of SDKs that timed out (keep_answers)",
     )
+
+
+def _services(config: Config) -> str:
+    """Return where what no deployment names goes to, where that is not the same for every service."""
+    regions: dict[str, list[str]] = {}
+    for service, deployment in config.ambient:
+        regions.setdefault(deployment.region or "no region", []).append(service)
+    usual = max(regions, key=lambda region: len(regions[region]))
+    if len(regions) == 1 and not config.given:
+        return ""
+    others = (f"{', '.join(services)}: {region}" for region, services in regions.items() if region != usual)
+    return "; ".join((f"{usual}, but for their own", *others) if len(regions) > 1 else (usual,))
 
 
 def _strategy(rules: RoutingRules) -> str:

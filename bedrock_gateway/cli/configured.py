@@ -57,7 +57,7 @@ def _text(path: str) -> bytes:
 def _region_of(environ: Mapping[str, str], profile: str | None) -> str | None:
     """Return the region the AWS config files give a profile (None: the ambient one), or None."""
     paths = [environ.get(name) or usual for name, usual in _AWS_FILES]
-    if not any(Path(os.path.expanduser(path)).is_file() for path in paths):
+    if not any(os.path.isfile(os.path.expanduser(path)) for path in paths):
         return None
     # botocore's session, 9 MB with all it imports: only where there is something for it to read.
     from bedrock_gateway.upstream.sources import ambient_region

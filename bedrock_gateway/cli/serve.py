@@ -14,7 +14,6 @@ import secrets
 import shlex
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,11 +28,11 @@ from bedrock_gateway.app import serving
 from bedrock_gateway.chain.call_log import CallLog
 from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.cli.configured import read_config
+from bedrock_gateway.cli.preconditions import doubts, obstacles
 from bedrock_gateway.cli.tls import Tls, add_options, open_tls
 from bedrock_gateway.config.settings import Config, master_key_weakness
 from bedrock_gateway.downstream.sockets import bind, is_loopback
 from bedrock_gateway.errors import StartError
-from bedrock_gateway.routing.deployments import CredentialKind
 from bedrock_gateway.store.location import resolve_database
 from bedrock_gateway.store.root_secret import read_root_secret
 
@@ -108,8 +107,10 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config, environ)
     _check_master_key(config, args.host, unix=args.unix_socket is not None)
     if not args.simulate:
-        _check_credentials(config)
-        _check_bundles(config)
+        for obstacle in obstacles(config, os.environ):
+            raise StartError(obstacle)
+    for doubt in doubts(config):
+        _LOG.warning("%s", doubt)
     # The database is touched by nobody who does not have the port.
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(sock) for sock in bind(args.host, args.port, args.unix_socket)]
@@ -215,38 +216,8 @@ def _check_master_key(config: Config, host: str, *, unix: bool) -> None:
             )
         return
     weakness = master_key_weakness(key)
-    if weakness is not None:
-        if not local:
-            raise StartError(f"The master key is too weak to listen on {host}: {weakness}.")
-        _LOG.warning("the master key is weak: %s", weakness)
-
-
-def _check_credentials(config: Config) -> None:
-    """Refuse to start where a source of credentials cannot be there; what needs the network is asked later."""
-    sources = [deployment.credentials for deployment in config.deployments]
-    # Without a model_list every call is an ambient one.
-    if not sources:
-        sources = [deployment.credentials for _, deployment in config.ambient]
-    sources = [source for source in sources if source.kind is not CredentialKind.STATIC]
-    if sources:
-        # botocore's session, and all it imports: not where a config holds its keys.
-        from bedrock_gateway.upstream.sources import check_source
-
-        for source in sources:
-            check_source(source, os.environ)
-
-
-def _check_bundles(config: Config) -> None:
-    """Refuse to start where a CA bundle cannot be used: every call of its deployment would fail."""
-    for deployment in (*config.deployments, *(deployment for _, deployment in config.ambient)):
-        if isinstance(deployment.ssl_verify, str):
-            try:
-                ssl.create_default_context(cafile=deployment.ssl_verify)
-            except OSError as error:
-                raise StartError(
-                    f"The CA bundle of deployment {deployment.name!r} ({deployment.ssl_verify}) cannot be used: "
-                    f"{error.strerror or error}."
-                ) from error
+    if weakness is not None and not local:
+        raise StartError(f"The master key is too weak to listen on {host}: {weakness}.")
 
 
 async def _check_endpoints(config: Config, own: set[tuple[str, int]]) -> None:

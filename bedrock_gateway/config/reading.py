@@ -42,8 +42,10 @@ def nearest(name: str, names: Iterable[str], *, alike: float = 0.7) -> str:
     Args:
         alike: how much alike they have to be, up to 1.
     """
-    found = difflib.get_close_matches(name[:64], list(names), n=1, cutoff=alike)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    found = difflib.get_close_matches(name[:64], list(names), n=3, cutoff=alike)
+    # Of several that are as much alike it is the one whose letters were put in another order.
+    best = next((one for one in found if sorted(one) == sorted(name)), found[0] if found else None)
+    return "" if best is None else f"; did you mean {best!r}?"
 
 
 def from_environment(node: Node) -> bool:

@@ -164,6 +164,60 @@ def test_the_region_of_a_profile(tmp_path: Path) -> None:
     assert (0, ["ap-south-1", "profile", "work"]) == (done.returncode, done.stdout.splitlines()[1].split()[3:6])
 
 
+def test_what_this_machine_does_not_have_is_warned_of(tmp_path: Path) -> None:
+    """A config may be checked elsewhere than where it serves: what serve would refuse here, and what it would warn of,
+    are warnings.
+    """
+    file, aws = tmp_path / "config.yaml", tmp_path / "aws"
+    file.write_text(
+        "model_list:\n"
+        "  - model_name: a\n    litellm_params: {model: bedrock/amazon.nova-pro-v1:0, aws_region_name: us-esat-1, "
+        "aws_profile_name: nobody}\n"
+        "  - model_name: b\n    litellm_params: {model: bedrock/amazon.nova-pro-v1:0, aws_region_name: us-east-1, "
+        "aws_profile_name: nobody, ssl_verify: /nope/ca.pem}\n"
+        "general_settings: {master_key: sk-1234}\n",
+        encoding="utf-8",
+    )
+    done = run("--config", str(file))
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert [
+        "warning: serve does not start here: AWS profile 'nobody' is in none of the AWS config files.",
+        "warning: serve does not start here: The CA bundle of deployment 'b' (/nope/ca.pem) cannot be used: No such "
+        "file or directory.",
+        "warning: the master key is weak: it is a well-known example",
+        "warning: region 'us-esat-1' of deployment 'a' is none that botocore knows; did you mean 'us-east-1'?",
+    ] == done.stdout.splitlines()[-4:]
+
+    aws.write_text("[[[")
+    done = run(AWS_CONFIG_FILE=str(aws), AWS_REGION="us-east-1")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    told = f"warning: serve does not start here: AWS config: Unable to parse config file: {aws}"
+    assert told == done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("services", "line"),
+    [
+        ("{}", None),
+        ("{default: {aws_region_name: eu-west-3}}", None),
+        ("{bedrock: {aws_region_name: us-east-1}}", "Services   us-east-1"),
+        (
+            "{bedrock: {aws_region_name: eu-west-3}, bedrock-agent: {aws_region_name: eu-west-3}}",
+            "Services   us-east-1, but for their own; bedrock, bedrock-agent: eu-west-3",
+        ),
+    ],
+)
+def test_regions_of_services(services: str, line: str | None) -> None:
+    """Where what no deployment names goes is shown, where something is said of a service."""
+    text = f"general_settings: {{services: {services}, request_metadata: [call, tags]}}"
+    lines = shown_of(load_config(text, environ={"AWS_REGION": "us-east-1"})).splitlines()
+
+    assert ([] if line is None else [line]) == [one for one in lines if one.startswith("Services")]
+    assert "Metadata   call, tags: written into the request metadata of calls" in lines
+
+
 def test_a_config_that_holds_its_keys_is_read_without_botocores_session(tmp_path: Path) -> None:
     """Where there are no AWS config files, nobody imports what would read them."""
     file = tmp_path / "config.yaml"
