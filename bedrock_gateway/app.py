@@ -18,12 +18,13 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.issued_credentials import LIFETIME_MS, IssuedCredentials, issue
-from bedrock_gateway.admin import API, container_credentials, health, metrics
+from bedrock_gateway.admin import API, container_credentials, health, image_files, metrics
 from bedrock_gateway.admin.added_models import ADDED_MODELS
 from bedrock_gateway.admin.authority import ADMIN, Admin
 from bedrock_gateway.chain import CHAIN
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.dialect import refuse, settle
+from bedrock_gateway.chain.files import FILES_PATH
 from bedrock_gateway.chain.gateway import GATEWAY, Gateway
 from bedrock_gateway.chain.translating import speech_of
 from bedrock_gateway.config.settings import Config
@@ -125,6 +126,7 @@ def build_app(state: State) -> web.Application:
         app.add_routes(part.routes())
     app.add_routes(health.routes())
     app.add_routes(metrics.routes())
+    app.add_routes(image_files.routes())
     app.add_routes(container_credentials.routes(functools.partial(credentials_of, state)))
     app.router.add_route("*", "/{tail:.*}", nothing_here)
     return app
@@ -185,7 +187,8 @@ def entry(gateway: Gateway, own: Handler) -> Callable[[web.BaseRequest], Awaitab
         speech = None if native else speech_of(request.method, target)
         if not native and speech is None:
             try:
-                check_request(request.method, target, request.headers, gateway.entry)
+                linked = target.startswith(FILES_PATH)
+                check_request(request.method, target, request.headers, gateway.entry, linked=linked)
             except Refusal as refusal:
                 return refusal_answer(refusal)
             return await own(request)  # type: ignore[arg-type]

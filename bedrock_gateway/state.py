@@ -4,8 +4,10 @@ nothing of the surroundings by itself.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
@@ -25,6 +27,7 @@ from bedrock_gateway.admin.added_models import AddedModels
 from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.batching import Batches
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.files import Files
 from bedrock_gateway.chain.gateway import Clock, Gateway, Snapshot
 from bedrock_gateway.chain.keeping import Keeping
 from bedrock_gateway.chain.leaving import Leaving
@@ -162,7 +165,7 @@ async def open_state(
         if pictures is not None:
             stack.push_async_callback(pictures.close)
         calls: set[Call] = set()
-        chance = random.Random()
+        chance, loop = random.Random(), asyncio.get_running_loop()
         gateway = Gateway(
             instance=instance,
             snapshot=snapshot,
@@ -183,6 +186,12 @@ async def open_state(
             batches=batches,
             signer=signer,
             bodies=BodyBudget(general.limits.bodies),
+            files=Files(
+                now_ms=clock.now_ms,
+                random_bytes=os.urandom,
+                later=lambda seconds, sweep: loop.call_soon_threadsafe(loop.call_later, seconds, sweep),
+                base_url=general.base_url or "",
+            ),
             limits=attrs.evolve(limits if limits is not None else Limits(), body=general.limits.body),
             entry=EntryPolicy(
                 hosts=HostPolicy(open_mode=callers.open, allowed_hosts=frozenset(general.allowed_hosts)),

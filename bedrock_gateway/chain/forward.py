@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
+from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.booking import book, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge
@@ -23,6 +24,7 @@ from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.objects import note_made, only_own, sees_all
 from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
 from bedrock_gateway.downstream.answers import WholeAnswer
+from bedrock_gateway.errors import MaybeBilled, Refusal
 from bedrock_gateway.metering.meters import read_body
 from bedrock_gateway.metering.states import Outcome
 from bedrock_gateway.routing import verdicts
@@ -38,6 +40,8 @@ __all__ = ["forward"]
 WHOLE = 1_048_576
 #: The same of an answer that lists or makes objects of keys: of what streams nothing could be left out.
 WHOLE_LIST = 16_777_216
+#: The same of an answer that is written anew in another dialect; AWS's are no longer than 25 MB.
+WHOLE_TRANSLATED = 33_554_432
 #: Bytes read of an error's body.
 ERROR_BODY = 1_048_576
 _NO_LIMIT = contextlib.nullcontext()
@@ -72,12 +76,20 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                 if response.status >= 300:
                     await _refused(call, response)
                 light = not call.target.operation.of_model
-                most = _most_whole(call.target.operation) if light else WHOLE
+                written_anew = call.translation is not None and not call.target.operation.stream_out
+                most = WHOLE_TRANSLATED if written_anew else _most_whole(call.target.operation) if light else WHOLE
                 whole = _is_whole(response, most)
                 if whole:
                     prefix = await _read(call, response, most)
                 if light and not (whole and response.ended):
                     _refuse_long_list(call, response)
+                if written_anew and not (whole and response.ended):
+                    raise AttemptFailed(
+                        verdicts.UNREADABLE,
+                        reason="an answer too long to be written anew",
+                        status=response.status,
+                        aws_request_id=request_id(response),
+                    )
             except BaseException:
                 call.gateway.upstream.give_up(response)
                 raise
@@ -177,7 +189,11 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     """Meter, book and return a small answer; its spend goes into a header."""
     assert call.target is not None
     status, aws_request_id = response.status, request_id(response)
-    reading = read_body(call.target.operation, response.headers, body)
+    operation, heavy = call.target.operation, call.translation is not None and len(body) > OFF_LOOP
+    if heavy:
+        reading = await asyncio.to_thread(read_body, operation, response.headers, body)
+    else:
+        reading = read_body(operation, response.headers, body)
     if reading.unreadable:
         raise AttemptFailed(
             verdicts.UNREADABLE,
@@ -199,11 +215,17 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         body = await only_own(call, attempt, body)
         if call.target.operation.name == "GetModelInvocationJob":
             call.gateway.batches.seen(body, attempt.deployment)
-    call.answered(status)
+    # Written before it is booked: the record of the call tells what its caller was told.
+    content, refusal = await asyncio.to_thread(_relayed, attempt, body) if heavy else _relayed(attempt, body)
+    if refusal is None:
+        call.answered(status)
+    else:
+        call.answered(refusal.status, refusal.error_type)
     booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)
     await booked
-    content = attempt.relay.receive_data(body) + attempt.relay.receive_eof()
+    if refusal is not None:
+        raise refusal
     headers = passed_on(call, response)
     if call.kept is not None:
         call.kept.whole(status, [*headers], attempt.deployment.name, content)
@@ -213,6 +235,17 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         if call.snapshot.litellm_headers:
             headers.append(response_cost(call.spend))
     return WholeAnswer(status, headers, content)
+
+
+def _relayed(attempt: Attempt, body: bytes) -> tuple[bytes, Refusal | None]:
+    """Return a whole answer in the caller's dialect, or why there is nothing in it for the caller."""
+    try:
+        return attempt.relay.receive_data(body) + attempt.relay.receive_eof(), None
+    except Refusal as refusal:
+        return b"", refusal
+    except (ValueError, KeyError, TypeError, AttributeError):
+        told = "Upstream's answer cannot be written in this dialect; it may have been billed."
+        return b"", MaybeBilled(told, at="an answer of another shape")
 
 
 async def _refused(call: Call, response: Answer) -> None:

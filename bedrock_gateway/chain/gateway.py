@@ -21,6 +21,7 @@ from bedrock_gateway.access.limits import Limiter
 from bedrock_gateway.chain.asking import Asking
 from bedrock_gateway.chain.batching import Batches
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.files import Files
 from bedrock_gateway.chain.keeping import Keeping
 from bedrock_gateway.chain.leaving import Leaving
 from bedrock_gateway.chain.queueing import Queue
@@ -178,6 +179,7 @@ class Gateway:
     batches: Batches
     signer: Signer
     bodies: BodyBudget
+    files: Files
     limits: Limits
     entry: EntryPolicy
     balancer: Balancer

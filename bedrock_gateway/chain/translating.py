@@ -19,9 +19,10 @@ from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.image_urls import images_named, with_images
-from bedrock_gateway.dialects.openai import CHAT, RESPONSES
-from bedrock_gateway.dialects.speech import Asked, Dialect
+from bedrock_gateway.dialects.openai import CHAT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, RESPONSES
+from bedrock_gateway.dialects.speech import Asked, Dialect, Translation
 from bedrock_gateway.errors import InvalidRequest
+from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.targets import Target
 
@@ -36,9 +37,19 @@ _SPEECHES: dict[str, Dialect] = {
     "/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
     "/responses": RESPONSES,
+    "/v1/images/generations": IMAGES,
+    "/images/generations": IMAGES,
+    "/v1/images/edits": IMAGE_EDITS,
+    "/images/edits": IMAGE_EDITS,
+    "/v1/images/variations": IMAGE_VARIATIONS,
+    "/images/variations": IMAGE_VARIATIONS,
 }
 #: The same by what follows the model, where the path names that.
-_DEPLOYMENTS: dict[str, Dialect] = {"chat/completions": CHAT}
+_DEPLOYMENTS: dict[str, Dialect] = {
+    "chat/completions": CHAT,
+    "images/generations": IMAGES,
+    "images/edits": IMAGE_EDITS,
+}
 #: Bedrock's paths by operation.
 _PATHS = {
     "Converse": "/bedrock/model/{}/converse",
@@ -69,17 +80,16 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
     """
     await take_body(request, call)
     pictures = call.gateway.pictures
-    if pictures is not None and b'"http' in call.body and (urls := await _off_loop(call, images_named, call.body)):
+    named = pictures is not None and b'"http' in call.body and not _is_form(call)
+    if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):
         shown = await pictures.fetch(urls)
         call.body = await asyncio.to_thread(with_images, call.body, shown)
-    asked = Asked(
-        path=call.raw_target.partition("?")[0],
-        headers=call.headers,
-        body=call.body,
-        drop_params=call.snapshot.drop_params,
-        model_of=functools.partial(_model_of, call),
-    )
-    told = await _off_loop(call, speech.read, asked)
+    try:
+        told = await _read(request, call, speech, settled=False)
+    except _Unsettled as unsettled:
+        if await call.gateway.forms.look_up(unsettled.resolution.deployments()):
+            call.snapshot = call.gateway.snapshot
+        told = await _read(request, call, speech, settled=True)
     call.translation = told
     call.body, call.body_hash = told.body, ""
     try:
@@ -101,7 +111,37 @@ async def _off_loop(call: Call, read: Callable[[_A], _R], what: _A) -> _R:
     return await asyncio.to_thread(read, what) if len(call.body) > OFF_LOOP else read(what)
 
 
-def _model_of(call: Call, name: str) -> str:
+def _is_form(call: Call) -> bool:
+    return call.headers.get("content-type", "").lower().startswith("multipart/")
+
+
+class _Unsettled(Exception):
+    """AWS has not been asked yet which model is behind a name."""
+
+    def __init__(self, resolution: Resolution) -> None:
+        super().__init__()
+        self.resolution = resolution
+
+
+async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: bool) -> Translation:
+    """Read the call's body. ``settled``: what AWS would say of the model was asked for."""
+
+    def keep(content: bytes, content_type: str) -> str:
+        host = call.headers.get("host")
+        return call.gateway.files.keep(f"{request.scheme}://{host}" if host else "", content, content_type)
+
+    asked = Asked(
+        path=call.raw_target.partition("?")[0],
+        headers=call.headers,
+        body=call.body,
+        drop_params=call.snapshot.drop_params,
+        model_of=functools.partial(_model_of, call, settled),
+        keep=keep,
+    )
+    return await _off_loop(call, speech.read, asked)
+
+
+def _model_of(call: Call, settled: bool, name: str) -> str:
     """Return the model that a name leads to.
 
     Raises:
@@ -111,5 +151,9 @@ def _model_of(call: Call, name: str) -> str:
     policy = call.caller.policy
     name = policy.aliases.get(name, name)
     may_see = functools.partial(may_use, policy) if policy.models else None
-    deployment = call.snapshot.routing.resolve(name, may_see=may_see).candidates[0][0]
-    return deployment.price_model or deployment.model_id or name
+    resolution = call.snapshot.routing.resolve(name, may_see=may_see)
+    if resolution.unsettled and not settled:
+        raise _Unsettled(resolution)
+    deployment = resolution.candidates[0][0]
+    # What has no price of its own may still have a model behind it.
+    return deployment.price_model or next(iter(deployment.behind), "") or deployment.model_id or name

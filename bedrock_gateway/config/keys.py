@@ -179,7 +179,7 @@ LITELLM = Keys(
 
 GENERAL = Keys(
     honoured=_words(
-        """master_key database_url allowed_hosts allowed_origins allowed_regions services
+        """master_key database_url base_url allowed_hosts allowed_origins allowed_regions services
         on_disconnect cancel_on_disconnect ledger_durability
         max_request_size_mb max_request_memory_mb idle_timeout total_timeout drain_timeout shutdown_timeout max_drains
         queue keep_answers fetch_images

@@ -121,6 +121,7 @@ class GeneralSettings:
     Attributes:
         master_key: opens everything; None where the gateway is open (loopback only).
         database_url: ``sqlite:///…`` or a path; None for the default file.
+        base_url: what URLs that callers are given begin with; None: where each asked.
         allowed_hosts: values of ``Host`` that open mode answers beside loopback's, lower case.
         allowed_origins: values of ``Origin`` that are let in.
         allowed_regions: regions that may be called; empty means every one.
@@ -143,6 +144,7 @@ class GeneralSettings:
 
     master_key: str | None = attrs.field(default=None, repr=False)
     database_url: str | None = attrs.field(default=None, repr=False)
+    base_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     allowed_regions: tuple[str, ...] = ()
@@ -286,7 +288,9 @@ def general_settings(
     master_key = general.text("master_key")
     if "master_key" not in general:
         master_key = around.get("LITELLM_MASTER_KEY")
-    database = database_url(general, around.environ)
+    database, base_url = database_url(general, around.environ), general.text("base_url")
+    if base_url is not None and (trouble := bad_url(base_url)):
+        general.fault("base_url", f"{general.name('base_url')} {trouble}")
     allowed_origins = tuple(origin.rstrip("/").lower() for origin in general.texts("allowed_origins"))
     for origin in allowed_origins:
         if bad_url(origin) or origin.count("/") != 2:
@@ -327,6 +331,7 @@ def general_settings(
     return GeneralSettings(
         master_key=master_key,
         database_url=database,
+        base_url=None if base_url is None else base_url.rstrip("/"),
         allowed_hosts=allowed_hosts,
         allowed_origins=allowed_origins,
         allowed_regions=tuple(sorted(around.allowed_regions)),

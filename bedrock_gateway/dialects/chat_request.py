@@ -27,7 +27,7 @@ from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["DEPLOYED", "ChatTranslation", "read_chat"]
+__all__ = ["DEPLOYED", "ChatTranslation", "members_of", "read_chat"]
 
 #: How paths begin that name the model themselves, as Azure's OpenAI has them.
 DEPLOYED = "/openai/deployments/"
@@ -110,7 +110,7 @@ def read_chat(request: Asked) -> ChatTranslation:
     Raises:
         InvalidRequest: naming the member that is wrong, or all that Bedrock has no place for.
     """
-    asked = _asked(read_body(request.body), request.path)
+    asked = members_of(read_body(request.body), request.path)
     model = text(asked.get("model"), "model")
     if not model:
         wrong("model", "must name a model")
@@ -144,7 +144,7 @@ def read_chat(request: Asked) -> ChatTranslation:
     )
 
 
-def _asked(body: Block, path: str) -> Block:
+def members_of(body: Block, path: str) -> Block:
     """Return what a request says, with what stands in ``extra_body`` beside the rest, and its path's model."""
     asked = {name: value for name, value in body.items() if value is not None}
     extra = mapping(asked.pop("extra_body", {}), "extra_body")

@@ -13,13 +13,14 @@ from collections.abc import Callable
 import attrs
 
 from bedrock_gateway.dialects.chat_request import read_chat
+from bedrock_gateway.dialects.image_request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai_errors import error_object, status_of
 from bedrock_gateway.dialects.responses_request import read_responses
 from bedrock_gateway.dialects.speech import Asked, Headers, Translation
 from bedrock_gateway.errors import Refusal, UnknownModel
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["CHAT", "RESPONSES", "OpenAI"]
+__all__ = ["CHAT", "IMAGES", "IMAGE_EDITS", "IMAGE_VARIATIONS", "RESPONSES", "OpenAI"]
 
 #: Error types of keys: AWS says 403, OpenAI 401.
 _KEYS = frozenset({"UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"})
@@ -87,3 +88,5 @@ def _headers(call_id: str) -> Headers:
 CHAT = OpenAI(read_chat)
 #: ``/v1/responses``.
 RESPONSES = OpenAI(read_responses)
+#: ``/v1/images/generations``, ``edits`` and ``variations``.
+IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS = OpenAI(read_generation), OpenAI(read_edit), OpenAI(read_variation)

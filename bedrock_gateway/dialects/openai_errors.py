@@ -35,6 +35,7 @@ _CODES = {
     "resourcenotfoundexception": "model_not_found",
     "servicequotaexceededexception": "budget_exceeded",
     "throttlingexception": "rate_limit_exceeded",
+    "contentpolicyviolation": "content_policy_violation",
     "serviceunavailableexception": "service_unavailable",
 }
 #: How AWS says that a prompt does not fit.

@@ -30,6 +30,7 @@ class Asked:
         path: without its query; headers: names in any case; body: as received.
         drop_params: leave out what Bedrock has no place for, instead of refusing it.
         model_of: returns the Bedrock model id that a name leads to, for what depends on the family of a model.
+        keep: keeps a file (bytes, content type) for whoever has the URL that it returns; None: nothing is kept.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Asked:
     body: bytes | bytearray
     drop_params: bool
     model_of: Callable[[str], str]
+    keep: Callable[[bytes, str], str] | None = None
 
 
 class Relay(Protocol):
@@ -49,7 +51,11 @@ class Relay(Protocol):
         """Return what goes downstream for bytes from upstream."""
 
     def receive_eof(self) -> bytes:
-        """Return what is still to go downstream once upstream has ended."""
+        """Return what is still to go downstream once upstream has ended.
+
+        Raises:
+            Refusal: nothing of an answer that comes whole is for the caller; never of a stream.
+        """
 
 
 class Translation(Protocol):

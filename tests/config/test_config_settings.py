@@ -458,3 +458,12 @@ def test_a_proxy_of_the_environment() -> None:
     with pytest.raises(ConfigError, match="HTTPS_PROXY names a socks5 proxy") as caught:
         load(MODEL, {"AWS_REGION": "us-east-1", "HTTPS_PROXY": "socks5://me:secret@proxy:1"})
     assert "secret" not in str(caught.value)
+
+
+def test_where_urls_begin() -> None:
+    """The base of URLs is one, and ends without a slash."""
+    given = load(MODEL + "general_settings: {base_url: https://gateway.example.com:8443/llm/}\n").general
+
+    assert "https://gateway.example.com:8443/llm" == given.base_url
+    with pytest.raises(ConfigError, match="base_url must begin with https://"):
+        load(MODEL + "general_settings: {base_url: gateway.example.com}\n")

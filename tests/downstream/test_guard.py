@@ -196,3 +196,13 @@ def test_refusals_quote_nothing() -> None:
             check_request("POST", "/", CIMultiDict(headers), OPEN)
         assert secret not in found.value.message
         assert secret not in found.value.at
+
+
+def test_what_any_page_may_show() -> None:
+    """What is found by a secret path may be linked to from anywhere; whose name it is still counts."""
+    foreign = CIMultiDict([("Host", "127.0.0.1"), ("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")])
+    check_request("GET", "/secret", foreign, OPEN, linked=True)
+
+    foreign["Host"] = "rebound.example"
+    with pytest.raises(AccessDenied, match="open mode"):
+        check_request("GET", "/secret", foreign, OPEN, linked=True)
