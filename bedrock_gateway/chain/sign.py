@@ -16,9 +16,11 @@ from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.dialects.request_metadata import stamp
 from bedrock_gateway.errors import CredentialsError
 from bedrock_gateway.routing import verdicts
-from bedrock_gateway.routing.deployments import CredentialKind
+from bedrock_gateway.routing.deployments import CredentialKind, Deployment
 from bedrock_gateway.upstream.session import UpstreamRequest
 from bedrock_gateway.wire.headers import is_signed
+from bedrock_gateway.wire.model_ids import plain_model
+from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["sign"]
 
@@ -35,6 +37,18 @@ def _metadata(call: Call) -> dict[str, str]:
         "tags": ",".join(call.party.tags),
     }
     return {f"gateway_{name}": told[name] for name in call.snapshot.request_metadata}
+
+
+def _counted(call: Call, deployment: Deployment) -> str:
+    """Return the foundation model whose tokens are counted, or "" where the caller names what is called itself.
+
+    CountTokens knows no inference profiles, which most models are called by (Bedrock API reference, "CountTokens").
+    """
+    if call.translation is None:
+        return ""
+    model = plain_model(deployment.model_id or call.asked)
+    told = plain_model(deployment.price_model)
+    return told if model.startswith("arn:") and "." in told else model
 
 
 @web.middleware
@@ -66,7 +80,8 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         body, headers, note = await asyncio.to_thread(edit) if len(body) > OFF_LOOP else edit()
         if note:
             attempt.notes.append(note)
-    address = gateway.addresses.of(deployment, operation, target.labels, call.query)
+    counted = _counted(call, deployment) if operation.kind is Kind.COUNT else ""
+    address = gateway.addresses.of(deployment, operation, target.labels, call.query, counted)
     sent = dict(headers)  # lower-case names, each once
     sent["host"] = address.host
     sent["user-agent"] = gateway.upstream.user_agent

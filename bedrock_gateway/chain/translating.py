@@ -17,6 +17,7 @@ from aiohttp import web
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.image_urls import images_named, with_images
 from bedrock_gateway.dialects.openai import CHAT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, RESPONSES
@@ -43,6 +44,8 @@ _SPEECHES: dict[str, Dialect] = {
     "/images/edits": IMAGE_EDITS,
     "/v1/images/variations": IMAGE_VARIATIONS,
     "/images/variations": IMAGE_VARIATIONS,
+    "/v1/messages": MESSAGES,
+    "/v1/messages/count_tokens": COUNT_TOKENS,
 }
 #: The same by what follows the model, where the path names that.
 _DEPLOYMENTS: dict[str, Dialect] = {

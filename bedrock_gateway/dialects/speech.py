@@ -15,9 +15,11 @@ import attrs
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["NO_DEFAULTS", "Asked", "Dialect", "Relay", "Translation"]
+__all__ = ["NO_DEFAULTS", "Asked", "Dialect", "Fit", "Relay", "Translation"]
 
 Headers = list[tuple[str, str]]
+#: What writes into a body what the model of an attempt is told besides.
+Fit = Callable[[bytes | bytearray], bytes | bytearray]
 #: What most deployments say of themselves.
 NO_DEFAULTS: Mapping[str, object] = MappingProxyType({})
 

@@ -49,22 +49,26 @@ class Addresses:
     _endpoints: Endpoints
     _kept: dict[tuple[Deployment, str], Address] = attrs.field(factory=dict, init=False, repr=False)
 
-    def of(self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str) -> Address:
+    def of(
+        self, deployment: Deployment, operation: Operation, labels: Mapping[str, str], query: str, model_id: str = ""
+    ) -> Address:
         """Return where a request goes.
 
         Args:
             labels: decoded URI labels; the model id in them is replaced by the deployment's, if it has one.
             query: raw query string, credentials already taken out.
+            model_id: id that is called instead of the deployment's.
         """
         label = operation.model_label
-        named = label is not None and bool(deployment.model_id)
-        keep = named and len(labels) == 1 and not query
+        called = model_id or deployment.model_id
+        named = label is not None and bool(called)
+        keep = named and len(labels) == 1 and not query and called == deployment.model_id
         if keep:
             kept = self._kept.get((deployment, operation.name))
             if kept is not None:
                 return kept
         if label is not None and named:
-            labels = {**labels, label: deployment.model_id}
+            labels = {**labels, label: called}
         base = URL(self._base(deployment, operation))
         # Without empty segments: AWS drops them before it computes a signature.
         prefix = "".join([f"/{segment}" for segment in base.raw_path.split("/") if segment])

@@ -109,6 +109,20 @@ def test_any_model_id(text: str) -> None:
     hold(address)
 
 
+def test_another_model_id() -> None:
+    """An id that is called instead of the deployment's own is not taken for it afterwards."""
+    addresses = Addresses(Endpoints.load())
+    deployment, count = make("us.amazon.nova-pro-v1:0"), OPERATIONS["CountTokens"]
+
+    def called(model_id: str) -> str:
+        address = addresses.of(deployment, count, {"modelId": "group"}, "", model_id)
+        hold(address)
+        return unquote(address.target.split("/")[2])
+
+    ids = ["amazon.nova-pro-v1:0", "us.amazon.nova-pro-v1:0"]
+    assert [*ids, ids[0]] == [called(ids[0]), called(""), called(ids[0])]
+
+
 @pytest.mark.parametrize(
     ("endpoint", "url", "host"),
     [

@@ -1,0 +1,232 @@
+"""Answers of Converse as Anthropic's messages: whole ones, and streams as server-sent events.
+
+Knows both forms of an answer. A stream's events leave as they arrive, but for the last two: Converse tells why an
+answer ended and what it used in two messages, Anthropic in one event.
+
+Source: bedrock-runtime service-2.json (``ConverseResponse``, ``ConverseStreamOutput``); Anthropic API reference,
+"Create a Message", "Streaming Messages".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bedrock_gateway.dialects.anthropic_errors import error_event, failure
+from bedrock_gateway.dialects.speech import Fit
+from bedrock_gateway.errors import EventStreamError
+from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+
+__all__ = ["MessageRelay", "MessageStream"]
+
+Block = dict[str, Any]
+
+_REASONS = {
+    "end_turn": "end_turn",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "max_tokens",
+    "tool_use": "tool_use",
+    "model_context_window_exceeded": "model_context_window_exceeded",
+    "guardrail_intervened": "refusal",
+    "content_filtered": "refusal",
+}
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class MessageRelay:
+    """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
+
+    def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
+        self._fit = fit
+        self._call_id, self._model = call_id, model
+        self._parts: list[bytes] = []
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``speech.Relay``."""
+        return body if self._fit is None else self._fit(body)
+
+    def receive_data(self, data: bytes) -> bytes:
+        """As ``speech.Relay``: nothing can be told before all of it is there."""
+        self._parts.append(data)
+        return b""
+
+    def receive_eof(self) -> bytes:
+        """As ``speech.Relay``."""
+        return _dumps(_whole(json.loads(b"".join(self._parts)), self._call_id, self._model)).encode()
+
+
+def _whole(answer: Mapping[str, Any], call_id: str, model: str) -> Block:
+    """Return a message for an answer of Converse."""
+    blocks = (answer.get("output") or {}).get("message", {}).get("content", [])
+    content = [told for block in blocks if (told := _content(block)) is not None]
+    return _message(call_id, model, content) | _end(answer) | {"usage": _usage(answer.get("usage") or {})}
+
+
+def _message(call_id: str, model: str, content: list[Block]) -> Block:
+    return {
+        "id": f"msg_{call_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _usage({}),
+    }
+
+
+def _content(block: Mapping[str, Any]) -> Block | None:
+    """Return a block of Anthropic's; None for what it has none for."""
+    if "text" in block:
+        return {"type": "text", "text": block["text"]}
+    if "citationsContent" in block:
+        words = (part.get("text", "") for part in block["citationsContent"].get("content") or ())
+        return {"type": "text", "text": "".join(words)}
+    if "toolUse" in block:
+        use = block["toolUse"]
+        return {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": use.get("input") or {}}
+    if "reasoningContent" in block:
+        thought = block["reasoningContent"]
+        if "reasoningText" not in thought:
+            return {"type": "redacted_thinking", "data": thought.get("redactedContent", "")}
+        told = thought["reasoningText"]
+        return {"type": "thinking", "thinking": told.get("text", ""), "signature": told.get("signature") or ""}
+    return None
+
+
+def _end(told: Mapping[str, Any]) -> Block:
+    """Return why an answer ended."""
+    fields = told.get("additionalModelResponseFields")
+    sequence = fields.get("stop_sequence") if isinstance(fields, dict) else None
+    return {
+        "stop_reason": _REASONS.get(told.get("stopReason", "end_turn"), "end_turn"),
+        "stop_sequence": sequence if isinstance(sequence, str) else None,
+    }
+
+
+def _usage(usage: Mapping[str, Any]) -> Block:
+    """Return Anthropic's usage, which counts what was cached apart as Converse does."""
+    told: Block = {
+        "input_tokens": usage.get("inputTokens") or 0,
+        "cache_creation_input_tokens": usage.get("cacheWriteInputTokens") or 0,
+        "cache_read_input_tokens": usage.get("cacheReadInputTokens") or 0,
+        "output_tokens": usage.get("outputTokens") or 0,
+    }
+    if details := usage.get("cacheDetails"):
+        written = {"5m": 0, "1h": 0}
+        for detail in details:
+            written[detail["ttl"]] = written.get(detail["ttl"], 0) + detail["inputTokens"]
+        told["cache_creation"] = {f"ephemeral_{ttl}_input_tokens": written[ttl] for ttl in ("5m", "1h")}
+    return told
+
+
+class MessageStream:
+    """Relay of one attempt whose answer is streamed; as ``speech.Relay``."""
+
+    def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
+        self._fit = fit
+        self._call_id, self._model = call_id, model
+        self._decoder = MessageDecoder()
+        self._indexes: dict[int, int] = {}  # by block of Converse, its index among those that were told
+        self._open: set[int] = set()
+        self._end: Block | None = None
+        self._ended = False
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``speech.Relay``."""
+        return body if self._fit is None else self._fit(body)
+
+    def receive_data(self, data: bytes) -> bytes:
+        """As ``speech.Relay``: the events of the messages that are whole now."""
+        decoder = self._decoder
+        decoder.receive_data(data)
+        told: list[str] = []
+        try:
+            while (message := decoder.next_message()) is not None:
+                told.append(self._receive(message))
+        except (EventStreamError, ValueError, KeyError, TypeError, AttributeError):
+            if not self._ended:
+                told.append(error_event(424, "A message of upstream's stream cannot be read.", self._call_id).decode())
+            self._ended = True
+        return "".join(told).encode()
+
+    def receive_eof(self) -> bytes:
+        """As ``speech.Relay``: an SDK takes a stream that just ends for a whole one."""
+        if self._ended:
+            return b""
+        if self._end is not None:
+            return self._finish({}).encode()
+        return error_event(424, "Upstream's stream ended before its answer.", self._call_id)
+
+    def _receive(self, message: Message) -> str:
+        if message.message_type in ("exception", "error"):
+            self._ended = True
+            return failure(message, self._call_id).decode()
+        payload = json.loads(message.payload or b"{}")
+        kind = message.event_type
+        if kind == "contentBlockDelta":
+            return self._delta(payload["contentBlockIndex"], payload["delta"])
+        if kind == "messageStart":
+            return _event("message_start", {"message": _message(self._call_id, self._model, [])})
+        if kind == "contentBlockStart":
+            return self._start(payload)
+        if kind == "contentBlockStop":
+            return self._stop(payload["contentBlockIndex"])
+        if kind == "messageStop":
+            self._end = _end(payload)
+        elif kind == "metadata" and self._end is not None:
+            return self._finish(payload.get("usage") or {})
+        return ""
+
+    def _delta(self, at: int, delta: Mapping[str, Any]) -> str:
+        words = delta.get("text")
+        if words is not None:
+            begun = self._begin(at, {"type": "text", "text": ""})
+            return begun + self._told(at, "text_delta", "text", words)
+        if "toolUse" in delta:
+            return self._told(at, "input_json_delta", "partial_json", delta["toolUse"].get("input", ""))
+        thought = delta.get("reasoningContent")
+        if thought is None:
+            return ""
+        if "redactedContent" in thought:
+            return self._begin(at, {"type": "redacted_thinking", "data": thought["redactedContent"]})
+        begun = self._begin(at, {"type": "thinking", "thinking": "", "signature": ""})
+        if "text" in thought:
+            return begun + self._told(at, "thinking_delta", "thinking", thought["text"])
+        return begun + self._told(at, "signature_delta", "signature", thought.get("signature", ""))
+
+    def _start(self, payload: Mapping[str, Any]) -> str:
+        use = payload.get("start", {}).get("toolUse")
+        if use is None:
+            return ""
+        block = {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": {}}
+        return self._begin(payload["contentBlockIndex"], block)
+
+    def _begin(self, at: int, block: Block) -> str:
+        """Return the beginning of a block, where it was not told yet: only that of a tool's use has one in Converse."""
+        if at in self._indexes:
+            return ""
+        index = self._indexes[at] = len(self._indexes)
+        self._open.add(at)
+        return _event("content_block_start", {"index": index, "content_block": block})
+
+    def _told(self, at: int, kind: str, name: str, value: str) -> str:
+        return (
+            'event: content_block_delta\ndata: {"type":"content_block_delta","index":'
+            f'{self._indexes[at]},"delta":{{"type":"{kind}","{name}":{_dumps(value)}}}}}\n\n'
+        )
+
+    def _stop(self, at: int) -> str:
+        if at not in self._open:
+            return ""
+        self._open.remove(at)
+        return _event("content_block_stop", {"index": self._indexes[at]})
+
+    def _finish(self, usage: Mapping[str, Any]) -> str:
+        self._ended = True
+        return _event("message_delta", {"delta": self._end, "usage": _usage(usage)}) + _event("message_stop", {})
+
+
+def _event(kind: str, members: Block) -> str:
+    return f"event: {kind}\ndata: {_dumps({'type': kind, **members})}\n\n"

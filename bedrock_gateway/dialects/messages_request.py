@@ -1,0 +1,133 @@
+"""A request of Anthropic's messages: natively for Claude, through Converse for every other model.
+
+Knows which of both a model is asked by, and what of a request says nothing to the model. Must not know deployments.
+
+Source: Anthropic API reference, "Create a Message", "Count tokens in a Message"; bedrock-runtime service-2.json
+(``CountTokensRequest``).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from bedrock_gateway.dialects.chat_answer import thoughtful
+from bedrock_gateway.dialects.chat_families import Wishes, fitting
+from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
+from bedrock_gateway.dialects.messages_answer import MessageRelay, MessageStream
+from bedrock_gateway.dialects.messages_claude import (
+    ClaudeRelay,
+    ClaudeStream,
+    claude_body,
+    claude_counted,
+    with_defaults,
+)
+from bedrock_gateway.dialects.messages_converse import converse_request, counted
+from bedrock_gateway.dialects.messages_count import CountRelay
+from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay
+
+__all__ = ["MessagesTranslation", "read_count", "read_messages"]
+
+#: In the id of every model that speaks this dialect itself.
+_CLAUDE = "anthropic.claude"
+_RELAYS: Mapping[str, Callable[[str, str, Fit | None], Relay]] = {
+    "InvokeModel": ClaudeRelay,
+    "InvokeModelWithResponseStream": ClaudeStream,
+    "Converse": MessageRelay,
+    "ConverseStream": MessageStream,
+}
+
+
+@attrs.frozen(kw_only=True)
+class MessagesTranslation:
+    """A message that is asked for, in Bedrock's words; as ``speech.Translation``.
+
+    Attributes:
+        wishes: what Converse is told in the words of the model of each attempt; None where Claude is asked itself.
+    """
+
+    model: str
+    operation: str
+    body: bytes
+    end_user: str = ""
+    tags: tuple[str, ...] = ()
+    wishes: Wishes | None = None
+
+    def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
+        """As ``speech.Translation``."""
+        if self.operation == "CountTokens":
+            return CountRelay()
+        fit: Fit | None = None
+        if self.wishes is None:
+            if defaults:
+                fit = functools.partial(with_defaults, defaults=defaults)
+        elif (think := fitting(model_id, self.wishes, defaults)) is not None:
+            fit = functools.partial(thoughtful, think=think)
+        return _RELAYS[self.operation](call_id, self.model, fit)
+
+
+def read_messages(request: Asked) -> MessagesTranslation:
+    """Read a request for a message.
+
+    Raises:
+        InvalidRequest: naming the member that is wrong.
+        UnknownModel: what it names leads nowhere.
+    """
+    asked = read_body(request.body)
+    model = _model(asked)
+    stream = boolean(_told(asked, "stream", False), "stream")
+    model_id = request.model_of(model)
+    wishes: Wishes | None = None
+    if _CLAUDE in model_id:
+        operation = "InvokeModelWithResponseStream" if stream else "InvokeModel"
+        body = claude_body(request, asked)
+    else:
+        operation = "ConverseStream" if stream else "Converse"
+        converse, wishes = converse_request(request, asked, model_id)
+        body = written(converse)
+    metadata = asked.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    own = mapping(_told(asked, "litellm_metadata", {}), "litellm_metadata").get("tags")
+    return MessagesTranslation(
+        model=model,
+        operation=operation,
+        body=body,
+        end_user=user if isinstance(user, str) else "",
+        tags=tuple(tag for tag in own if isinstance(tag, str)) if isinstance(own, list) else (),
+        wishes=wishes,
+    )
+
+
+def read_count(request: Asked) -> MessagesTranslation:
+    """Read a request to count the tokens of a message.
+
+    Raises:
+        InvalidRequest: naming the member that is wrong.
+        UnknownModel: what it names leads nowhere.
+    """
+    asked = read_body(request.body)
+    model = _model(asked)
+    model_id = request.model_of(model)
+    if _CLAUDE in model_id:
+        body = base64.b64encode(claude_counted(request, asked)).decode()
+        told: dict[str, Any] = {"invokeModel": {"body": body}}
+    else:
+        told = {"converse": counted(request, asked, model_id)}
+    return MessagesTranslation(model=model, operation="CountTokens", body=written({"input": told}))
+
+
+def _model(asked: Mapping[str, Any]) -> str:
+    model = text(asked.get("model"), "model")
+    if not model:
+        wrong("model", "must name a model")
+    return model
+
+
+def _told(asked: Mapping[str, Any], name: str, otherwise: object) -> object:
+    value = asked.get(name)
+    return otherwise if value is None else value
