@@ -51,6 +51,22 @@ def test_nothing_is_lost_on_the_way_to_claude(body: dict[str, Any], stream: bool
     assert ("m", "InvokeModelWithResponseStream" if stream else "InvokeModel") == (told.model, told.operation)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "told"),
+    [
+        ({}, {}, None),
+        ({}, {"Anthropic-Beta": " a , b,,a"}, ["a", "b"]),
+        ({"anthropic_beta": ["c", "a"]}, {"anthropic-beta": "a,d"}, ["c", "a", "d"]),
+        ({"anthropic_beta": None}, {"anthropic-beta": ""}, None),
+    ],
+)
+def test_betas(body: dict[str, Any], headers: dict[str, str], told: list[str] | None) -> None:
+    """Betas of the header join those of the body, each once, in the order they were told."""
+    read = read_messages(asking(json.dumps({"model": "m", **body}).encode(), **headers))
+
+    assert told == json.loads(read.body).get("anthropic_beta")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"model":"m","a":NaN}', b'{"model":"m","model":"n"}', b"\xff"])
 @pytest.mark.parametrize("read", [read_messages, read_count])
 def test_what_is_no_request(body: bytes, read: Callable[[Asked], Any]) -> None:

@@ -418,6 +418,63 @@ async def test_a_stream_that_breaks_off(tmp_path: Path, model: str, fault: str, 
         assert [state] == [row["state"] for row in here.rows("SELECT state FROM attempts")]
 
 
+@BOTH
+async def test_a_stream_that_fails_at_once(tmp_path: Path, model: str) -> None:
+    """An exception that is the first message of a stream is an error with a status, which an SDK may repeat."""
+    async with running(tmp_path, GROUP) as here:
+        messages = [{"role": "user", "content": "[[simulate: exception-first error_type=throttlingException]]"}]
+        given = {"model": model, "messages": messages, "max_tokens": 50, "stream": True}
+
+        with pytest.raises(anthropic.RateLimitError) as caught:
+            await asyncio.to_thread(call, sdk(here), given)
+
+        assert "rate_limit_error" == caught.value.type
+        assert "x-should-retry" not in caught.value.response.headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_another_deployment_answers(tmp_path: Path, stream: bool) -> None:
+    """Where one deployment is throttled the next one is asked, in the same bytes; each attempt has its row."""
+    async with running(tmp_path) as here:
+        here.simulator.faults.add("throttle", access_key_id="AKIDEPLOYMENTA", times=None)
+        given = {"model": "claude", "messages": QUESTION, "max_tokens": 9, "stream": stream}
+
+        answer = await asyncio.to_thread(call, sdk(here), given)
+        await here.settled()
+
+        assert "claude" == answer.model
+        first, second = here.simulator.received
+        assert first.body == second.body
+        assert ["AKIDEPLOYMENTA", "AKIDEPLOYMENTB"] == [first.access_key_id, second.access_key_id]
+        rows = here.rows("SELECT state, output FROM attempts ORDER BY number")
+        assert [("refused", 0), ("metered", 9)] == [(row["state"], row["output"]) for row in rows]
+
+
+async def test_another_model_answers(tmp_path: Path) -> None:
+    """A model that is asked through Converse can stand in for another, and thinks in its own words."""
+    config = GROUP.replace("num_retries: 0", "num_retries: 0, fallbacks: [{nova-2: [single]}, {single: [nova]}]")
+    async with running(tmp_path, config) as here:
+        here.simulator.faults.add("unavailable", model="*nova-2*", times=None)
+        given: dict[str, Any] = {"model": "nova-2", "messages": QUESTION, "max_tokens": 3000, "stream": True}
+        given["thinking"] = {"type": "enabled", "budget_tokens": 2048}
+
+        answer = await asyncio.to_thread(call, sdk(here), given)
+        fields = [json.loads(one.body)["additionalModelRequestFields"] for one in here.simulator.received]
+
+        assert ("nova-2", ["thinking", "text"]) == (answer.model, [block.type for block in answer.content])
+        thinking = {"type": "enabled", "budget_tokens": 2048}
+        assert [{"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}, {"thinking": thinking}] == [
+            {name: one[name] for name in ("reasoningConfig", "thinking") if name in one} for one in fields
+        ]
+        # What is in Claude's own words is nobody else's to answer.
+        here.simulator.faults.add("unavailable", model="*claude*", times=None)
+        with pytest.raises(anthropic.InternalServerError):
+            await asyncio.to_thread(call, sdk(here), given | {"model": "single"})
+        assert {"nova-2", "claude"} == {
+            "nova-2" if "nova-2" in str(r.model) else "claude" for r in here.simulator.received
+        }
+
+
 @pytest.mark.parametrize("header", [{"x-api-key": "sk-wrong"}, {"authorization": "Bearer sk-wrong"}, {}])
 async def test_a_wrong_key(tmp_path: Path, header: dict[str, str]) -> None:
     """A key that is none is 401 here, as Anthropic has it; the right one is read from either header."""
