@@ -141,7 +141,8 @@ async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: b
         model_of=functools.partial(_model_of, call, settled),
         keep=keep,
     )
-    return await _off_loop(call, speech.read, asked)
+    # A small form may hold a picture that is large once it is unpacked.
+    return await asyncio.to_thread(speech.read, asked) if _is_form(call) else await _off_loop(call, speech.read, asked)
 
 
 def _model_of(call: Call, settled: bool, name: str) -> str:

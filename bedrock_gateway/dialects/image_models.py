@@ -9,6 +9,7 @@ AI models" (Stable Diffusion 3.5 Large, Stable Image Ultra and Core, Stability A
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 import attrs
 
 from bedrock_gateway.dialects.fields import mapping, one_of, wrong
+from bedrock_gateway.dialects.masks import in_black_and_white
 
 __all__ = ["Aim", "Family", "Wish", "family_of"]
 
@@ -65,7 +67,8 @@ class Wish:
 
     Attributes:
         prompt, negative: words, or ""; count: images to make, or None; size: pixels, or None.
-        quality: as it was asked for, or "auto"; images, mask: base64; "" for no mask.
+        quality: as it was asked for, or "auto"; images: base64.
+        mask: what of the image is to be changed, as it was handed in; empty for none.
         others: further members, the model's own.
     """
 
@@ -76,7 +79,7 @@ class Wish:
     size: tuple[int, int] | None = None
     quality: str = "auto"
     images: tuple[str, ...] = attrs.field(default=(), repr=False)
-    mask: str = attrs.field(default="", repr=False)
+    mask: bytes = attrs.field(default=b"", repr=False)
     others: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -119,7 +122,8 @@ class _Canvas:
         else:
             params |= dict(zip(places, wish.images, strict=False))
         if wish.mask:
-            params["maskImage"] = wish.mask
+            # What is painted inside is black, what is painted outside is white.
+            params["maskImage"] = _mask(wish.mask, changed=255 if task == "OUTPAINTING" else 0)
         config = self._config(wish)
         left_out = {}
         if others.get("style") in ("vivid", "natural"):
@@ -185,7 +189,7 @@ class _Stability:
         body: Block = {"prompt": wish.prompt} if wish.prompt else {}
         body |= {"negative_prompt": wish.negative} if wish.negative else {}
         body |= dict(zip(places, wish.images, strict=False))
-        body |= {"mask": wish.mask} if wish.mask else {}
+        body |= {"mask": _mask(wish.mask, changed=255)} if wish.mask else {}
         if wish.images and self.name.startswith("sd3"):
             body["mode"] = "image-to-image"
         left_out = {}
@@ -199,6 +203,10 @@ class _Stability:
         if wish.quality not in ("auto", "standard"):
             left_out["quality"] = f"{self.name} has one quality"
         return {**body, **wish.others}, left_out
+
+
+def _mask(mask: bytes, *, changed: int) -> str:
+    return base64.b64encode(in_black_and_white(mask, changed=changed)).decode()
 
 
 def _nearest(width: int, height: int) -> str:

@@ -81,7 +81,7 @@ def read_generation(request: Asked) -> ImageTranslation:
     asked = members_of(read_body(request.body), request.path)
     if not text(asked.get("prompt"), "prompt"):
         wrong("prompt", "must say what the image is to show")
-    return _translation(request, Aim.GENERATE, asked, (), "")
+    return _translation(request, Aim.GENERATE, asked, (), b"")
 
 
 def read_edit(request: Asked) -> ImageTranslation:
@@ -102,11 +102,11 @@ def read_variation(request: Asked) -> ImageTranslation:
     return _translation(request, Aim.VARY, *_form(request))
 
 
-def _form(request: Asked) -> tuple[dict[str, Any], tuple[str, ...], str]:
+def _form(request: Asked) -> tuple[dict[str, Any], tuple[str, ...], bytes]:
     """Return the members of a form, its images and its mask."""
     asked: dict[str, Any] = {}
     images: list[str] = []
-    mask = ""
+    mask = b""
     for part in read_form(request.headers.get("Content-Type", ""), request.body):
         name = part.name.removesuffix("[]")
         if name in ("image", "mask") and not part.content:
@@ -116,7 +116,7 @@ def _form(request: Asked) -> tuple[dict[str, Any], tuple[str, ...], str]:
                 wrong("image", f"must be {MOST_HANDED_IN} or fewer")
             images.append(base64.b64encode(part.content).decode())
         elif name == "mask":
-            mask = base64.b64encode(part.content).decode()
+            mask = bytes(part.content)
         elif part.is_file:
             # An image that only the model has a name for.
             asked[name] = base64.b64encode(part.content).decode()
@@ -142,7 +142,7 @@ def _value(name: str, content: bytes) -> Any:
 
 
 def _translation(
-    request: Asked, aim: Aim, asked: dict[str, Any], images: tuple[str, ...], mask: str
+    request: Asked, aim: Aim, asked: dict[str, Any], images: tuple[str, ...], mask: bytes
 ) -> ImageTranslation:
     model = text(asked.pop("model", None), "model")
     if not model:

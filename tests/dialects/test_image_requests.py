@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_masks import pixels, png
 
 from bedrock_gateway.dialects.image_answer import ImageRelay, picture_type
 from bedrock_gateway.dialects.image_request import ImageTranslation, read_edit, read_generation, read_variation
@@ -232,6 +233,25 @@ def test_what_cannot_be_edited(model: str, files: tuple[str, ...], members: dict
         edit(model, *files, **members)
 
     assert param == caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("model", "members", "pixel"),
+    [
+        (CANVAS, {}, 0),
+        (CANVAS, {"taskType": "OUTPAINTING"}, 255),
+        ("stability.stable-image-erase-object-v1:0", {}, 255),
+    ],
+)
+def test_masks(model: str, members: dict[str, str], pixel: int) -> None:
+    """What OpenAI's mask hides is in the colour by which each model is told what to change."""
+    mask = png(1, 1, 6, bytes(5))
+    parts = form(members, ("image:one",))[: -len(b"--b--")]
+    parts += b'--b\r\nContent-Disposition: form-data; name="mask"; filename="m"\r\n\r\n' + mask + b"\r\n--b--"
+    body = json.loads(read_edit(asked(model, parts, "multipart/form-data; boundary=b")).body)
+    told = body["mask"] if "mask" in body else next(v for v in body.values() if type(v) is dict)["maskImage"]
+
+    assert (1, 1, [bytes([pixel])]) == pixels(base64.b64decode(told))
 
 
 def test_variations() -> None:
