@@ -179,6 +179,7 @@ class Surroundings:
             web_identity_token=token if kind is CredentialKind.WEB_IDENTITY else None,
             sts_endpoint=self.endpoint("AWS_STS_ENDPOINT") if assumed else None,
             ignore_environment=ignored and kind in (CredentialKind.AMBIENT, CredentialKind.ROLE),
+            of_environment=True,
         )
 
     def region(self, profile: str | None) -> str:

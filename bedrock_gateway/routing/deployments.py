@@ -40,6 +40,7 @@ class CredentialSource:
         web_identity_file: file of the token, read again at every refresh: who puts it there changes it.
         ignore_environment: the ambient chain passes over the keys in the environment: they are the developer's own
             client's.
+        of_environment: what is given was found in the environment, not in the config.
     """
 
     kind: CredentialKind = CredentialKind.AMBIENT
@@ -56,6 +57,7 @@ class CredentialSource:
     web_identity_file: str | None = None
     sts_endpoint: str | None = None
     ignore_environment: bool = False
+    of_environment: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)

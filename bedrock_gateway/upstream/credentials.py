@@ -166,7 +166,8 @@ def describe(source: CredentialSource) -> str:
         return f"role {source.role_arn}"
     if source.kind is CredentialKind.PROFILE:
         return f"profile {source.profile}"
-    return {
-        CredentialKind.STATIC: "static keys of the config",
-        CredentialKind.BEARER: "Bedrock API key of the config",
-    }.get(source.kind, "the ambient credential chain")
+    if source.kind is CredentialKind.STATIC:
+        return "keys of the environment" if source.of_environment else "static keys of the config"
+    if source.kind is CredentialKind.BEARER:
+        return f"Bedrock API key of the {'environment' if source.of_environment else 'config'}"
+    return "the ambient credential chain"

@@ -55,7 +55,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        what: identity, model, guardrail, price or clock.
+        what: tls, identity, model, guardrail, price or clock.
         told: what there is, or what is wrong and what mends it.
     """
 
@@ -77,7 +77,11 @@ async def examine(
         return asked[key]
 
     async def one(deployment: Deployment) -> list[Finding]:
-        source, region = deployment.credentials, deployment.region
+        source, region, verify = deployment.credentials, deployment.region, deployment.ssl_verify
+        if isinstance(verify, str):
+            bundle = await once(verify, lambda: _bundle(verify, control))
+            if bundle.level is Level.WRONG:
+                return [bundle]
         found = [await once((source, region), lambda: _identity(deployment, control))]
         if found[0].level is Level.WRONG:
             return found  # everything else would only say so again
@@ -102,6 +106,14 @@ async def examine(
 async def _in_turn(turns: asyncio.Semaphore, ask: Callable[[], Awaitable[Finding]]) -> Finding:
     async with turns:
         return await ask()
+
+
+async def _bundle(path: str, control: ControlPlane) -> Finding:
+    try:
+        await control.upstream.prepare([path])
+    except OSError as error:
+        return Finding(Level.WRONG, "tls", str(error))
+    return Finding(Level.FINE, "tls", path)
 
 
 async def _identity(deployment: Deployment, control: ControlPlane) -> Finding:

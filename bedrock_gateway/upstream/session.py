@@ -109,6 +109,10 @@ def fault_of(error: Exception, *, sent: bool = True, head_seen: bool) -> Upstrea
     name = type(error).__name__
     # Half a head is quoted in full.
     reason = f"{name}: {error}"[:MAX_REASON] if str(error) else name
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # aiohttp's own text holds the repr of a TLS context.
+        why = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.strerror
+        reason = f"no connection to {error.host}:{error.port}: {why or error.os_error}"[:MAX_REASON]
     if not sent and isinstance(error, TimeoutError):
         reason = f"no connection within {CONNECT_TIMEOUT:g} s"
     if not sent or isinstance(error, _NEVER_REACHED):
@@ -300,7 +304,13 @@ class Upstream:
 
 
 def _make_context(verify: bool | str) -> ssl.SSLContext | bool:
-    return verify if verify is False else ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    if not isinstance(verify, str):
+        return verify and ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        # Python's does not name the file.
+        raise OSError(f"the CA bundle {verify} cannot be used: {error.strerror or error}") from error
 
 
 def _silence() -> aiohttp.SocketTimeoutError:

@@ -77,13 +77,15 @@ def aws(**changes: Callable[[Asked], web.StreamResponse]) -> Callable[[Asked], A
     return script
 
 
-async def doctor(folder: Path, upstream: Upstream, *arguments: str, text: str = CONFIG) -> tuple[int, str]:
+async def doctor(
+    folder: Path, upstream: Upstream, *arguments: str, text: str = CONFIG, **environ: str
+) -> tuple[int, str]:
     """Run the command; return exit status and what it said."""
     (folder / "config.yaml").write_text(text.replace("%(aws)s", upstream.url))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bedrock_gateway", "doctor", "--config", "config.yaml", *arguments),
         cwd=folder,
-        env=environment(folder, {"AWS_ENDPOINT_URL_STS": upstream.url}),
+        env=environment(folder, {"AWS_ENDPOINT_URL_STS": upstream.url, **environ}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -229,6 +231,35 @@ async def test_nobody_there(tmp_path: Path) -> None:
     status, said = await doctor(tmp_path, gone)
     assert 1 == status
     assert 3 == said.count("✗ identity   sts:GetCallerIdentity cannot be reached")
+
+
+async def test_nobody_there_by_tls(tmp_path: Path) -> None:
+    """What is said of a connection names host and port, and nothing that only Python understands."""
+    async with scripted(aws()) as upstream:
+        gone = Upstream(url=upstream.url.replace("http:", "https:"))
+    status, said = await doctor(tmp_path, gone, "--json")
+    told = json.loads(said)["deployments"][0]["findings"][0]["told"]
+    assert 1 == status
+    assert f"no connection to {gone.url.removeprefix('https://')}: " in told
+    assert "object at 0x" not in said
+
+
+async def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    """A CA bundle that cannot be used is named, once for each deployment, also where nothing is asked with it."""
+    async with scripted(aws()) as upstream:
+        status, said = await doctor(tmp_path, upstream, AWS_CA_BUNDLE="/nope/ca.pem")
+        assert (1, []) == (status, upstream.asked)
+    assert 3 == said.count("✗ tls        the CA bundle /nope/ca.pem cannot be used: No such file or directory\n")
+
+
+async def test_keys_of_the_environment(tmp_path: Path) -> None:
+    """Keys that no config holds are called the environment's."""
+    async with scripted(aws()) as upstream:
+        text = "model_list: [{model_name: n, litellm_params: {model: bedrock/amazon.nova-lite-v1:0, "
+        text += 'aws_region_name: us-east-1, aws_bedrock_endpoint: "%(aws)s"}}]'
+        keys = {"AWS_ACCESS_KEY_ID": "AKIDEPLOYMENTA", "AWS_SECRET_ACCESS_KEY": "very-secret-text"}
+        status, said = await doctor(tmp_path, upstream, text=text, **keys)
+    assert (0, "n  amazon.nova-lite-v1:0  us-east-1  keys of the environment") == (status, said.splitlines()[0])
 
 
 async def test_a_config_that_cannot_be_read(tmp_path: Path) -> None:

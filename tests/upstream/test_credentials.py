@@ -569,8 +569,13 @@ async def test_close_while_fetching(sts: Sts) -> None:
     [
         (AMBIENT, "the ambient credential chain"),
         (STATIC, "static keys of the config"),
+        (attrs.evolve(STATIC, of_environment=True), "keys of the environment"),
         (PROFILE, "profile work"),
         (CredentialSource(kind=CredentialKind.BEARER, bearer="bedrock-key"), "Bedrock API key of the config"),
+        (
+            CredentialSource(kind=CredentialKind.BEARER, bearer="bedrock-key", of_environment=True),
+            "Bedrock API key of the environment",
+        ),
         (CredentialSource(kind=CredentialKind.ROLE, role_arn=ROLE_ARN, profile="work"), f"role {ROLE_ARN}"),
         (CredentialSource(kind=CredentialKind.WEB_IDENTITY, role_arn=ROLE_ARN), f"role {ROLE_ARN}"),
     ],

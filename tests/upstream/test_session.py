@@ -149,7 +149,7 @@ async def test_refused(body: bytes) -> None:
             request = RawUpstream(taken.getsockname()[1]).ask(body)
             fault = await failed(upstream, request)
             assert (Happened.NEVER_REACHED, False) == (fault.happened, request.sent)
-            assert "ClientConnectorError" in str(fault)
+            assert "no connection to 127.0.0.1:" in str(fault)
 
 
 @BODIES
@@ -165,7 +165,7 @@ async def test_no_such_host(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Non
         request.url = URL("http://nobody.invalid/", encoded=True)
         fault = await failed(upstream, request)
         assert (Happened.NEVER_REACHED, False) == (fault.happened, request.sent)
-        assert "ClientConnectorDNSError" in str(fault)
+        assert str(fault).endswith(": Name or service not known")
 
 
 @BODIES
