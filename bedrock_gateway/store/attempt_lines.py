@@ -57,7 +57,7 @@ class AttemptLine:
 def attempts(
     connection: sqlite3.Connection, period: Period, limit: int, wanted: Wanted = EVERY_CALL
 ) -> list[AttemptLine]:
-    """Return the newest attempts of the calls of a period, newest last.
+    """Return the newest attempts of the calls of a period, newest first.
 
     Args:
         wanted: of which calls. A model is looked for in each attempt: those that went elsewhere, before or after one
@@ -83,7 +83,7 @@ def attempts(
         fields = dict(zip(_FIELDS, row, strict=True))
         name = called(fields["deployment"], fields["model_group"], fields["model"], names).name
         lines.append(AttemptLine(**{**fields, "charged": bool(fields["charged"])}, deployment_name=name))
-    return sorted(lines, key=lambda line: (line.started_at, line.call, line.number, line.part))
+    return sorted(lines, key=lambda line: (line.started_at, line.call, line.number, line.part), reverse=True)
 
 
 #: Of ``AttemptLine``, in the order of ``_COLUMNS``.

@@ -184,12 +184,12 @@ def test_calls_of_one_attempt_each(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_attempts(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every request sent has its line, newest last; those of one call have its id, and are numbered."""
+    """Every request sent has its line, newest first as calls are; those of one call have its id, and are numbered."""
     assert 0 == _run("--database", str(group), "--by", "attempt")
     heading, *rows = capsys.readouterr().out.splitlines()[2:]
     headings = "time (UTC) call no model group deployment model state status error input output USD"
     assert headings == " ".join(heading.split())
-    table = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
+    table = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in reversed(rows)]
     assert [
         ["1", "claude", "claude", SONNET, "refused", "200", "-", "1,003", "20", "0.0070"],
         ["2", "claude", "claude#2", SONNET, "refused", "200", "-", "1,003", "20", "0.0200"],
@@ -203,15 +203,15 @@ def test_attempts(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_attempts_for_machines(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON and CSV have everything of an attempt; what is asked for limits them as it does calls."""
     lines = lines_of(capsys, "--database", str(group), "--by", "attempt")
-    assert [False, False, True] == [line["charged"] for line in lines[:3]]
-    assert [1, 2, 3, 1, 1, 1, 1] == [line["number"] for line in lines]
+    assert [True, False, False] == [line["charged"] for line in lines[-3:]]
+    assert [1, 1, 1, 1, 3, 2, 1] == [line["number"] for line in lines]
     assert ["deployment-3", "claude#3", SONNET, 40_000_000, "0.040000000"] == [
-        lines[2][name] for name in ("deployment", "deployment_name", "model", "spend_nano_usd", "spend_usd")
+        lines[-3][name] for name in ("deployment", "deployment_name", "model", "spend_nano_usd", "spend_usd")
     ]
     arguments = ("--database", str(group), "--by", "attempt")
-    assert lines[-2:] == lines_of(capsys, *arguments, "--limit", "2")
-    assert lines[4:5] == lines_of(capsys, *arguments, "--model", "amazon.nova-pro-v1:0")
-    assert lines[:4] == lines_of(capsys, *arguments, "--model", "claude")
+    assert lines[:2] == lines_of(capsys, *arguments, "--limit", "2")
+    assert lines[2:3] == lines_of(capsys, *arguments, "--model", "amazon.nova-pro-v1:0")
+    assert lines[3:] == lines_of(capsys, *arguments, "--model", "claude")
     assert [] == lines_of(capsys, *arguments, "--until", "2026-11-18T11:00Z")
     assert 0 == _run(*arguments, "--csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -42,7 +42,7 @@ def test_all_of_them(
     found = attempts(filled, period, 100_000, wanted)
 
     assert of_rows(filled, condition, period) == sorted(line.attempt for line in found)
-    assert found == sorted(found, key=lambda line: (line.started_at, line.call, line.number, line.part))
+    assert found == sorted(found, key=lambda line: (line.started_at, line.call, line.number, line.part), reverse=True)
 
 
 def test_the_newest(filled: sqlite3.Connection) -> None:
