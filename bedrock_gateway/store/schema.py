@@ -164,9 +164,9 @@ def refuse_other_kind(connection: sqlite3.Connection, path: Path, *, simulated: 
     """
     (kept,) = connection.execute("SELECT simulated FROM ledger").fetchone()
     if kept and not simulated:
-        raise StartError(f"{path}: holds simulated spend; a real run needs another file, name it with --database")
+        raise StartError(f"{path}: is of simulated runs; add --simulate, or name another file with --database")
     if simulated and not kept:
-        raise StartError(f"{path}: holds real spend; a simulated run needs another file, name it with --database")
+        raise StartError(f"{path}: is of real runs; leave out --simulate, or name another file with --database")
 
 
 def _statements(script: str) -> list[str]:

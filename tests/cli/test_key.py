@@ -312,8 +312,18 @@ def test_simulated_and_real_stay_apart(keys: Keys) -> None:
     """A database of simulated runs takes keys only with --simulate."""
     keys.run("create", "--simulate")
 
-    with pytest.raises(StartError, match="holds simulated spend"):
+    with pytest.raises(StartError, match="is of simulated runs; add --simulate"):
         keys.run("create")
+
+
+def test_a_key_alone_is_no_spend(keys: Keys) -> None:
+    """A database that a key was made in, and no call booked, is told by whom it is for, not by what it holds."""
+    keys.run("create")
+
+    with pytest.raises(StartError) as caught:
+        keys.run("list", "--simulate")
+    told = "is of real runs; leave out --simulate, or name another file with --database"
+    assert f"{keys.database}: {told}" == str(caught.value)
 
 
 def test_other_files_are_left_alone(keys: Keys) -> None:

@@ -224,8 +224,8 @@ def test_bad_databases(tmp_path: Path) -> None:
     table = [
         (text, False, "is not a SQLite database"),
         (foreign, False, "is a database of another program"),
-        (real, True, "holds real spend"),
-        (simulated, False, "holds simulated spend"),
+        (real, True, "is of real runs; leave out --simulate, or name another file with --database"),
+        (simulated, False, "is of simulated runs; add --simulate, or name another file with --database"),
         (newer, False, "newer version"),
         (tmp_path, False, "is a directory"),
         (pipe, False, "not a regular file"),
