@@ -54,11 +54,11 @@ curl -s {curl}/bedrock/model/{model}/converse -H "Authorization: Bearer {key}" \
 """
 #: boto3 knows no unix sockets.
 _BOTO3 = """\
-{python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{curl}/bedrock", \
+{python} -c 'import boto3, sys; client = boto3.client("bedrock-runtime", endpoint_url="{base}/bedrock"{verify}, \
 region_name="us-east-1", aws_access_key_id=sys.argv[1], aws_secret_access_key="-"); \
 [print(event["contentBlockDelta"]["delta"]["text"], end="", flush=True) for event in \
 client.converse_stream(modelId="{model}", messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])["stream"] \
-if "contentBlockDelta" in event]' "{key}"
+if "contentBlockDelta" in event]' "{key}"{bundle}
 """
 _SPEND = """\
 {command} spend --database {database}
@@ -116,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
         sockets = [stack.enter_context(sock) for sock in bind(args.host, args.port, args.unix_socket)]
         # Made-up spend never goes where real spend is kept, unless somebody says so here.
         given = args.database or (None if args.simulate else config.general.database_url)
-        database = resolve_database(given, os.environ, Path.home(), simulated=args.simulate)
+        # What is printed of it can be pasted anywhere.
+        database = resolve_database(given, os.environ, Path.home(), simulated=args.simulate).absolute()
         tls = open_tls(args, tuple(config.general.allowed_hosts), database)
         _raise_descriptor_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -254,15 +255,23 @@ def _greeting(
 ) -> str:
     """Return what is printed once calls are taken."""
     first = sockets[0]
+    bundle = ""
     if first.family == socket.AF_UNIX:
         path = first.getsockname()
         url, curl = f"unix:{path}", f"--unix-socket {shlex.quote(path)} http://localhost"
+        base = url
     else:
         host, port = first.getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
-        # What is printed to be pasted works at once: on this machine plain HTTP is taken beside TLS.
-        curl = f"http://{shown}:{port}" if is_loopback(host) else url
+        base = curl = url
+        if tls is not None and tls.authority is not None:
+            bundle = f" {shlex.quote(str(tls.authority))}"
+            curl = f"--cacert{bundle} {url}"
+        elif is_loopback(host):
+            # What is printed to be pasted works at once: on this machine plain HTTP is taken beside TLS, and whom the
+            # given certificate names is not known.
+            base = curl = f"http://{shown}:{port}"
     mode = "open: any key is accepted, from this machine only"
     if not callers.open:
         ways = ["the master key"] if callers.master is not None else []
@@ -276,8 +285,10 @@ def _greeting(
         names = config.routing_table().names()
         values = {
             "known": "" if key in (None, os.environ.get(_KEY)) else f" (with {_KEY} set to the master key)",
-            "url": url,
             "curl": curl,
+            "base": base,
+            "verify": ", verify=sys.argv[2]" if bundle else "",
+            "bundle": bundle,
             "model": quote(names[0] if names else SIMULATED_MODEL, safe=":"),
             "key": f"${_KEY}" if key else "any-key" if callers.open else "a-virtual-key",
             "python": shlex.quote(sys.executable),

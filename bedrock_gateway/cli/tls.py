@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import functools
 import importlib
+import ipaddress
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,12 +34,14 @@ class Tls:
     Attributes:
         files: with the context.
         renew: renews a certificate of our own where that is due; runs in a thread.
-        told: line for who starts the gateway, "" for none.
+        told: lines for who starts the gateway, "" for none.
+        authority: certificate that clients have to trust, where it is of our own.
     """
 
     files: TlsFiles
     renew: Callable[[], object] = lambda: None
     told: str = ""
+    authority: Path | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +59,7 @@ def open_tls(args: argparse.Namespace, allowed_hosts: tuple[str, ...], database:
 
     Args:
         allowed_hosts: further names clients call the gateway by.
-        database: a resolved path; certificates of our own lie beside it.
+        database: an absolute path; certificates of our own lie beside it.
 
     Raises:
         StartError: what is asked for cannot be had.
@@ -77,13 +82,38 @@ def open_tls(args: argparse.Namespace, allowed_hosts: tuple[str, ...], database:
     host = args.host.strip().removeprefix("[").removesuffix("]")
     names = {*_LOCAL, *(name for name in (host, *allowed_hosts) if name not in _EVERYWHERE and "*" not in name)}
     folder = database.parent / "tls"
+    also = _own_names() if host in _EVERYWHERE else set()
 
-    make = functools.partial(_local, certificates, folder, names)
+    make = functools.partial(_local, certificates, folder, names, also)
     files = make()
     new = " (new: clients that trusted an earlier one have to be told)" if files.made else ""
     told = f"TLS: clients trust it by AWS_CA_BUNDLE={files.authority}, Node.js by NODE_EXTRA_CA_CERTS{new}"
-    return Tls(files=TlsFiles(files.certificate, files.key), renew=make, told=told)
+    if files.without:
+        told += (
+            f"\nwarning: over TLS no client can call it {' or '.join(files.without)}: its authority was made without; "
+            "--host NAME or general_settings.allowed_hosts makes one that is good for NAME"
+        )
+    return Tls(
+        files=TlsFiles(files.certificate, files.key), renew=make, told=told, authority=files.authority.absolute()
+    )
 
 
-def _local(certificates: Any, folder: Path, names: set[str]) -> Any:
-    return certificates.local_certificate(folder, names, datetime.datetime.now(datetime.UTC))
+def _local(certificates: Any, folder: Path, names: set[str], also: set[str]) -> Any:
+    return certificates.local_certificate(folder, names, datetime.datetime.now(datetime.UTC), also=also)
+
+
+def _own_names() -> set[str]:
+    """Return what other machines may call this one: its host name, and its addresses as far as they can be told."""
+    name = socket.gethostname()
+    found = set()
+    with contextlib.suppress(OSError):
+        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    # Many machines know their name by loopback alone. The address towards an address of documentation (RFC 5737, RFC
+    # 3849) is that towards any other; nothing is sent.
+    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((outside, 9))
+            found.add(str(sock.getsockname()[0]))
+    # A link-local address with its scope stands in no certificate.
+    names = {address for address in found if "%" not in address and not ipaddress.ip_address(address).is_loopback}
+    return names | {name} if name and name.isascii() else names

@@ -44,33 +44,45 @@ class LocalFiles:
     Attributes:
         authority: certificate that clients have to trust, in PEM; certificate, key: what the listener takes.
         made: the authority is new, so that nobody trusts it yet.
+        without: what the certificate would be good for too, had the authority been made for it.
     """
 
     authority: Path
     certificate: Path
     key: Path
     made: bool = False
+    without: tuple[str, ...] = ()
 
 
-def local_certificate(folder: Path, names: Iterable[str], now: datetime.datetime) -> LocalFiles:
+def local_certificate(
+    folder: Path, names: Iterable[str], now: datetime.datetime, *, also: Iterable[str] = ()
+) -> LocalFiles:
     """See to it that there is a certificate for these names (hosts and addresses) that is good for a while.
+
+    Args:
+        also: further names, where a new authority is made or the one there is may sign for them: names that change by
+            themselves must not have clients be told of a new one each time.
 
     Raises:
         StartError: the folder cannot be used, or what is in it.
     """
     wanted = tuple(sorted({_one_spelling(name) for name in names}))
+    wished = tuple(sorted({_one_spelling(name) for name in also} - {*wanted}))
     files = LocalFiles(authority=folder / "ca.pem", certificate=folder / "server.pem", key=folder / "server.key")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(folder / ".lock"):
             authority = _read_authority(folder, wanted, now)
             made = authority is None
-            certificate, key = authority or _make_authority(folder, wanted, now)
+            certificate, key = authority or _make_authority(folder, (*wanted, *wished), now)
+            permitted = _permitted(certificate)
+            without = tuple(name for name in wished if not _permits(permitted, name))
+            wanted = (*wanted, *(name for name in wished if name not in without))
             if made or not _is_good(files, wanted, now, certificate):
                 _make_certificate(files, wanted, now, certificate, key)
     except OSError as error:
         raise StartError(f"{folder}: the certificates of --tls cannot be kept there: {error.strerror}") from error
-    return attrs.evolve(files, made=made)
+    return attrs.evolve(files, made=made, without=without)
 
 
 def _one_spelling(name: str) -> str:
@@ -107,7 +119,7 @@ def _read_authority(
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         key = serialization.load_pem_private_key(key_pem, None)
-        permitted = certificate.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+        permitted = _permitted(certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise ValueError("the key does not belong to the certificate")
     except (ValueError, TypeError, x509.ExtensionNotFound) as error:
@@ -117,6 +129,10 @@ def _read_authority(
         ) from error
     ends_soon = certificate.not_valid_after_utc - now < datetime.timedelta(days=DAYS + RENEW_DAYS)
     return None if ends_soon or not all(_permits(permitted, name) for name in names) else (certificate, key)
+
+
+def _permitted(authority: x509.Certificate) -> list[x509.GeneralName]:
+    return authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
 
 
 def _permits(permitted: Iterable[x509.GeneralName], name: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from bedrock_gateway.downstream.certificates import local_certificate
+from bedrock_gateway.downstream.certificates import LocalFiles, local_certificate
 from bedrock_gateway.errors import StartError
 
 NOW = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
@@ -69,6 +69,30 @@ def test_renewed(
     assert authority_stays == (authority == again.authority.read_bytes())
     assert authority_stays != again.made
     assert certificate_stays == (certificate == again.certificate.read_bytes())
+
+
+def names_of(files: LocalFiles) -> set[str]:
+    """Return the names a certificate is good for."""
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in told}
+
+
+def test_names_that_change_by_themselves(tmp_path: Path) -> None:
+    """A new authority may sign for further names; one that is there is not made anew for them, and they are told."""
+    also = ("vm.example", "10.0.0.7")
+    first = local_certificate(tmp_path / "new", NAMES, NOW, also=also)
+    assert ({*NAMES, *also}, ()) == (names_of(first), first.without)
+
+    moved = local_certificate(tmp_path / "new", NAMES, NOW, also=("vm.example", "10.0.0.8"))
+    assert (False, {*NAMES, "vm.example"}, ("10.0.0.8",)) == (moved.made, names_of(moved), moved.without)
+
+    local_certificate(tmp_path / "old", NAMES, NOW)
+    older = local_certificate(tmp_path / "old", NAMES, NOW, also=also)
+    assert (False, {*NAMES}, ("10.0.0.7", "vm.example")) == (older.made, names_of(older), older.without)
+
+    named = local_certificate(tmp_path / "old", (*NAMES, "10.0.0.7"), NOW, also=also)
+    assert (True, {*NAMES, *also}, ()) == (named.made, names_of(named), named.without)
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:

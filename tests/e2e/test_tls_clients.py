@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -82,6 +84,44 @@ def test_what_cannot_be_started(tmp_path: Path, arguments: list[str], message: s
     assert 2 == done.returncode
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_lines_to_paste_with_tls(tmp_path: Path) -> None:
+    """Curl and boto3 are told of the authority, by its whole path wherever they are run; a folder may hold spaces."""
+    options = ("--simulate", "--tls", "--port", "0", "--database", "a folder/ledger.db")
+    with Command.start(tmp_path, "serve", *options) as command:
+        command.until(r" spend --database ")
+        (curl,) = (line for line in command.out if line.startswith("curl "))
+        (boto3,) = (line for line in command.out if " -c " in line)
+        for line in (curl, boto3):
+            done = subprocess.run(["sh", "-c", line], cwd="/", capture_output=True, text=True, timeout=30, check=False)
+            assert (0, True) == (done.returncode, bool(done.stdout)), done.stderr
+            assert "https://127.0.0.1:" in line
+    assert f"AWS_CA_BUNDLE={tmp_path}/a folder/tls/ca.pem, Node" in "\n".join(command.out)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_listening_everywhere(tmp_path: Path, host: str) -> None:
+    """Other machines may call it by its host name; an authority that was made for loopback alone stays, and it is said
+    what it is not good for.
+    """
+    options = ("serve", "--simulate", "--tls", "--port", "0", "--database")
+    environ = {"LITELLM_MASTER_KEY": MASTER}
+    name = socket.gethostname().lower()
+    with Command.start(tmp_path, *options, "new/ledger.db", "--host", host, environ=environ) as command:
+        port = int(command.until(r"listens at https://\S+:(\d+)/bedrock \(locked")[1])
+        bundle = command.until(r"AWS_CA_BUNDLE=(\S+), Node")[1]
+        context = ssl.create_default_context(cafile=bundle)
+        with socket.create_connection(("127.0.0.1" if host == "0.0.0.0" else "::1", port), 20) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as secure:
+                assert ("DNS", name) in secure.getpeercert()["subjectAltName"]
+    with Command.start(tmp_path, *options, "old/ledger.db") as command:
+        bundle = command.until(r"AWS_CA_BUNDLE=(\S+), Node")[1]
+    before = Path(bundle).read_bytes()
+    with Command.start(tmp_path, *options, "old/ledger.db", "--host", host, environ=environ) as command:
+        told = command.until(r"^warning: over TLS no client can call it (.*): its authority .*--host NAME")[1]
+    assert name in told.split(" or ")
+    assert before == Path(bundle).read_bytes()
 
 
 def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
