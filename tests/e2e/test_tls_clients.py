@@ -133,3 +133,17 @@ def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
     with Command.start(tmp_path, "serve", "--simulate", "--port", "0", *given) as command:
         url = command.until(r"listens at (https://\S+)/bedrock")[1]
         assert (200, "") == ask(url, bundle)
+
+
+def test_urls_of_images(served: tuple[str, Path]) -> None:
+    """An image that was asked for over TLS is found there."""
+    url, bundle = served
+    context = ssl.create_default_context(cafile=bundle)
+    body = json.dumps({"model": "amazon.nova-canvas-v1:0", "prompt": "a cat", "response_format": "url"}).encode()
+    asked = urllib.request.Request(f"{url}/v1/images/generations", body, {"authorization": f"Bearer {MASTER}"})
+    with urllib.request.urlopen(asked, context=context, timeout=20) as answer:
+        found = json.load(answer)["data"][0]["url"]
+
+    assert found.startswith(f"{url}/v1/images/files/")
+    with urllib.request.urlopen(found, context=context, timeout=20) as answer:
+        assert "image/png" == answer.headers["content-type"]
