@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 
 from aiohttp import web
@@ -33,6 +34,8 @@ from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.headers import downstream_headers
 
 __all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_id"]
+
+_LOG = logging.getLogger("bedrock_gateway.chain")
 
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
@@ -267,15 +270,16 @@ async def _end(
         error_type=error_type,
         aws_request_id=request_id(response),
     )
+    last = None if broken else _last(call, attempt)
     try:
         await booked
         if call.left:
-            if call.kept is not None and not broken:
-                call.kept.write(attempt.relay.receive_eof())
+            if call.kept is not None and last is not None:
+                call.kept.write(last)
                 call.kept.finish(keep=attempt.state is not State.REFUSED)
             return answer
-        if not broken:
-            await answer.write(attempt.relay.receive_eof())
+        if last is not None:
+            await answer.write(last)
             await answer.finish()
         elif not call.target or not call.target.operation.stream_out or (meter.mid_message and call.speech is None):
             answer.abort()
@@ -293,6 +297,15 @@ async def _end(
         if not call.was_ended():
             raise
     return answer
+
+
+def _last(call: Call, attempt: Attempt) -> bytes | None:
+    """Return what is still to go downstream; None where upstream's answer is of a shape that the dialect does not know."""
+    try:
+        return attempt.relay.receive_eof()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        _LOG.exception("call %s: the answer of upstream is of a shape that is not known", call.id)
+        return None
 
 
 def is_exception(message: Message) -> bool:

@@ -164,7 +164,7 @@ class ResponseStream:
         # What is said beside the tool for JSON: an answer only where that is never called.
         self._aside: list[str] = []
         self._in_json = False
-        self._begun = self._failed = False
+        self._begun = self._stopped = self._failed = False
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
@@ -185,9 +185,11 @@ class ResponseStream:
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the whole response once more, where there was no error."""
-        if self._failed:
-            return b""
         told: list[str] = []
+        if not self._stopped and not self._failed:
+            self._fail(told, error_object(424, "Upstream's stream ended before the answer did.", ""))
+        if self._failed:
+            return "".join(told).encode()
         if self._aside and not self._in_json:
             self._text("".join(self._aside), told)
         self._end_item(told)
@@ -216,7 +218,7 @@ class ResponseStream:
             if self._kind != "message":
                 self._end_item(told)
         elif event == "messageStop":
-            self._reason = payload["stopReason"]
+            self._reason, self._stopped = payload["stopReason"], True
         elif event == "metadata":
             self._usage = payload.get("usage") or {}
 

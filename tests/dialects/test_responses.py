@@ -176,6 +176,8 @@ def test_no_request_is_a_fault(asked: dict[str, Any]) -> None:
         encode_event("contentBlockDelta", b"[]"),
         encode_event("contentBlockDelta", b"no JSON"),
         encode_event("contentBlockStart", b"{}"),
+        encode_event("messageStart", b'{"role": "assistant"}'),
+        b"",
     ],
 )
 def test_a_stream_that_fails_ends_with_an_error(data: bytes) -> None:
