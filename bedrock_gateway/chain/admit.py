@@ -24,14 +24,15 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what cannot be put on record, what a budget has no room for, and what is over a limit; read the body."""
     call = request[CALL]
     gateway = call.gateway
-    if gateway.stopping:
+    # What has begun in parts may end.
+    if gateway.stopping and not call.part:
         raise Unavailable("The gateway is stopping. Nothing was sent.", retry_after=1)
     trouble = gateway.ledger.trouble
     if trouble is not None:
         raise off_record(trouble)
     await take_body(request, call)
     end_user = await identify_party(call)
-    if gateway.keeping is not None and (kept := await follow(request, call)) is not None:
+    if gateway.keeping is not None and not call.part and (kept := await follow(request, call)) is not None:
         return kept
     await reserve(call, end_user)
     if call.claimed:

@@ -173,6 +173,7 @@ class Call:
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
         status, error_type: what the caller was answered; 0 and None where it left before that.
         speech: dialect of the caller; None: Bedrock's own. translation: its request in Bedrock's words.
+        divided: its parts are calls by themselves, and it is none (``chain.dividing``); part: it is such a part.
         refused_at: the reason, for the log, where the answer is the gateway's own and has one; else empty. Never the
             refusal itself, whose traceback holds the call.
         recorded: the ledger has been told of the whole call.
@@ -186,7 +187,7 @@ class Call:
     headers: Mapping[str, str]
     arrived: float
     started_at: int
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Any] | None = None
     caller: Caller | None = None
     target: Target | None = None
     resolution: Resolution | None = None
@@ -227,6 +228,8 @@ class Call:
     status: int = 0
     speech: Dialect | None = None
     translation: Translation | None = None
+    divided: bool = False
+    part: bool = False
     refused_at: str = ""
     error_type: str | None = None
     recorded: bool = False

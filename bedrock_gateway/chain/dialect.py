@@ -105,6 +105,8 @@ def settle(call: Call) -> None:
     gateway.calls.discard(call)
     if not gateway.calls:
         gateway.idle.set()
+    if call.divided:
+        return  # each of its parts is on record
     # A call without a caller is not recorded: who has no key cannot make the ledger grow.
     if not call.recorded and call.caller is not None:
         call.recorded = True

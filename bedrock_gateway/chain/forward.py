@@ -23,10 +23,12 @@ from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.objects import note_made, only_own, sees_all
 from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
+from bedrock_gateway.dialects.speech import Counted
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.errors import MaybeBilled, Refusal
-from bedrock_gateway.metering.meters import read_body
+from bedrock_gateway.metering.meters import Reading, read_body
 from bedrock_gateway.metering.states import Outcome
+from bedrock_gateway.metering.work import FROM_REQUEST, work_of
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
@@ -215,6 +217,8 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         body = await only_own(call, attempt, body)
         if call.target.operation.name == "GetModelInvocationJob":
             call.gateway.batches.seen(body, attempt.deployment)
+    if isinstance(attempt.relay, Counted):
+        attempt.relay.counts = _counts(call, reading)
     # Written before it is booked: the record of the call tells what its caller was told.
     content, refusal = await asyncio.to_thread(_relayed, attempt, body) if heavy else _relayed(attempt, body)
     if refusal is None:
@@ -235,6 +239,14 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         if call.snapshot.litellm_headers:
             headers.append(response_cost(call.spend))
     return WholeAnswer(status, headers, content)
+
+
+def _counts(call: Call, reading: Reading) -> dict[str, int]:
+    """Return what the meter read, as ``speech.Counted`` has it."""
+    assert call.target is not None
+    operation = call.target.operation
+    usage = work_of(operation, call.body, reading).usage if operation.kind in FROM_REQUEST else reading.usage
+    return {} if usage is None else {"input_tokens": usage.input_tokens, **dict(usage.meters)}
 
 
 def _relayed(attempt: Attempt, body: bytes) -> tuple[bytes, Refusal | None]:

@@ -94,7 +94,7 @@ async def name_models(call: Call, body: bytes | bytearray, deployment: Deploymen
         else:
             near = _nearest(resolution, deployment)
             model, region = near.model_id, near.region
-        if resolution.via is Via.RAW:
+        if resolution.via is Via.RAW and call.speech is None:
             return value if model == value else model
         return foundation_arn(model, region) if place.wants_arn else model
 

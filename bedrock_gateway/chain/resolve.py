@@ -12,10 +12,12 @@ from aiohttp.typedefs import Handler
 from bedrock_gateway.access.rights import check_model, check_operation, may_use
 from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.dividing import divide
 from bedrock_gateway.chain.fallbacks import find_fallbacks
 from bedrock_gateway.chain.naming import member_of_body, read_models
 from bedrock_gateway.chain.objects import alone, at_place, use_objects
-from bedrock_gateway.chain.translating import translate
+from bedrock_gateway.chain.translating import read_request, translate
+from bedrock_gateway.dialects.speech import Divided
 from bedrock_gateway.errors import UnknownOperation
 from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
@@ -37,7 +39,10 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     caller, snapshot = call.caller, call.snapshot
     assert caller is not None
     if call.speech is not None:
-        target: Target | None = await translate(request, call, call.speech)
+        told = call.translation or await read_request(request, call, call.speech)
+        if isinstance(told, Divided):
+            return await divide(request, call, told, functools.partial(resolve, handler=handler))
+        target: Target | None = translate(call, told)
     else:
         target = call.gateway.target(call.method, call.raw_target)
     if target is None:

@@ -20,14 +20,22 @@ from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.image_urls import images_named, with_images
-from bedrock_gateway.dialects.openai import CHAT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, RESPONSES
-from bedrock_gateway.dialects.speech import Asked, Dialect, Translation
+from bedrock_gateway.dialects.openai import (
+    CHAT,
+    EMBEDDINGS,
+    IMAGE_EDITS,
+    IMAGE_VARIATIONS,
+    IMAGES,
+    RERANK,
+    RESPONSES,
+)
+from bedrock_gateway.dialects.speech import Asked, Dialect, Divided, Translation
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.targets import Target
 
-__all__ = ["speech_of", "translate"]
+__all__ = ["read_request", "speech_of", "translate"]
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -38,18 +46,24 @@ _SPEECHES: dict[str, Dialect] = {
     "/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
     "/responses": RESPONSES,
+    "/v1/embeddings": EMBEDDINGS,
+    "/embeddings": EMBEDDINGS,
     "/v1/images/generations": IMAGES,
     "/images/generations": IMAGES,
     "/v1/images/edits": IMAGE_EDITS,
     "/images/edits": IMAGE_EDITS,
     "/v1/images/variations": IMAGE_VARIATIONS,
     "/images/variations": IMAGE_VARIATIONS,
+    "/v1/rerank": RERANK,
+    "/v2/rerank": RERANK,
+    "/rerank": RERANK,
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": COUNT_TOKENS,
 }
 #: The same by what follows the model, where the path names that.
 _DEPLOYMENTS: dict[str, Dialect] = {
     "chat/completions": CHAT,
+    "embeddings": EMBEDDINGS,
     "images/generations": IMAGES,
     "images/edits": IMAGE_EDITS,
 }
@@ -74,8 +88,8 @@ def speech_of(method: str, raw_target: str) -> Dialect | None:
     return _SPEECHES.get(path)
 
 
-async def translate(request: web.Request, call: Call, speech: Dialect) -> Target:
-    """Read the call's body and put Bedrock's in its place; return what it asks for.
+async def read_request(request: web.Request, call: Call, speech: Dialect) -> Translation | Divided:
+    """Return what a call asks for, in Bedrock's words.
 
     Raises:
         InvalidRequest: it cannot be read.
@@ -88,11 +102,19 @@ async def translate(request: web.Request, call: Call, speech: Dialect) -> Target
         shown = await pictures.fetch(urls)
         call.body = await asyncio.to_thread(with_images, call.body, shown)
     try:
-        told = await _read(request, call, speech, settled=False)
+        return await _read(request, call, speech, settled=False)
     except _Unsettled as unsettled:
         if await call.gateway.forms.look_up(unsettled.resolution.deployments()):
             call.snapshot = call.gateway.snapshot
-        told = await _read(request, call, speech, settled=True)
+        return await _read(request, call, speech, settled=True)
+
+
+def translate(call: Call, told: Translation) -> Target:
+    """Put Bedrock's request in place of the caller's; return what it asks for.
+
+    Raises:
+        InvalidRequest: it names no model.
+    """
     call.translation = told
     call.body, call.body_hash = told.body, ""
     try:
@@ -126,7 +148,7 @@ class _Unsettled(Exception):
         self.resolution = resolution
 
 
-async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: bool) -> Translation:
+async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: bool) -> Translation | Divided:
     """Read the call's body. ``settled``: what AWS would say of the model was asked for."""
 
     def keep(content: bytes, content_type: str) -> str:

@@ -13,14 +13,16 @@ from collections.abc import Callable
 import attrs
 
 from bedrock_gateway.dialects.chat_request import read_chat
+from bedrock_gateway.dialects.embeddings_request import read_embeddings
 from bedrock_gateway.dialects.image_request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.dialects.rerank import read_rerank
 from bedrock_gateway.dialects.responses_request import read_responses
-from bedrock_gateway.dialects.speech import Asked, Headers, Translation
+from bedrock_gateway.dialects.speech import Asked, Divided, Headers, Translation
 from bedrock_gateway.errors import Refusal, UnknownModel
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["CHAT", "IMAGES", "IMAGE_EDITS", "IMAGE_VARIATIONS", "RESPONSES", "OpenAI"]
+__all__ = ["CHAT", "EMBEDDINGS", "IMAGES", "IMAGE_EDITS", "IMAGE_VARIATIONS", "RERANK", "RESPONSES", "OpenAI"]
 
 #: Error types of keys: AWS says 403, OpenAI 401.
 _KEYS = frozenset({"UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"})
@@ -34,10 +36,10 @@ class OpenAI:
         reader: reads its requests.
     """
 
-    reader: Callable[[Asked], Translation]
+    reader: Callable[[Asked], Translation | Divided]
     name: str = "openai"
 
-    def read(self, asked: Asked) -> Translation:
+    def read(self, asked: Asked) -> Translation | Divided:
         """As ``Dialect``."""
         return self.reader(asked)
 
@@ -90,3 +92,7 @@ CHAT = OpenAI(read_chat)
 RESPONSES = OpenAI(read_responses)
 #: ``/v1/images/generations``, ``edits`` and ``variations``.
 IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS = OpenAI(read_generation), OpenAI(read_edit), OpenAI(read_variation)
+#: ``/v1/embeddings``.
+EMBEDDINGS = OpenAI(read_embeddings)
+#: ``/v1/rerank``, whose requests and answers are Cohere's.
+RERANK = OpenAI(read_rerank)

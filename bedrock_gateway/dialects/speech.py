@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import attrs
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["NO_DEFAULTS", "Asked", "Dialect", "Fit", "Relay", "Translation"]
+__all__ = ["NO_DEFAULTS", "Asked", "Counted", "Dialect", "Divided", "Fit", "Relay", "Translation"]
 
 Headers = list[tuple[str, str]]
 #: What writes into a body what the model of an attempt is told besides.
@@ -60,6 +60,16 @@ class Relay(Protocol):
         """
 
 
+class Counted:
+    """A relay whose answer tells counts that the bytes from upstream do not: it is handed them before the end.
+
+    Attributes:
+        counts: as the meter knows them: ``input_tokens`` and meters by name.
+    """
+
+    counts: Mapping[str, int] = MappingProxyType({})
+
+
 class Translation(Protocol):
     """A request in Bedrock's words.
 
@@ -89,13 +99,26 @@ class Translation(Protocol):
         """
 
 
+@attrs.frozen
+class Divided:
+    """A request that Bedrock takes as several only; none of them is streamed.
+
+    Attributes:
+        parts: each a request by itself, two at least.
+        joined: returns the answer for those to the parts, in their order.
+    """
+
+    parts: tuple[Translation, ...]
+    joined: Callable[[Sequence[bytes]], bytes]
+
+
 class Dialect(Protocol):
     """How a caller speaks."""
 
     @property
     def name(self) -> str: ...
 
-    def read(self, asked: Asked) -> Translation:
+    def read(self, asked: Asked) -> Translation | Divided:
         """Read a request.
 
         Raises:

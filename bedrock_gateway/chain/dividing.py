@@ -1,0 +1,220 @@
+"""A request that Bedrock takes as several only: each part is a call by itself, on the rest of the way.
+
+A part has its own id, row, budgets, limits, attempts and end: it begins where the call it is of stands, at ``resolve``,
+within a ``dialect`` step of its own. That call is none itself: it holds the body, waits, and answers with what the
+parts were answered, as one, in the order of the request. The first part has its id, so that the id a caller is told
+leads into the ledger.
+
+Eight parts are under way at once, fewer where the key may make fewer calls at once. The first refusal ends the request
+and is its answer: no part begins any more, one of which nothing was sent is ended, and what was sent is read to its
+end, since it is billed. A caller that leaves leaves each part that is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+
+import attrs
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bedrock_gateway.chain.booking import usd
+from bedrock_gateway.chain.call import CALL, Call
+from bedrock_gateway.chain.dialect import dialect, settle
+from bedrock_gateway.chain.litellm_headers import response_cost
+from bedrock_gateway.dialects.speech import Divided, Translation
+from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
+from bedrock_gateway.downstream.connection import CallerSide
+from bedrock_gateway.errors import MaybeBilled, Unavailable
+
+__all__ = ["divide"]
+
+#: Parts of one request that are under way at once.
+AT_ONCE = 8
+#: Headers of a part's answer that tell of this part alone.
+_OF_ONE = (
+    *("x-bedrock-gateway-overhead-ms", "x-bedrock-gateway-queued-ms", "x-bedrock-gateway-failed"),
+    *("x-litellm-overhead-duration-ms", "x-litellm-response-duration-ms"),
+)
+
+
+async def divide(request: web.Request, call: Call, divided: Divided, handler: Handler) -> web.StreamResponse:
+    """Answer a call by calls for its parts.
+
+    Args:
+        handler: the way from here on.
+
+    Raises:
+        CallerLeft: nobody waits for the answer any more.
+        MaybeBilled, Unavailable: the call was ended before all of its parts had been made.
+    """
+    call.divided = True
+    division = _Division(request, call, divided, handler)
+    side = request.protocol
+    if isinstance(side, CallerSide):
+        side.on_left = division.leave
+    return await division.answer()
+
+
+@attrs.define(eq=False)
+class _Division:
+    """The parts of one call.
+
+    Attributes:
+        parts: those that have begun, in order; answers: what they were answered, by place.
+        refusal: the first one that is none of what was asked for; ended: why a part was ended before its first step.
+        over: no part begins any more.
+    """
+
+    request: web.Request
+    call: Call
+    divided: Divided
+    handler: Handler
+    parts: list[Call] = attrs.field(factory=list)
+    answers: dict[int, WholeAnswer] = attrs.field(factory=dict)
+    refusal: WholeAnswer | None = None
+    ended: str = ""
+    over: bool = False
+    _under_way: dict[asyncio.Task[web.StreamResponse], int] = attrs.field(factory=dict)
+
+    async def answer(self) -> web.StreamResponse:
+        """As ``divide``."""
+        call, most = self.call, self._at_once()
+        try:
+            for part in self.divided.parts:
+                while len(self._under_way) >= most:
+                    await self._some()
+                if self.over:
+                    break
+                self._begin(part)
+            while self._under_way:
+                await self._some()
+        except BaseException:
+            for task in self._under_way:
+                task.cancel()
+            raise
+        if call.left:
+            raise CallerLeft("the caller left before its answer")
+        charged = any(part.spend != 0 for part in self.parts)
+        unanswered = len(self.answers) < len(self.divided.parts)
+        if unanswered and (call.abandoned or self.refusal is None):
+            told = f"The call was ended: {call.abandoned or self.ended}."
+            if charged:
+                raise MaybeBilled(f"{told} It may have been billed in part, and a repeat may be billed again.")
+            raise Unavailable(f"{told} Nothing was billed.", retry_after=1)
+        if self.refusal is not None:
+            if charged:
+                # A repeat would be billed for these once more.
+                self.refusal.headers["x-should-retry"] = "false"
+            return self._as_one(self.refusal, self.refusal.body)
+        told_last = self.answers[len(self.answers) - 1]
+        bodies = [bytes(self.answers[place].body) for place in range(len(self.answers))]
+        return self._as_one(told_last, self.divided.joined(bodies))
+
+    def leave(self) -> None:
+        """Note that the caller has gone."""
+        call = self.call
+        call.left = self.over = True
+        if call.deadline is not None:
+            # Nobody waits for it any more: its parts have the time of answers that are read on.
+            call.deadline.cancel()
+        for place in self._under_way.values():
+            call.gateway.leaving.leave(self.parts[place])
+
+    def _at_once(self) -> int:
+        """Return how many parts may be under way at once."""
+        assert self.call.caller is not None
+        limits = [limit.parallel for _, limit in self.call.caller.policy.limits if limit.parallel is not None]
+        return max(1, min([AT_ONCE, *limits]))
+
+    def _begin(self, translation: Translation) -> None:
+        whole, gateway = self.call, self.call.gateway
+        part = Call(
+            gateway=gateway,
+            snapshot=whole.snapshot,
+            id=gateway.new_id() if self.parts else whole.id,
+            method=whole.method,
+            raw_target=whole.raw_target,
+            headers=whole.headers,
+            arrived=time.monotonic(),
+            started_at=gateway.clock.admitted_ms(),
+            caller=whole.caller,
+            # The body is held by the whole call for as long as it lasts.
+            ticket=gateway.bodies.ticket(),
+            speech=whole.speech,
+            translation=translation,
+            part=True,
+        )
+        request = self.request.clone()
+        request[CALL] = part
+        gateway.calls.add(part)
+        part.task = task = asyncio.create_task(dialect(request, self.handler))
+        task.add_done_callback(functools.partial(_settled, part))
+        self._under_way[task] = len(self.parts)
+        self.parts.append(part)
+
+    async def _some(self) -> None:
+        """Wait until a part has ended."""
+        call = self.call
+        try:
+            done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not call.was_ended():
+                raise
+            self.over = True
+            for place in self._under_way.values():
+                self.parts[place].overdue = call.overdue
+                call.gateway.leaving.abandon(self.parts[place], call.abandoned)
+            return
+        for task in done:
+            place = self._under_way.pop(task)
+            part = self.parts[place]
+            part.task = None
+            if task.cancelled():
+                self.over, self.ended = True, part.abandoned
+                continue
+            answer = task.result()
+            assert isinstance(answer, WholeAnswer)
+            if answer.status == 200:
+                self.answers[place] = answer
+            elif self.refusal is None:
+                self.refusal = answer
+                self._refused()
+
+    def _refused(self) -> None:
+        """End what was not sent yet; what was is billed, so it is read to its end."""
+        self.over = True
+        for place in self._under_way.values():
+            attempt = self.parts[place].attempt
+            if attempt is None or not attempt.sent:
+                self.call.gateway.leaving.abandon(self.parts[place], "another part of the request was refused")
+
+    def _as_one(self, answer: WholeAnswer, body: bytes | bytearray) -> WholeAnswer:
+        """Return an answer of a part as that of the whole call."""
+        call, parts = self.call, self.parts
+        headers = answer.headers
+        for name in _OF_ONE:
+            headers.popall(name, None)
+        headers["x-bedrock-gateway-call-id"] = call.id
+        headers["x-bedrock-gateway-parts"] = str(len(parts))
+        headers["x-bedrock-gateway-attempts"] = str(sum(part.attempts for part in parts))
+        headers.popall("x-bedrock-gateway-spend-usd", None)
+        spends = [part.spend for part in parts if part.spend is not None]
+        known = len(spends) == len(parts)
+        if known:
+            headers["x-bedrock-gateway-spend-usd"] = usd(sum(spends))
+        if call.snapshot.litellm_headers:
+            headers["x-litellm-call-id"] = call.id
+            headers.popall("x-litellm-response-cost", None)
+            if known:
+                name, cost = response_cost(sum(spends))
+                headers[name] = cost
+        return WholeAnswer(answer.status, headers.items(), body)
+
+
+def _settled(part: Call, task: asyncio.Task[web.StreamResponse]) -> None:
+    """See that a part is settled also where its task was cancelled before its first step."""
+    if part in part.gateway.calls:
+        settle(part)
