@@ -1,0 +1,526 @@
+"""docs/dialects.md, row by row: each names a check here, which is given endless inputs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from chatting import CLAUDE, NOW, USAGE, converse, events_of, read, request, summed, whole
+from dialect_tables import rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bedrock_gateway.errors import InvalidRequest
+from bedrock_gateway.wire.eventstream import encode_exception
+
+SECTION = "Chat completions ↔ Converse"
+NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
+    *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
+    *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
+)
+#: What Bedrock has no place for, with a value that asks for something.
+UNSUPPORTED: dict[str, Any] = {
+    **{"n": 2, "seed": 1, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2}, "presence_penalty": 1},
+    **{"frequency_penalty": 0.5, "audio": {"voice": "a"}, "modalities": ["audio"], "prediction": {"type": "content"}},
+    **{"web_search_options": {}, "store": True, "functions": [{"name": "a"}], "function_call": {"name": "a"}},
+}
+
+words = st.text(min_size=1, max_size=20).filter(str.strip)
+data_bytes = st.binary(min_size=1, max_size=20).map(lambda data: base64.b64encode(data).decode())
+names = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+ids = st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True)
+values = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5)
+schemas = st.dictionaries(
+    st.text(max_size=5), st.recursive(values, lambda inner: st.lists(inner, max_size=2)), max_size=3
+)
+points = st.sampled_from(
+    [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"}]
+)
+images = st.builds(
+    lambda kind, data: {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}},
+    st.sampled_from(["png", "jpeg", "gif", "webp"]),
+    data_bytes,
+)
+files = st.builds(
+    lambda kind, data, name: {"type": "file", "file": {"file_data": f"data:{kind};base64,{data}", "filename": name}},
+    st.sampled_from(["application/pdf", "text/csv", "text/html", "text/plain", "text/markdown"]),
+    data_bytes,
+    st.from_regex(r"[a-z]{1,8}", fullmatch=True),
+)
+texts = st.builds(lambda text: {"type": "text", "text": text}, words)
+parts = st.one_of(texts, images, st.builds(lambda part, point: part | {"cache_control": point}, texts | images, points))
+thoughts = st.one_of(
+    st.builds(
+        lambda text, signature: {"type": "thinking", "thinking": text, "signature": signature}, st.text(), data_bytes
+    ),
+    st.builds(lambda data: {"type": "redacted_thinking", "data": data}, data_bytes),
+)
+calls = st.builds(
+    lambda id_, name, given: {
+        "id": id_,
+        "type": "function",
+        "function": {"name": name, "arguments": json.dumps(given)},
+    },
+    ids,
+    names,
+    st.dictionaries(st.text(max_size=5), values, max_size=3),
+)
+KINDS = {"pdf": "application/pdf", "csv": "text/csv", "html": "text/html", "txt": "text/plain", "md": "text/markdown"}
+
+
+def back(turns: list[Any]) -> list[Any]:
+    """Return messages of Converse as those of OpenAI, every content as parts."""
+    messages: list[Any] = []
+    for turn in turns:
+        message: dict[str, Any] = {"role": turn["role"], "content": []}
+        for block in turn["content"]:
+            if "toolResult" in block:
+                result = block["toolResult"]
+                content = [part_back(one) for one in result["content"]]
+                messages.append({"role": "tool", "tool_call_id": result["toolUseId"], "content": content})
+            elif "toolUse" in block:
+                use = block["toolUse"]
+                function = {"name": use["name"], "arguments": json.dumps(use["input"])}
+                call = {"id": use["toolUseId"], "type": "function", "function": function}
+                message.setdefault("tool_calls", []).append(call)
+            elif "reasoningContent" in block:
+                message.setdefault("thinking_blocks", []).append(thought_back(block["reasoningContent"]))
+            elif "cachePoint" in block:
+                ttl = {"ttl": block["cachePoint"]["ttl"]} if "ttl" in block["cachePoint"] else {}
+                message["content"][-1]["cache_control"] = {"type": "ephemeral", **ttl}
+            else:
+                message["content"].append(part_back(block))
+        if len(message) > 2 or message["content"]:
+            messages.append(message)
+    return messages
+
+
+def part_back(block: Any) -> Any:
+    """Return a part for a block."""
+    if "text" in block:
+        return {"type": "text", "text": block["text"]}
+    if "guardContent" in block:
+        return {"type": "guarded_text", "text": block["guardContent"]["text"]["text"]}
+    (kind, told), *_ = block.items()
+    if kind == "image":
+        return {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/{told['format']};base64,{told['source']['bytes']}"},
+        }
+    url = f"data:{KINDS[told['format']]};base64,{told['source']['bytes']}"
+    return {"type": "file", "file": {"file_data": url, "filename": told["name"]}}
+
+
+def thought_back(block: Any) -> Any:
+    """Return a thought for a block of reasoning."""
+    if "redactedContent" in block:
+        return {"type": "redacted_thinking", "data": block["redactedContent"]}
+    said = block["reasoningText"]
+    return {"type": "thinking", "thinking": said["text"], "signature": said["signature"]}
+
+
+def there_and_back(*messages: Any) -> None:
+    """Hold that messages come out again as they went in."""
+    assert list(messages) == back(converse(request(messages=list(messages)))["messages"])
+
+
+def answer(content: list[Any], **members: Any) -> dict[str, Any]:
+    """Return an answer of Converse."""
+    told = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "end_turn"}
+    return told | {"usage": USAGE, "metrics": {"latencyMs": 1}} | members
+
+
+def model(data: st.DataObject) -> None:
+    name, other = data.draw(words), data.draw(st.from_regex(r"[a-z.:]{1,9}", fullmatch=True))
+    assert name == read(request(model=name)).model
+    assert other == read(request(model=name), path=f"/openai/deployments/{other}/chat/completions").model
+    assert "model" not in converse(request(model=name))
+
+
+def system(data: st.DataObject) -> None:
+    told = data.draw(st.lists(st.tuples(st.sampled_from(["system", "developer"]), words), min_size=1, max_size=3))
+    asked = [{"role": role, "content": text} for role, text in told]
+    user = {"role": "user", "content": "a"}
+    sent = converse(request(messages=[asked[0], user, *asked[1:]]))
+    assert [{"text": text} for _, text in told] == sent["system"]
+    assert [{"role": "user", "content": [{"text": "a"}]}] == sent["messages"]
+
+
+def text(data: st.DataObject) -> None:
+    said = data.draw(st.lists(words, min_size=1, max_size=4))
+    there_and_back({"role": "user", "content": [{"type": "text", "text": one} for one in said]})
+    each = [{"role": "user", "content": one} for one in (*said, " ")]
+    assert [{"role": "user", "content": [{"text": one} for one in said]}] == converse(request(messages=each))[
+        "messages"
+    ]
+
+
+def image(data: st.DataObject) -> None:
+    there_and_back({"role": "user", "content": data.draw(st.lists(images, min_size=1, max_size=3))})
+
+
+def document(data: st.DataObject) -> None:
+    there_and_back({"role": "user", "content": [data.draw(files), data.draw(texts)]})
+    one = data.draw(files)
+    sent = converse(request(messages=[{"role": "user", "content": [one, one, one]}]))["messages"][0]["content"]
+    assert 3 == len({block["document"]["name"] for block in sent})
+
+
+def guarded(data: st.DataObject) -> None:
+    there_and_back({"role": "user", "content": [{"type": "guarded_text", "text": data.draw(words)}]})
+
+
+def cache_point(data: st.DataObject) -> None:
+    there_and_back({"role": "user", "content": data.draw(st.lists(parts, min_size=1, max_size=3))})
+    tool = {"type": "function", "function": {"name": "a"}, "cache_control": data.draw(points)}
+    assert "cachePoint" in converse(request(tools=[tool]))["toolConfig"]["tools"][1]
+
+
+def thoughts_(data: st.DataObject) -> None:
+    told = data.draw(st.lists(thoughts, min_size=1, max_size=3))
+    user, text = {"role": "user", "content": [{"type": "text", "text": "a"}]}, [{"type": "text", "text": "b"}]
+    there_and_back(user, {"role": "assistant", "content": text, "thinking_blocks": told})
+    pieces = [{"type": "thinking", "thinking": piece} for one in told if "thinking" in one for piece in one["thinking"]]
+    signed = {"type": "thinking", "thinking": "", "signature": "c2ln"}
+    alone = converse(request(messages=[user, {"role": "assistant", "thinking_blocks": [*pieces, signed]}]))
+    (block,) = alone["messages"][1]["content"]
+    put_together = "".join(piece["thinking"] for piece in pieces)
+    assert {"text": put_together, "signature": "c2ln"} == block["reasoningContent"]["reasoningText"]
+
+
+def tool_calls(data: st.DataObject) -> None:
+    told = data.draw(st.lists(calls, min_size=1, max_size=3))
+    user = {"role": "user", "content": [{"type": "text", "text": "a"}]}
+    there_and_back(user, {"role": "assistant", "content": [], "tool_calls": told})
+    older = {"role": "assistant", "function_call": told[0]["function"] | {"name": "old"}}
+    sent = converse(request(messages=[user, older, {"role": "function", "name": "old", "content": "b"}]))["messages"]
+    assert ["old", "old"] == [
+        sent[1]["content"][0]["toolUse"]["toolUseId"],
+        sent[2]["content"][0]["toolResult"]["toolUseId"],
+    ]
+
+
+def tool_results(data: st.DataObject) -> None:
+    content = st.lists(texts | images, min_size=1, max_size=3)
+    told = data.draw(st.lists(st.tuples(calls, content), min_size=1, max_size=3))
+    user = {"role": "user", "content": [{"type": "text", "text": "a"}]}
+    asked = [
+        *(user, {"role": "assistant", "content": [], "tool_calls": [call for call, _ in told]}),
+        *({"role": "tool", "tool_call_id": call["id"], "content": parts} for call, parts in told),
+    ]
+    there_and_back(*asked)
+    assert ["user", "assistant", "user"] == [turn["role"] for turn in converse(request(messages=asked))["messages"]]
+
+
+def name(data: st.DataObject) -> None:
+    message = {"role": "user", "content": "a"}
+    named = message | {"name": data.draw(names)}
+    assert converse(request(messages=[message])) == converse(request(messages=[named]))
+
+
+def tools(data: st.DataObject) -> None:
+    function = st.fixed_dictionaries(
+        {"name": names, "parameters": schemas.filter(bool)}, optional={"description": words, "strict": st.booleans()}
+    )
+    told = data.draw(st.lists(function, min_size=1, max_size=3))
+    sent = converse(request(tools=[{"type": "function", "function": one} for one in told]))["toolConfig"]["tools"]
+    again = [
+        {**{k: v for k, v in spec.items() if k != "inputSchema"}, "parameters": spec["inputSchema"]["json"]}
+        for spec in (tool["toolSpec"] for tool in sent)
+    ]
+    assert [{k: v for k, v in one.items() if k != "strict"} for one in told] == again
+    used = {"role": "assistant", "tool_calls": [data.draw(calls)]}
+    history = [{"role": "user", "content": "a"}, used]
+    (declared,) = converse(request(messages=history))["toolConfig"]["tools"]
+    assert used["tool_calls"][0]["function"]["name"] == declared["toolSpec"]["name"]
+
+
+def tool_choice(data: st.DataObject) -> None:
+    tool = {"type": "function", "function": {"name": data.draw(names)}}
+    one = {"name": tool["function"]["name"]}
+    for choice, wanted in (("auto", None), ("required", {"any": {}}), (tool, {"tool": one})):
+        assert wanted == converse(request(tools=[tool], tool_choice=choice))["toolConfig"].get("toolChoice")
+    assert "toolConfig" not in converse(request(tools=[tool], tool_choice="none"))
+    used = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [data.draw(calls)]}]
+    with pytest.raises(InvalidRequest):
+        read(request(messages=used, tools=[tool], tool_choice="none"))
+    assert "toolChoice" not in converse(request(messages=used, tool_choice="none"), drop_params=True)["toolConfig"]
+
+
+def one_tool(data: st.DataObject) -> None:
+    tool = {"type": "function", "function": {"name": data.draw(names)}}
+    asked = request(tools=[tool], parallel_tool_calls=False)
+    for choice, kind in (("auto", "auto"), ("required", "any"), (tool, "tool")):
+        told = converse(asked | {"tool_choice": choice})["additionalModelRequestFields"]["tool_choice"]
+        assert (kind, True) == (told["type"], told["disable_parallel_tool_use"])
+        assert (kind == "tool") == ("name" in told)
+    assert "additionalModelRequestFields" not in converse(asked, model=data.draw(st.sampled_from([NOVA, LLAMA, GPT])))
+
+
+def response_format(data: st.DataObject) -> None:
+    schema = data.draw(schemas)
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    tool = {"type": "function", "function": {"name": "look"}}
+    json_tool = {"tool": {"name": "json_tool_call"}}
+    for more, choice in (
+        ({}, json_tool),
+        ({"tools": [tool]}, {"any": {}}),
+        ({"tools": [tool], "tool_choice": "none"}, json_tool),
+        ({"tools": [tool], "tool_choice": tool}, {"tool": {"name": "look"}}),
+        ({"thinking": {"type": "adaptive"}}, None),
+        ({"reasoning_effort": "low"}, None),
+    ):
+        config = converse(request(response_format=wanted, **more))["toolConfig"]
+        assert schema == config["tools"][-1]["toolSpec"]["inputSchema"]["json"]
+        assert choice == config.get("toolChoice")
+    assert "toolConfig" not in converse(request(response_format={"type": "text"}))
+    assert json_tool == converse(request(response_format={"type": "json_object"}))["toolConfig"]["toolChoice"]
+    given_ = data.draw(st.dictionaries(st.text(max_size=5), values, max_size=3))
+    use = {"toolUse": {"toolUseId": "1", "name": "json_tool_call", "input": given_}}
+    told = whole(answer([use], stopReason="tool_use"), request(response_format=wanted))["choices"][0]
+    assert (given_, "stop") == (json.loads(told["message"]["content"]), told["finish_reason"])
+
+
+def max_tokens(data: st.DataObject) -> None:
+    one, other = data.draw(st.integers(1, 10**6)), data.draw(st.integers(1, 10**6))
+    assert one == converse(request(max_tokens=one))["inferenceConfig"]["maxTokens"]
+    both = converse(request(max_tokens=one, max_completion_tokens=other))
+    assert other == both["inferenceConfig"]["maxTokens"]
+
+
+def sampling(data: st.DataObject) -> None:
+    one, other = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
+    assert {"temperature": one, "topP": other} == converse(request(temperature=one, top_p=other))["inferenceConfig"]
+    hot = request(temperature=data.draw(st.floats(1, 2, exclude_min=True)))
+    with pytest.raises(InvalidRequest):
+        read(hot)
+    assert 1 == converse(hot, drop_params=True)["inferenceConfig"]["temperature"]
+
+
+def stop(data: st.DataObject) -> None:
+    told = data.draw(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4))
+    assert told == converse(request(stop=[*told, ""]))["inferenceConfig"]["stopSequences"]
+    assert [told[0]] == converse(request(stop=told[0]))["inferenceConfig"]["stopSequences"]
+
+
+def top_k(data: st.DataObject) -> None:
+    asked = request(top_k=(most := data.draw(st.integers(0, 500))))
+    for of, wanted in ((CLAUDE, {"top_k": most}), (NOVA, {"inferenceConfig": {"topK": most}}), (COHERE, {"k": most})):
+        assert wanted == converse(asked, model=of)["additionalModelRequestFields"]
+
+
+def reasoning_effort(data: st.DataObject) -> None:
+    effort = data.draw(st.sampled_from(["minimal", "low", "medium", "high", "xhigh", "max"]))
+    most = data.draw(st.none() | st.integers(1, 20_000))
+    asked = request(reasoning_effort=effort, temperature=0.3) | ({} if most is None else {"max_tokens": most})
+    sent = converse(asked)
+    if most is not None and most <= 1024:
+        assert "additionalModelRequestFields" not in sent
+    else:
+        budget = sent["additionalModelRequestFields"]["thinking"]["budget_tokens"]
+        assert 1024 <= budget < sent["inferenceConfig"]["maxTokens"]
+        assert "temperature" not in sent["inferenceConfig"]
+    assert most in (None, sent["inferenceConfig"].get("maxTokens"))
+    adaptive = converse(asked, model=ADAPTIVE)
+    level = "low" if effort == "minimal" else effort
+    fields = {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": level}}
+    assert fields == adaptive["additionalModelRequestFields"]
+    nova = converse(asked, model=NOVA_2)["additionalModelRequestFields"]["reasoningConfig"]["maxReasoningEffort"]
+    common = {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
+    assert (common if most is None or common != "high" else "medium") == nova
+    assert common == converse(asked, model=GPT)["additionalModelRequestFields"]["reasoning_effort"]
+    with pytest.raises(InvalidRequest):
+        read(asked, model=LLAMA)
+    assert "additionalModelRequestFields" not in converse(asked, model=LLAMA, drop_params=True)
+
+
+def thinking(data: st.DataObject) -> None:
+    budget, most = data.draw(st.integers(1024, 30_000)), data.draw(st.none() | st.integers(1, 40_000))
+    told = {"type": "enabled", "budget_tokens": budget}
+    sent = converse(request(thinking=told) | ({} if most is None else {"max_tokens": most}))
+    assert told == sent["additionalModelRequestFields"]["thinking"]
+    assert budget < sent["inferenceConfig"]["maxTokens"]
+    assert most is None or most <= budget or most == sent["inferenceConfig"]["maxTokens"]
+
+
+def stream(data: st.DataObject) -> None:
+    streamed = data.draw(st.booleans())
+    told = read(request(stream=streamed))
+    assert ("ConverseStream" if streamed else "Converse") == told.operation
+    usage = data.draw(st.booleans())
+    relay = read(request(stream=True, stream_options={"include_usage": usage})).relay(CLAUDE, call_id="1", now=NOW)
+    out = summed(relay.receive_data(b"".join(events_of(answer([{"text": "a"}])))) + relay.receive_eof())
+    assert (True, usage) == (out["done"], out["usage"] is not None)
+
+
+def service_tier(data: st.DataObject) -> None:
+    tier = data.draw(st.sampled_from(["auto", "default", "flex", "priority"]))
+    sent = converse(request(service_tier=tier))["serviceTier"]
+    assert {"type": "default" if tier == "auto" else tier} == sent
+
+
+def as_they_are(data: st.DataObject) -> None:
+    members = (
+        "guardrailConfig",
+        "performanceConfig",
+        "requestMetadata",
+        "promptVariables",
+        "outputConfig",
+        "serviceTier",
+    )
+    told: dict[str, Any] = {member: data.draw(schemas) for member in members}
+    told["additionalModelResponseFieldPaths"] = data.draw(st.lists(words, max_size=2))
+    sent = converse(request(**told))
+    assert told == {member: sent[member] for member in told}
+
+
+def others(data: st.DataObject) -> None:
+    own = st.from_regex(r"own_[a-z]{1,5}", fullmatch=True)
+    kinds = [data.draw(st.dictionaries(own, values.filter(lambda value: value is not None), max_size=3)) for _ in "abc"]
+    one, other, third = kinds
+    sent = converse(request(**one, additionalModelRequestFields=other, extra_body=third))
+    assert {**other, **third, **one} == sent.get("additionalModelRequestFields", {})
+
+
+def user(data: st.DataObject) -> None:
+    who = data.draw(words)
+    for member in ("user", "safety_identifier"):
+        assert who == read(request(**{member: who})).end_user
+        assert {"messages"} == converse(request(**{member: who})).keys()
+
+
+def tags(data: st.DataObject) -> None:
+    told = data.draw(st.lists(words, max_size=3))
+    asked = request(metadata={"tags": told, "other": "a"})
+    assert tuple(told) == read(asked).tags
+    assert {"messages"} == converse(asked).keys()
+
+
+def unsupported(data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(sorted(UNSUPPORTED)), min_size=1, unique=True))
+    asked = request(**{member: UNSUPPORTED[member] for member in chosen})
+    with pytest.raises(InvalidRequest) as caught:
+        read(asked)
+    assert all(member in caught.value.message for member in chosen)
+    assert caught.value.param in chosen
+    assert {"messages"} == converse(asked, drop_params=True).keys()
+    idle = {"n": 1, "logprobs": False, "presence_penalty": 0, "store": False, "modalities": ["text"], "seed": None}
+    assert {"messages"} == converse(request(**idle)).keys()
+
+
+def content(data: st.DataObject) -> None:
+    said = data.draw(st.lists(st.text(max_size=9), max_size=3))
+    blocks = [{"text": one} for one in said]
+    blocks = [{"citationsContent": {"content": [one]}} if data.draw(st.booleans()) else one for one in blocks]
+    assert ("".join(said) if said else None) == whole(answer(blocks))["choices"][0]["message"]["content"]
+
+
+def calls_(data: st.DataObject) -> None:
+    told = data.draw(st.lists(calls, min_size=1, max_size=3))
+    blocks = [
+        {
+            "toolUse": {
+                "toolUseId": one["id"],
+                "name": one["function"]["name"],
+                "input": json.loads(one["function"]["arguments"]),
+            }
+        }
+        for one in told
+    ]
+    server = {"toolUse": {"toolUseId": "1", "name": "a", "input": {}, "type": "server_tool_use"}}
+    found = whole(answer([*blocks, server], stopReason="tool_use"))["choices"][0]["message"]["tool_calls"]
+    for one in (*told, *found):
+        one["function"]["arguments"] = json.loads(one["function"]["arguments"])
+    assert told == found
+
+
+def reasoning(data: st.DataObject) -> None:
+    told = data.draw(st.lists(thoughts, min_size=1, max_size=3))
+    asked = request(messages=[{"role": "user", "content": "a"}, {"role": "assistant", "thinking_blocks": told}])
+    message = whole(answer(converse(asked)["messages"][1]["content"]))["choices"][0]["message"]
+    assert told == message["thinking_blocks"]
+    assert "".join(one.get("thinking", "") for one in told) == message["reasoning_content"]
+
+
+def other_blocks(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["image", "audio", "video", "searchResult", "document", "toolResult", "new"]))
+    told = whole(answer([{kind: data.draw(schemas)}, {"text": "a"}]))
+    assert "a" == told["choices"][0]["message"]["content"]
+
+
+def finish_reason(data: st.DataObject) -> None:
+    wanted = {
+        **dict.fromkeys(("end_turn", "stop_sequence", "malformed_model_output", "malformed_tool_use"), "stop"),
+        **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), "length"),
+        **dict.fromkeys(("guardrail_intervened", "content_filtered"), "content_filter"),
+    }
+    reason = data.draw(st.sampled_from(sorted(wanted)))
+    assert wanted[reason] == whole(answer([{"text": "a"}], stopReason=reason))["choices"][0]["finish_reason"]
+    use = {"toolUse": {"toolUseId": "1", "name": "a", "input": {}}}
+    assert "tool_calls" == whole(answer([use], stopReason="tool_use"))["choices"][0]["finish_reason"]
+
+
+def usage(data: st.DataObject) -> None:
+    given_, said, got, put = (data.draw(st.integers(0, 10**6)) for _ in "abcd")
+    told = {"inputTokens": given_, "outputTokens": said, "cacheReadInputTokens": got, "cacheWriteInputTokens": put}
+    found = whole(answer([], usage=told))["usage"]
+    assert (given_ + got + put, said) == (found["prompt_tokens"], found["completion_tokens"])
+    assert (got, put) == (
+        found["prompt_tokens_details"]["cached_tokens"],
+        found["prompt_tokens_details"].get("cache_creation_tokens", 0),
+    )
+    fields = {"usage": {"output_tokens_details": {"thinking_tokens": said}}}
+    details = whole(answer([], additionalModelResponseFields=fields))["usage"]["completion_tokens_details"]
+    assert said == details["reasoning_tokens"]
+
+
+def besides(data: st.DataObject) -> None:
+    trace, fields = data.draw(schemas), data.draw(schemas)
+    told = whole(answer([], trace=trace, additionalModelResponseFields=fields, serviceTier={"type": "flex"}))
+    assert (trace, fields, "flex") == (told["trace"], told["additionalModelResponseFields"], told["service_tier"])
+
+
+def exception(data: st.DataObject) -> None:
+    kinds = ["internalServerException", "modelStreamErrorException", "validationException", "throttlingException"]
+    kind, said = data.draw(st.sampled_from(kinds)), data.draw(words)
+    relay = read(request(stream=True)).relay(CLAUDE, call_id="1", now=NOW)
+    out = summed(relay.receive_data(encode_exception(kind, said)) + relay.receive_eof())
+    assert (said, False) == (out["error"]["message"], out["done"])
+
+
+CHECKS: dict[str, Callable[[st.DataObject], None]] = {
+    check.__name__.rstrip("_"): check
+    for check in (
+        *(model, system, text, image, document, guarded, cache_point, thoughts_, tool_calls, tool_results, name, tools),
+        *(
+            tool_choice,
+            one_tool,
+            response_format,
+            max_tokens,
+            sampling,
+            stop,
+            top_k,
+            reasoning_effort,
+            thinking,
+            stream,
+        ),
+        *(service_tier, as_they_are, others, user, tags, unsupported, content, calls_, reasoning, other_blocks),
+        *(finish_reason, usage, besides, exception),
+    )
+}
+
+
+def test_every_row_has_its_check() -> None:
+    """The table names every check, and nothing else."""
+    assert list(CHECKS) == rows(SECTION)
+
+
+@pytest.mark.parametrize("row", rows(SECTION))
+@settings(max_examples=25)
+@given(data=st.data())
+def test_row(row: str, data: st.DataObject) -> None:
+    """What a row says of its field is so, whatever is in it."""
+    CHECKS[row](data)
