@@ -1,8 +1,8 @@
 """Where a caller's key is looked for, and what a key looks like. Pure; holds no key.
 
 Source of the places: what real clients send (AWS SDKs put it in a bearer token or in the access key id slot of SigV4,
-Anthropic's in ``x-api-key``, LiteLLM's users in ``x-litellm-api-key``); design chapter "Safe by default", "Who gets
-in".
+Anthropic's in ``x-api-key``, Azure's OpenAI in ``api-key``, LiteLLM's users in ``x-litellm-api-key``); design chapter
+"Safe by default", "Who gets in".
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ __all__ = ["PLACES", "digest", "looks_like_ours", "presented_keys"]
 PLACES = (
     "Authorization: Bearer",
     "x-api-key",
+    "api-key",
     "x-bedrock-gateway-key",
     "x-litellm-api-key",
     "X-Amz-Security-Token",
     "the access key id of a SigV4 Authorization",
 )
 
-_HEADERS = ("x-api-key", "x-bedrock-gateway-key", "x-litellm-api-key", "x-amz-security-token")
+_HEADERS = ("x-api-key", "api-key", "x-bedrock-gateway-key", "x-litellm-api-key", "x-amz-security-token")
 _SIGV4 = "AWS4-HMAC-SHA256"
 
 

@@ -193,7 +193,7 @@ def _wishes(asked: Block, inference: Block, request: Asked, drop_params: bool) -
     """Return what every family is told in other words; where a request thinks in the model's own, see to the room."""
     effort = one_of(asked.get("reasoning_effort", ""), "reasoning_effort", ("", "none", *EFFORTS))
     thinks = "thinking" in asked and _own_thinking(asked["thinking"], inference)
-    if effort not in ("", "none") and not thinks and not thinking(request.model_of(asked["model"]), effort):
+    if effort not in ("", "none") and not thinks and not _may_think(request.model_of(asked["model"]), effort):
         if not drop_params:
             wrong("reasoning_effort", f"is nothing that {asked['model']} knows{_DROP.format('it')}")
         effort = "none"
@@ -203,6 +203,11 @@ def _wishes(asked: Block, inference: Block, request: Asked, drop_params: bool) -
         top_k=integer(asked["top_k"], "top_k") if "top_k" in asked else None,
         one_tool=not boolean(asked.get("parallel_tool_calls", True), "parallel_tool_calls"),
     )
+
+
+def _may_think(model_id: str, effort: str) -> bool:
+    """Tell whether a model can be made to think, as far as its id tells which it is."""
+    return model_id.startswith("arn:") or thinking(model_id, effort) is not None
 
 
 def _own_thinking(told: object, inference: Block) -> bool:

@@ -51,7 +51,7 @@ def test_place(header: tuple[str, str]) -> None:
 
 def test_order() -> None:
     """Places are looked at in the order in which a refusal names them."""
-    places = ["x-amz-security-token", "x-litellm-api-key", "x-bedrock-gateway-key", "x-api-key"]
+    places = ["x-amz-security-token", "x-litellm-api-key", "x-bedrock-gateway-key", "api-key", "x-api-key"]
     headers = [(name, f"sk-{name}") for name in places]
     assert [f"sk-{name}" for name in reversed(places)] == keys(*headers)
     assert ["sk-bearer", *[f"sk-{name}" for name in reversed(places)]] == keys(
@@ -78,7 +78,7 @@ def test_order() -> None:
         ("Authorization", "AWS4-HMAC-SHA256 "),
         ("Authorization", f"AWS4-HMAC-SHA256 credential={KEY}/{SCOPE}"),
         ("x-api-key", ""),
-        ("api-key", KEY),
+        ("key", KEY),
         ("cookie", KEY),
         ("x-amz-date", KEY),
         ("proxy-authorization", f"Bearer {KEY}"),
