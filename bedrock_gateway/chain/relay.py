@@ -300,7 +300,7 @@ async def _end(
 
 
 def _last(call: Call, attempt: Attempt) -> bytes | None:
-    """Return what is still to go downstream; None where upstream's answer is of a shape that the dialect does not know."""
+    """Return what is still to go downstream; None where the dialect does not know the shape of upstream's answer."""
     try:
         return attempt.relay.receive_eof()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
