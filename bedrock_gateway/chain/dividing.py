@@ -1,9 +1,9 @@
 """A request that Bedrock takes as several only: each part is a call by itself, on the rest of the way.
 
-A part has its own id, row, budgets, limits, attempts and end: it begins where the call it is of stands, at ``resolve``,
-within a ``dialect`` step of its own. That call is none itself: it holds the body, waits, and answers with what the
-parts were answered, as one, in the order of the request. The first part has its id, so that the id a caller is told
-leads into the ledger.
+The call is resolved like its first part, so that what it may not do is refused once. A part has its own id, row,
+budgets, limits, attempts and end: it goes through ``resolve`` and all that follows within a ``dialect`` step of its
+own. The call it is of is none itself: it holds the body, waits, and answers with what the parts were answered, as one,
+in the order of the request. The first part has its id, so that the id a caller is told leads into the ledger.
 
 Eight parts are under way at once, fewer where the key may make fewer calls at once. The first refusal ends the request
 and is its answer: no part begins any more, one of which nothing was sent is ended, and what was sent is read to its

@@ -38,10 +38,12 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     caller, snapshot = call.caller, call.snapshot
     assert caller is not None
+    divided: Divided | None = None
     if call.speech is not None:
         told = call.translation or await read_request(request, call, call.speech)
         if isinstance(told, Divided):
-            return await divide(request, call, told, functools.partial(resolve, handler=handler))
+            # What its parts may not do is refused once, by the first of them.
+            divided, told = told, told.parts[0]
         target: Target | None = translate(call, told)
     else:
         target = call.gateway.target(call.method, call.raw_target)
@@ -70,6 +72,8 @@ async def resolve(request: web.Request, handler: Handler) -> web.StreamResponse:
         resolution = call.resolution = snapshot.routing.ambient_resolution(operation.service)
     elif fallbacks := call.gateway.balancer.rules.fallbacks:
         find_fallbacks(call, fallbacks, resolution)
+    if divided is not None:
+        return await divide(request, call, divided, functools.partial(resolve, handler=handler))
     return await handler(request)
 
 

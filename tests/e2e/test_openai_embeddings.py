@@ -208,6 +208,17 @@ async def test_a_budget_that_ends_a_list_half_way(tmp_path: Path) -> None:
     assert [200] * len(sent) + [400] == [row["status"] for row in rows]
 
 
+async def test_a_list_for_a_model_that_is_not_the_keys(tmp_path: Path) -> None:
+    """What a key may not use is refused once for the whole list, and is one row."""
+    async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, models=["cohere"])) as client:
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.embeddings.create(model="titan", input=WORDS)
+        await here.until(lambda: here.rows("SELECT id FROM calls WHERE ended_at IS NOT NULL"))
+        await here.settled()
+
+        assert [{"status": 403, "operation": "InvokeModel"}] == here.rows("SELECT status, operation FROM calls")
+
+
 @pytest.mark.parametrize(("limits", "most"), [({}, 8), ({"max_parallel_requests": 3}, 3)])
 async def test_how_many_are_under_way_at_once(tmp_path: Path, limits: dict[str, int], most: int) -> None:
     """Eight parts of a list at once, or as many calls as its key may make."""
