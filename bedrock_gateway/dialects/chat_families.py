@@ -51,12 +51,14 @@ class Wishes:
         thinks: the request itself asks for thought in the model's own words.
         top_k: of how many tokens one is drawn.
         one_tool: no more than one tool may be called at once.
+        open_ended: the request does not say how long its answer may be; what its body says then is a budget's word.
     """
 
     effort: str = ""
     thinks: bool = False
     top_k: int | None = None
     one_tool: bool = False
+    open_ended: bool = False
 
 
 def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_DEFAULTS) -> _Think | None:
@@ -71,7 +73,7 @@ def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_D
         thinks = think is not None or wishes.thinks
         if not thinks and wishes.effort != "none" and isinstance(told := defaults.get("thinking"), Mapping):
             think, thinks = _own_thinking(told), told.get("type") != "disabled"
-        steps.append(lambda request: _add_defaults(request, defaults, sampling=not thinks))
+        steps.append(lambda request: _add_defaults(request, defaults, wishes.open_ended, sampling=not thinks))
         if top_k is None and not thinks and isinstance(told := defaults.get("top_k"), int):
             top_k = told
     if think is not None:
@@ -173,11 +175,14 @@ def _nova_thinks(request: Block, level: str) -> None:
     _add(request, "reasoningConfig", {"type": "enabled", "maxReasoningEffort": level})
 
 
-def _add_defaults(request: Block, defaults: Mapping[str, object], *, sampling: bool) -> None:
+def _add_defaults(request: Block, defaults: Mapping[str, Any], open_ended: bool, *, sampling: bool) -> None:
     """Write what a deployment says of the answer and the request does not."""
     inference: Block = request.setdefault("inferenceConfig", {})
     if "max_tokens" in defaults:
-        inference.setdefault("maxTokens", defaults["max_tokens"])
+        most = inference.setdefault("maxTokens", defaults["max_tokens"])
+        if open_ended:
+            # Shortened for a budget it is still no longer than the deployment says.
+            inference["maxTokens"] = min(most, defaults["max_tokens"])
     if sampling:
         if "temperature" in defaults:
             inference.setdefault("temperature", defaults["temperature"])

@@ -202,6 +202,7 @@ def _wishes(asked: Block, inference: Block, request: Asked, drop_params: bool) -
         thinks=thinks,
         top_k=integer(asked["top_k"], "top_k") if "top_k" in asked else None,
         one_tool=not boolean(asked.get("parallel_tool_calls", True), "parallel_tool_calls"),
+        open_ended="maxTokens" not in inference,
     )
 
 

@@ -114,6 +114,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
     wishes = Wishes(
         effort="" if effort is None else one_of(effort, "reasoning.effort", _EFFORTS),
         one_tool=asked.get("parallel_tool_calls") is False,
+        open_ended="maxTokens" not in inference,
     )
     in_json = _add_tools(converse, asked, drop_params=request.drop_params)
     if "service_tier" in asked:

@@ -11,6 +11,7 @@ import aiohttp
 import openai
 import pydantic
 import pytest
+from administering import LOCKED, new_key
 from running import Running, running
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is a gateway good for?"}]
@@ -258,6 +259,29 @@ async def test_defaults_of_a_deployment(tmp_path: Path) -> None:
         assert {"maxTokens": 9, "temperature": 0, "stopSequences": ["END"]} == own["inferenceConfig"]
         assert {"messages"} == received(here).keys()
         assert "length" == told.choices[0].finish_reason
+
+
+async def test_a_budget_bounds_what_defaults_make_of_a_call(tmp_path: Path) -> None:
+    """Shortened for a budget, an answer is no longer than its deployment says either, and thought finds room in it."""
+    config = LOCKED.replace(
+        "- model_name: single\n    litellm_params: {", "- model_name: single\n    litellm_params: {%s"
+    )
+    for default, length in (("max_tokens: 50,", 50), ("reasoning_effort: max,", None)):
+        (folder := tmp_path / str(length)).mkdir()
+        async with running(folder, config.replace("%s", default)) as here:
+            key = await new_key(here, max_budget=0.05, on_budget="clamp")
+            async with sdk(here) as client:
+                told = await client.copy(api_key=key).chat.completions.create(model="single", messages=QUESTION)
+            await here.settled()
+
+            sent = received(here)
+            most = sent["inferenceConfig"]["maxTokens"]
+            assert most == length or (length is None and 1024 < most < 3000)
+            thinking = sent.get("additionalModelRequestFields", {}).get("thinking", {"budget_tokens": 0})
+            assert thinking["budget_tokens"] in (0, most - 1)
+            assert told.usage is not None and told.usage.completion_tokens <= most
+            (row,) = here.rows("SELECT spend, spend_at_most FROM attempts")
+            assert row["spend"] <= row["spend_at_most"] <= 50_000_000
 
 
 @pytest.mark.parametrize("fault", ["wrong-crc after=3", "cut after=3", "cut-clean after=3", "exception after=3"])
