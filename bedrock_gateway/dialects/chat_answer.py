@@ -174,7 +174,7 @@ def usage_of(usage: Mapping[str, Any], fields: object = None) -> Block:
     """Return OpenAI's usage: its prompt holds what was read from a cache and written to one.
 
     Args:
-        fields: what the model says besides, where a request asks it for ``/usage/output_tokens_details``.
+        fields: what the model says besides: of Claude that thinks, the tokens of its thought.
     """
     read, write = _number(usage.get("cacheReadInputTokens")), _number(usage.get("cacheWriteInputTokens"))
     prompt, said = _number(usage.get("inputTokens")) + read + write, _number(usage.get("outputTokens"))

@@ -7,7 +7,7 @@ and never so that its answer may become longer than what the request itself allo
 Source: Bedrock user guide, "Extended thinking", "Adaptive thinking", "Anthropic Claude Messages API", "Cohere Command
 R", "OpenAI models"; Amazon Nova user guide, complete request schema; user guide of Nova 2, "Extended thinking" (at high
 effort neither ``maxTokens`` nor ``temperature`` nor ``topP`` may be set); Anthropic, "Effort" (``xhigh`` from Opus 4.7
-on), "Tool use with thinking" (no forced choice); LiteLLM 1.109 for tokens of thought by effort.
+on), "Tool use with thinking" (no forced choice), "Messages" (``usage``); LiteLLM 1.109 for tokens of thought by effort.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import attrs
 from bedrock_gateway.dialects.chat_messages import Block
 from bedrock_gateway.dialects.speech import NO_DEFAULTS
 
-__all__ = ["ANSWER", "EFFORTS", "Wishes", "fitting", "thinking"]
+__all__ = ["ANSWER", "EFFORTS", "THOUGHT", "Wishes", "fitting", "thinking"]
 
 #: Tokens of thought by effort.
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
@@ -38,6 +38,9 @@ _NEVER_THINKS = re.compile(r"claude-(?:3-(?!7)|v\d|instant)")
 _BY_BUDGET = re.compile(r"claude-(?:3-7-|(?:sonnet|opus)-4-(?:2\d{7}|[15]-)|haiku-4-5)")
 _NO_XHIGH = re.compile(r"claude-(?:opus|sonnet)-4-6")
 
+#: Where Claude tells how many tokens its thought took, as a request asks Converse for it; how many such it may ask for.
+THOUGHT = "/usage/output_tokens_details"
+_MOST_PATHS = 10
 _ADDITIONAL = "additionalModelRequestFields"
 _Think = Callable[[Block], None]
 
@@ -78,6 +81,8 @@ def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_D
             top_k = told
     if think is not None:
         steps.append(think)
+    if (think is not None or wishes.thinks) and "anthropic.claude" in model_id:
+        steps.append(_count_thought)
     if top_k is not None and not (think is not None and "anthropic.claude" in model_id):
         # With thought Claude takes none.
         steps.append(_top_k(model_id, top_k))
@@ -159,6 +164,13 @@ def _free_choice(request: Block) -> None:
         request.pop("inferenceConfig", None)
     if "toolConfig" in request:
         request["toolConfig"].pop("toolChoice", None)
+
+
+def _count_thought(request: Block) -> None:
+    """Have Claude tell how many tokens its thought took; where it does not, Converse passes over it."""
+    paths = request.setdefault("additionalModelResponseFieldPaths", [])
+    if THOUGHT not in paths and len(paths) < _MOST_PATHS:
+        paths.append(THOUGHT)
 
 
 def _nova_thinks(request: Block, level: str) -> None:

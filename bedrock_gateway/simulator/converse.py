@@ -14,7 +14,7 @@ import attrs
 
 from bedrock_gateway.simulator import guardrails
 from bedrock_gateway.simulator.conversation import mapping
-from bedrock_gateway.simulator.counting import Counts
+from bedrock_gateway.simulator.counting import Counts, encode, tokens_of
 from bedrock_gateway.simulator.dialogue import Block, Reasoning, Reply, Text, ToolUse, input_pieces, pieces
 from bedrock_gateway.simulator.protocol import Event, padded, require
 
@@ -124,10 +124,15 @@ def answer_whole(exchange: Exchange) -> dict[str, Any]:
 
 
 def _stop_fields(exchange: Exchange) -> dict[str, Any]:
-    paths = exchange.body.get("additionalModelResponseFieldPaths")
-    if isinstance(paths, list) and "/stop_sequence" in paths and exchange.reply.stop_sequence is not None:
-        return {"additionalModelResponseFields": {"stop_sequence": exchange.reply.stop_sequence}}
-    return {}
+    paths, found = exchange.body.get("additionalModelResponseFieldPaths"), dict[str, Any]()
+    if not isinstance(paths, list):
+        return {}
+    if "/stop_sequence" in paths and exchange.reply.stop_sequence is not None:
+        found["stop_sequence"] = exchange.reply.stop_sequence
+    thought = sum(tokens_of(len(encode(block.text))) for block in exchange.reply.blocks if isinstance(block, Reasoning))
+    if "/usage/output_tokens_details" in paths and thought:
+        found["usage"] = {"output_tokens_details": {"thinking_tokens": thought}}
+    return {"additionalModelResponseFields": found} if found else {}
 
 
 def events(exchange: Exchange) -> Iterator[Event]:

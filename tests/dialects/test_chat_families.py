@@ -118,7 +118,9 @@ def test_a_deployment_that_thinks() -> None:
         silent = converse(request(reasoning_effort="none"), defaults=defaults)
         assert "thinking" not in silent.get("additionalModelRequestFields", {})
     adaptive = converse(request(), model=OPUS, defaults={"thinking": {"type": "adaptive"}, "temperature": 0.1})
-    assert {"additionalModelRequestFields", "messages"} == adaptive.keys()
+    assert {"thinking": {"type": "adaptive"}} == adaptive["additionalModelRequestFields"]
+    assert "inferenceConfig" not in adaptive
+    assert ["/usage/output_tokens_details"] == adaptive["additionalModelResponseFieldPaths"]
     assert "additionalModelRequestFields" not in converse(request(), model=LLAMA, defaults={"reasoning_effort": "low"})
 
 
