@@ -276,8 +276,9 @@ class ChatStream:
 
     def _delta(self, block: int, delta: Mapping[str, Any]) -> str:
         if "text" in delta:
+            words = _checked(delta["text"])
             assert self._held is not None
-            self._held.append(_checked(delta["text"]))
+            self._held.append(words)
             return ""
         if "toolUse" in delta:
             return self._arguments(block, _checked(delta["toolUse"].get("input", "")))

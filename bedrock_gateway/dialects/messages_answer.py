@@ -145,7 +145,7 @@ class MessageStream:
         try:
             while (message := decoder.next_message()) is not None:
                 told.append(self._receive(message))
-        except (EventStreamError, ValueError, KeyError, TypeError, AttributeError):
+        except (EventStreamError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             if not self._ended:
                 told.append(error_event(424, "A message of upstream's stream cannot be read.", self._call_id).decode())
             self._ended = True

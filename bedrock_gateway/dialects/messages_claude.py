@@ -171,7 +171,7 @@ class ClaudeStream:
         try:
             while (message := decoder.next_message()) is not None:
                 told.append(self._message(message))
-        except (EventStreamError, InvalidRequest, ValueError, KeyError, TypeError, AttributeError):
+        except (EventStreamError, InvalidRequest, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             if not self._ended:
                 told.append(error_event(424, "A message of upstream's stream cannot be read.", self._call_id))
             self._ended = True

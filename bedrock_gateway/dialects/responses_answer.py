@@ -179,7 +179,7 @@ class ResponseStream:
                 self._take(message, told)
         except EventStreamError:
             self._failed = True
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._fail(told, error_object(424, "A message of upstream's stream cannot be read.", ""))
         return "".join(told).encode()
 

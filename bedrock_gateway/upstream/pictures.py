@@ -5,7 +5,8 @@ address that was looked at is the one that is connected to: the check is part of
 No redirects, no proxies, no cookies, no credentials. What comes back must be an image by its first bytes, whatever its
 header says.
 
-Source: RFC 6890 (special-purpose addresses), RFC 6052 section 2.1 (``64:ff9b::/96``), RFC 9110 section 8.3.
+Source: RFC 6890 (special-purpose addresses), RFC 6052 section 2.1 (``64:ff9b::/96``), RFC 8215 (``64:ff9b:1::/48``),
+RFC 4291 section 2.4 with IANA's registry (``2000::/3`` is global unicast), RFC 9110 section 8.3.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SECONDS = 10.0
 #: Pictures fetched for one request at most.
 MOST = 20
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -50,7 +52,8 @@ def is_public(address: str) -> bool:
             found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         elif (inner := found.ipv4_mapped or found.sixtofour) is not None:
             found = inner
-    return found.is_global and not found.is_multicast
+    # Of IPv6 what is no global unicast either: site-local, compatible and translated forms of IPv4.
+    return found.is_global and not found.is_multicast and (found.version == 4 or found in _UNICAST)
 
 
 class _Public(AbstractResolver):

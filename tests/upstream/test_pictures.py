@@ -52,6 +52,7 @@ async def fetched(url: str, **options: object) -> tuple[str, str]:
         ),
         *("::1", "::", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1"),
         *("255.255.255.255", "198.18.0.1", "fd00:ec2::254", "no address"),
+        *("64:ff9b:1::7f00:1", "fec0::1", "::7f00:1", "::ffff:0:7f00:1", "4000::1"),
     ],
 )
 def test_addresses_that_are_nobodys_business(address: str) -> None:
