@@ -94,13 +94,17 @@ async def read_request(request: web.Request, call: Call, speech: Dialect) -> Tra
     Raises:
         InvalidRequest: it cannot be read.
         UnknownModel: what it asks for depends on the family of a model that is not known.
+        Unavailable: its pictures find no room beside all other bodies.
     """
     await take_body(request, call)
     pictures = call.gateway.pictures
     named = pictures is not None and b'"http' in call.body and not _is_form(call)
     if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):
         shown = await pictures.fetch(urls)
-        call.body = await asyncio.to_thread(with_images, call.body, shown)
+        body = await asyncio.to_thread(with_images, call.body, shown)
+        assert call.ticket is not None
+        call.ticket.take(max(0, len(body) - len(call.body)))
+        call.body = body
     try:
         return await _read(request, call, speech, settled=False)
     except _Unsettled as unsettled:

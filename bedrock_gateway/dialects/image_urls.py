@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["images_named", "with_images"]
+__all__ = ["MOST_CHARACTERS", "images_named", "with_images"]
 
+#: Base64 of all pictures of one request: 20 MB.
+MOST_CHARACTERS = 27_962_028
 _FOREIGN = ("http://", "https://")
 
 
@@ -34,11 +37,19 @@ def with_images(body: bytes | bytearray, shown: Mapping[str, tuple[str, str]]) -
 
     Args:
         shown: by URL, media type and base64.
+
+    Raises:
+        InvalidRequest: together they are too long; what stands in several places counts in each.
     """
     document = read_body(body)
-    for holder, key in list(_places(document)):
-        if holder[key] not in shown:
-            continue
+    places = [(holder, key) for holder, key in _places(document) if holder[key] in shown]
+    if sum(len(shown[holder[key]][1]) for holder, key in places) > MOST_CHARACTERS:
+        raise InvalidRequest(
+            "The pictures that the request names by URL are too large: 20 MB in all, one that it names several times "
+            "counted each time.",
+            param="image_url",
+        )
+    for holder, key in places:
         kind, data = shown[holder[key]]
         if holder.get("type") == "url":
             holder.clear()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bedrock_gateway.dialects.image_urls import images_named, with_images
+from bedrock_gateway.dialects.image_urls import MOST_CHARACTERS, images_named, with_images
+from bedrock_gateway.errors import InvalidRequest
 
 URL = "https://example.com/cat.png"
 SHOWN = {URL: ("image/png", "iVBO")}
@@ -42,3 +43,15 @@ def test_a_picture_takes_the_place_of_its_url(name: str, before: dict[str, Any],
 def test_other_shapes_are_left_to_who_reads_them(turns: Any) -> None:
     """Where there are no parts there are no pictures."""
     assert [] == images_named(json.dumps({"messages": turns, "input": turns}).encode())
+
+
+def test_a_picture_counts_wherever_it_is_named() -> None:
+    """One that is fetched once and named a thousand times would fill the memory a thousand times."""
+    part = {"type": "image_url", "image_url": {"url": URL}}
+    body = json.dumps({"messages": [{"role": "user", "content": [part] * 1000}]}).encode()
+    allowed, larger = "A" * (MOST_CHARACTERS // 1000), "A" * (MOST_CHARACTERS // 1000 + 1)
+
+    assert len(with_images(body, {URL: ("image/png", allowed)})) > 1000 * len(allowed)
+    with pytest.raises(InvalidRequest, match="20 MB in all") as refused:
+        with_images(body, {URL: ("image/png", larger)})
+    assert "image_url" == refused.value.param
