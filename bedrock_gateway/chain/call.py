@@ -172,7 +172,8 @@ class Call:
         waiting: seconds spent waiting for upstream, for the overhead.
         first_byte: monotonic seconds of the first byte sent downstream, 0.0 before.
         status, error_type: what the caller was answered; 0 and None where it left before that.
-        speech: dialect of the caller; None: Bedrock's own. translation: its request in Bedrock's words.
+        speech: dialect of the caller; None: Bedrock's own. translation: its request in Bedrock's words; spoken: what
+            tells its request as it came from all others, where answers are kept.
         divided: its parts are calls by themselves, and it is none (``chain.dividing``); part: it is such a part.
         refused_at: the reason, for the log, where the answer is the gateway's own and has one; else empty. Never the
             refusal itself, whose traceback holds the call.
@@ -228,6 +229,7 @@ class Call:
     status: int = 0
     speech: Dialect | None = None
     translation: Translation | None = None
+    spoken: str = ""
     divided: bool = False
     part: bool = False
     refused_at: str = ""

@@ -6,8 +6,9 @@ The first one is being read on for its usage (``leaving``): with ``general_setti
 limits, and its row names the first call. Where the first was refused, or is not kept any more, the repeat is a call
 like any other.
 
-The same call is: the same caller, operation, path, query, headers that go upstream, and body as it was sent. A gateway
-in open mode knows no callers, so it keeps nothing.
+The same call is: the same caller, operation, path, query, headers that go upstream, and body as it was sent, in another
+dialect both as the caller wrote it and in Bedrock's words. A gateway in open mode knows no callers, so it keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ async def _key(call: Call, invocation: str) -> bytes:
     body = await hash_of(call, call.body)
     told = (
         *(caller.id, invocation, target.operation.service, target.operation.name, call.method),
-        *(call.raw_target.partition("?")[0], call.query, body, sorted(call.forward_headers)),
+        *(call.raw_target.partition("?")[0], call.query, body, sorted(call.forward_headers), call.spoken),
     )
     return hashlib.sha256(repr(told).encode()).digest()
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from bedrock_gateway.access.rights import may_use
-from bedrock_gateway.chain.bodies import OFF_LOOP, take_body
+from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of, take_body
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from bedrock_gateway.dialects.chat_request import DEPLOYED
@@ -97,6 +97,8 @@ async def read_request(request: web.Request, call: Call, speech: Dialect) -> Tra
         Unavailable: its pictures find no room beside all other bodies.
     """
     await take_body(request, call)
+    if call.gateway.keeping is not None:
+        call.spoken = await hash_of(call, call.body)
     pictures = call.gateway.pictures
     named = pictures is not None and b'"http' in call.body and not _is_form(call)
     if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):

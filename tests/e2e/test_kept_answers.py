@@ -170,6 +170,42 @@ async def test_the_sdks_own_repeat_is_answered_by_the_first_call(tmp_path: Path,
     )
 
 
+async def spoken(here: Running, path: str, **body: Any) -> tuple[dict[str, str], bytes]:
+    """Make a call in OpenAI's dialect, with an id by which repeats are known; return headers and body."""
+    headers = {"authorization": f"Bearer {MASTER}", "amz-sdk-invocation-id": "1"}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{here.url}{path}", json=body, headers=headers) as answer:
+            content = await answer.read()
+            assert 200 == answer.status, content
+            return {name.lower(): text for name, text in answer.headers.items()}, content
+
+
+async def test_a_repeat_in_a_dialect_asks_for_the_same_answer(tmp_path: Path) -> None:
+    """Bedrock is told neither the name of the model nor whether a stream ends with its usage; both are in the answer,
+    so a request that asks otherwise is another one.
+    """
+    asked = {"model": "single", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    path = "/v1/chat/completions"
+    async with keeping(tmp_path) as (here, gate):
+        task = asyncio.create_task(spoken(here, path, **asked))
+        await here.until(lambda: gate.held)
+        task.cancel()
+        await here.until(lambda: here.gateway.leaving.draining)
+        gate.open.set()
+        await here.settled()
+        same, content = await spoken(here, path, **asked)
+        other, counted = await spoken(here, path, **asked, stream_options={"include_usage": True})
+        named, called = await spoken(here, path, **{**asked, "model": "claude"})
+        await here.settled()
+
+    assert ANSWERED_BY in same
+    assert b"completion_tokens" not in content
+    assert ANSWERED_BY not in other
+    assert b"completion_tokens" in counted
+    assert ANSWERED_BY not in named
+    assert b'"model":"claude"' in called
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("late", [False, True], ids=["running", "ended"])
 async def test_repeats_are_given_the_same_bytes(tmp_path: Path, action: str, late: bool) -> None:
