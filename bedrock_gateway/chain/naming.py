@@ -1,23 +1,25 @@
-"""The models a body names: what they lead to, and what is written in their place for the deployment that is called."""
+"""The models a request names: whether its caller may use them, what those in a body lead to, and what is written in
+their place for the deployment that is called.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 
-from bedrock_gateway.access.rights import may_use
+from bedrock_gateway.access.rights import check_model, may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.dialects.named_models import named_models, replace_models
 from bedrock_gateway.errors import AccessDenied, InvalidRequest
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.model_names import bedrock_id
-from bedrock_gateway.routing.resolutions import Resolution, Via
+from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
 from bedrock_gateway.wire.model_ids import foundation_arn
 from bedrock_gateway.wire.model_places import ModelPlace
 from bedrock_gateway.wire.operations import Kind
 
-__all__ = ["member_of_body", "name_models", "read_models"]
+__all__ = ["check_rights", "member_of_body", "name_models", "read_models"]
 
 #: Kinds of operations that may let other models work beside the leading one.
 _OF_SEVERAL = (Kind.AGENT, Kind.GENERATE, Kind.RETRIEVE)
@@ -30,6 +32,20 @@ def member_of_body(call: Call, name: str) -> object:
     except (ValueError, RecursionError):
         return None
     return document.get(name) if isinstance(document, dict) else None
+
+
+def check_rights(call: Call, name: str, resolution: Resolution) -> None:
+    """Refuse a model the caller may not use.
+
+    Raises:
+        AccessDenied: naming it.
+    """
+    assert call.caller is not None
+    policy, raw = call.caller.policy, resolution.via is Via.RAW
+    if policy.models or (raw and not policy.raw_models):
+        models = foundation_models(resolution) if policy.models else ()
+        listed = bool(call.snapshot.routing.deployments)
+        check_model(call.caller, name, resolution.model_group, models, raw=raw, listed=listed)
 
 
 async def read_models(call: Call) -> None:

@@ -9,17 +9,17 @@ import functools
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.access.rights import check_model, check_operation, may_use
+from bedrock_gateway.access.rights import check_operation, may_use
 from bedrock_gateway.chain.bodies import take_body
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.dividing import divide
 from bedrock_gateway.chain.fallbacks import find_fallbacks
-from bedrock_gateway.chain.naming import member_of_body, read_models
+from bedrock_gateway.chain.naming import check_rights, member_of_body, read_models
 from bedrock_gateway.chain.objects import alone, at_place, use_objects
 from bedrock_gateway.chain.translating import read_request, translate
 from bedrock_gateway.dialects.speech import Divided
 from bedrock_gateway.errors import UnknownOperation
-from bedrock_gateway.routing.resolutions import Resolution, Via, foundation_models
+from bedrock_gateway.routing.resolutions import Resolution, Via
 from bedrock_gateway.wire.headers import strip_query_credentials, upstream_headers
 from bedrock_gateway.wire.made_objects import used_by
 from bedrock_gateway.wire.operations import Kind
@@ -96,7 +96,7 @@ async def _of_path(call: Call, name: str) -> Resolution | None:
     if resolution.via is Via.RAW and call.target.operation.service != "bedrock-runtime":
         # What names no deployment goes where its service is configured; an id in its path stays as it was asked for.
         return None
-    _check_rights(call, name, resolution)
+    check_rights(call, name, resolution)
     return resolution
 
 
@@ -105,7 +105,7 @@ def _of_body(call: Call) -> Resolution | None:
     assert call.target is not None
     operation, routing = call.target.operation, call.snapshot.routing
     for name, resolution in call.models.items():
-        _check_rights(call, name, resolution)
+        check_rights(call, name, resolution)
     leading = call.models.get(call.leading)
     if leading is None:
         return None
@@ -114,17 +114,3 @@ def _of_body(call: Call) -> Resolution | None:
     ):
         return routing.at_service(operation.service, leading)
     return leading
-
-
-def _check_rights(call: Call, name: str, resolution: Resolution) -> None:
-    """Refuse a model the caller may not use.
-
-    Raises:
-        AccessDenied: naming it.
-    """
-    assert call.caller is not None
-    policy, raw = call.caller.policy, resolution.via is Via.RAW
-    if policy.models or (raw and not policy.raw_models):
-        models = foundation_models(resolution) if policy.models else ()
-        listed = bool(call.snapshot.routing.deployments)
-        check_model(call.caller, name, resolution.model_group, models, raw=raw, listed=listed)

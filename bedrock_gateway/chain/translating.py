@@ -17,6 +17,7 @@ from aiohttp import web
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of, take_body
 from bedrock_gateway.chain.call import Call
+from bedrock_gateway.chain.naming import check_rights
 from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.image_urls import images_named, with_images
@@ -178,6 +179,7 @@ def _model_of(call: Call, settled: bool, name: str) -> str:
 
     Raises:
         UnknownModel: it leads nowhere.
+        AccessDenied: the caller may not use it.
     """
     assert call.caller is not None
     policy = call.caller.policy
@@ -186,6 +188,8 @@ def _model_of(call: Call, settled: bool, name: str) -> str:
     resolution = call.snapshot.routing.resolve(name, may_see=may_see)
     if resolution.unsettled and not settled:
         raise _Unsettled(resolution)
+    # Before a word is said about what the model can do.
+    check_rights(call, name, resolution)
     deployment = resolution.candidates[0][0]
     # What has no price of its own may still have a model behind it.
     return deployment.price_model or next(iter(deployment.behind), "") or deployment.model_id or name
