@@ -36,6 +36,8 @@ _TASKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "BACKGROUND_REMOVAL": ("backgroundRemovalParams", ("image",)),
     "VIRTUAL_TRY_ON": ("virtualTryOnParams", ("sourceImage", "referenceImage")),
 }
+#: Tasks of which a mask says what is to change.
+_MASKED = ("INPAINTING", "OUTPAINTING")
 #: Tasks that no words say more of.
 _WORDLESS = frozenset({"BACKGROUND_REMOVAL", "VIRTUAL_TRY_ON"})
 _CONFIG = frozenset({"width", "height", "quality", "cfgScale", "seed", "numberOfImages"})
@@ -49,6 +51,8 @@ _QUALITIES = {
     "hd": "premium",
     "high": "premium",
 }
+#: OpenAI's, which no model here knows.
+_STYLES = ("vivid", "natural")
 _RATIOS = {f"{wide}:{high}": wide / high for wide, high in ((16, 9), (1, 1), (21, 9), (2, 3), (3, 2), (4, 5), (5, 4))}
 _RATIOS |= {f"{wide}:{high}": wide / high for wide, high in ((9, 16), (9, 21))}
 
@@ -122,11 +126,23 @@ class _Canvas:
         else:
             params |= dict(zip(places, wish.images, strict=False))
         if wish.mask:
+            if task not in _MASKED:
+                wrong("mask", f"has no place in {task}, only in {' and '.join(_MASKED)}")
             # What is painted inside is black, what is painted outside is white.
             params["maskImage"] = _mask(wish.mask, changed=255 if task == "OUTPAINTING" else 0)
-        config = self._config(wish)
         left_out = {}
-        if others.get("style") in ("vivid", "natural"):
+        if task == "BACKGROUND_REMOVAL":
+            # The one task that has no config.
+            config: Block = {}
+            if (wish.count or 1) > 1:
+                left_out["n"] = f"{task} makes one image a request"
+            if wish.size is not None:
+                left_out["size"] = "the answer has the size of what is handed in"
+            if wish.quality not in ("auto", "standard"):
+                left_out["quality"] = f"{task} has one quality"
+        else:
+            config = self._config(wish)
+        if others.get("style") in _STYLES:
             left_out["style"] = "the model has other styles than OpenAI's"
             del others["style"]
         if others.pop("output_format", "png") != "png":
@@ -135,10 +151,6 @@ class _Canvas:
         params |= mapping(others.pop(member, {}), member)
         for name, value in others.items():
             (config if name in _CONFIG else params)[name] = value
-        if task == "BACKGROUND_REMOVAL":
-            if (wish.count or 1) > 1:
-                left_out["n"] = f"{task} makes one image a request"
-            config = {}
         body: Block = {"taskType": task, member: params}
         return body | ({"imageGenerationConfig": config} if config else {}), left_out
 
@@ -183,6 +195,8 @@ class _Stability:
             wrong("model", f"{self.name} edits images and makes none out of words alone: ask under /v1/images/edits")
         if wish.aim is Aim.EDIT and self.name.startswith("stable-image-core"):
             wrong("model", f"{self.name} makes images out of words alone: ask under /v1/images/generations")
+        if wish.mask and generates:
+            wrong("mask", f"has no place in {self.name}, which makes the whole image anew; its service to inpaint has")
         places = ("init_image", "style_image") if "style-transfer" in self.name else ("image",)
         if len(wish.images) > len(places):
             wrong("image", f"must be at most {len(places)} for {self.name}")
@@ -202,7 +216,11 @@ class _Stability:
             left_out["n"] = f"{self.name} makes one image a request; ask several times"
         if wish.quality not in ("auto", "standard"):
             left_out["quality"] = f"{self.name} has one quality"
-        return {**body, **wish.others}, left_out
+        others = dict(wish.others)
+        if others.get("style") in _STYLES:
+            left_out["style"] = "the model has no styles of OpenAI's"
+            del others["style"]
+        return {**body, **others}, left_out
 
 
 def _mask(mask: bytes, *, changed: int) -> str:

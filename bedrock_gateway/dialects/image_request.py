@@ -3,7 +3,7 @@
 Knows OpenAI's members. What each model takes is known to ``image_models``; what is neither goes to the model as it is.
 
 Source: OpenAI API reference, "Create image", "Create image edit", "Create image variation"; openai-python ``images``
-(``image[]`` for several); LiteLLM 1.109 for members beyond OpenAI's.
+(``image[]`` for several) and ``_qs`` (``a[b][]`` for what is nested); LiteLLM 1.109 for members beyond OpenAI's.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import attrs
 
 from bedrock_gateway.dialects.chat_request import members_of
-from bedrock_gateway.dialects.fields import boolean, integer, mapping, one_of, text, written, wrong
+from bedrock_gateway.dialects.fields import boolean, integer, one_of, text, written, wrong
 from bedrock_gateway.dialects.image_answer import ImageRelay, Keep
 from bedrock_gateway.dialects.image_models import Aim, Wish, family_of
 from bedrock_gateway.dialects.multipart import read_form
+from bedrock_gateway.dialects.openai_labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
@@ -34,9 +35,9 @@ _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 _TEXTS = frozenset(
     {"model", "prompt", "negative_prompt", "negativeText", "user", "safety_identifier", "size", "quality"}
 )
-_TEXTS |= {"response_format", "style", "search_prompt", "select_prompt", "maskPrompt", "mask_prompt", "text"}
-#: Members that say nothing of the image.
-_SAID_ELSEWHERE = ("user", "safety_identifier", "metadata", "tags", "litellm_metadata")
+_TEXTS |= {"response_format", "style", "search_prompt", "select_prompt", "maskPrompt", "mask_prompt", "text", "tags[]"}
+#: The name of a form's field that stands in others.
+_NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*)(\[\])?")
 #: Members that Bedrock has no place for, and the values of them that ask for nothing.
 _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "stream": (False,),
@@ -108,10 +109,10 @@ def _form(request: Asked) -> tuple[dict[str, Any], tuple[str, ...], bytes]:
     images: list[str] = []
     mask = b""
     for part in read_form(request.headers.get("Content-Type", ""), request.body):
-        name = part.name.removesuffix("[]")
-        if name in ("image", "mask") and not part.content:
-            wrong(name, "must not be empty")
-        if name == "image":
+        name = part.name
+        if name in ("image", "image[]", "mask") and not part.content:
+            wrong(name.removesuffix("[]"), "must not be empty")
+        if name in ("image", "image[]"):
             if len(images) == MOST_HANDED_IN:
                 wrong("image", f"must be {MOST_HANDED_IN} or fewer")
             images.append(base64.b64encode(part.content).decode())
@@ -119,12 +120,31 @@ def _form(request: Asked) -> tuple[dict[str, Any], tuple[str, ...], bytes]:
             mask = bytes(part.content)
         elif part.is_file:
             # An image that only the model has a name for.
-            asked[name] = base64.b64encode(part.content).decode()
+            _put(asked, name, base64.b64encode(part.content).decode())
         else:
-            asked[name] = _value(name, bytes(part.content))
+            _put(asked, name, _value(name, bytes(part.content)))
     if not images:
         wrong("image", "must be handed in, as a file of the form")
     return members_of(asked, request.path), tuple(images), mask
+
+
+def _put(asked: MutableMapping[str, Any], field: str, value: object) -> None:
+    """Put a field where its name says: ``a[b]`` is b in the object a, ``a[]`` one of the list a."""
+    found = _NESTED.fullmatch(field)
+    if found is None:
+        wrong(field, "is no name of a field: lists of objects must be told in JSON")
+    *outer, name = [found[1], *found[2][1:-1].split("][")] if found[2] else [found[1]]
+    holder = asked
+    for one in outer:
+        holder = holder.setdefault(one, {})
+        if not isinstance(holder, dict):
+            wrong(field, f"cannot stand in {one}, which is told as another value")
+    if not found[3]:
+        holder[name] = value
+    elif isinstance(several := holder.setdefault(name, []), list):
+        several.append(value)
+    else:
+        wrong(field, f"cannot stand in {name}, which is told as another value")
 
 
 def _value(name: str, content: bytes) -> Any:
@@ -132,7 +152,9 @@ def _value(name: str, content: bytes) -> Any:
         value = content.decode()
     except UnicodeDecodeError:
         wrong(name, "must be text in UTF-8")
-    if name in _TEXTS:
+    # What it is called in the object that it stands in.
+    bare = name.removesuffix("[]")
+    if bare.rpartition("[")[2].rstrip("]") + name[len(bare) :] in _TEXTS:
         return value
     try:
         found = json.loads(value)
@@ -149,11 +171,7 @@ def _translation(
         wrong("model", "must name a model")
     drop_params = boolean(asked.pop("drop_params", request.drop_params), "drop_params")
     keep = request.keep if _wants_url(asked.pop("response_format", "b64_json"), request.keep) else None
-    metadata = mapping(asked.get("metadata", {}), "metadata")
-    tags = metadata.get("tags", asked.get("tags", ()))
-    end_user = text(asked.get("user", asked.get("safety_identifier", "")), "user")
-    for name in _SAID_ELSEWHERE:
-        asked.pop(name, None)
+    end_user, tags = take_labels(asked)
     model_id = request.model_of(model)
     family = family_of(model_id)
     if family is None:
@@ -193,7 +211,7 @@ def _translation(
         model=model,
         body=written(body),
         end_user=end_user,
-        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+        tags=tags,
         keep=keep,
     )
 

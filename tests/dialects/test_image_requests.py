@@ -32,7 +32,7 @@ def asked(model: str, body: bytes, content_type: str = "application/json", *, dr
     )
 
 
-def generation(model: str, *, drop: bool = False, **members: Any) -> ImageTranslation:
+def generation(model: str, /, *, drop: bool = False, **members: Any) -> ImageTranslation:
     """Read a request in JSON."""
     return read_generation(asked(model, json.dumps({"model": "m", "prompt": "cat", **members}).encode(), drop=drop))
 
@@ -134,7 +134,7 @@ def test_amazons_models_make(model: str, members: dict[str, Any], body: dict[str
         ),
         (
             ("image:one",),
-            {"prompt": "", "task_type": "BACKGROUND_REMOVAL", "n": "1", "size": "512x512"},
+            {"prompt": "", "task_type": "BACKGROUND_REMOVAL", "n": "1", "quality": "standard"},
             {"taskType": "BACKGROUND_REMOVAL", "backgroundRemovalParams": {"image": ONE}},
         ),
         (
@@ -217,6 +217,14 @@ def test_stability_edits(model: str, files: tuple[str, ...], members: dict[str, 
         (CANVAS, ("image:one",), {"taskType": "MAGIC"}, "taskType"),
         (CANVAS, ("image:one",), {"n": "many"}, "n"),
         (CANVAS, ("image:one",), {"taskType": "BACKGROUND_REMOVAL", "n": "2"}, "n"),
+        (CANVAS, ("image:one",), {"taskType": "BACKGROUND_REMOVAL", "size": "512x512"}, "size"),
+        (CANVAS, ("image:one",), {"taskType": "BACKGROUND_REMOVAL", "quality": "hd"}, "quality"),
+        (CANVAS, ("image:one", "mask"), {"taskType": "IMAGE_VARIATION"}, "mask"),
+        (SD, ("image:one", "mask"), {}, "mask"),
+        (CANVAS, ("image:one",), {"colors[][a]": "x"}, "colors[][a]"),
+        (CANVAS, ("image:one",), {"a" + "[a]" * 2600: "x"}, None),
+        (CANVAS, ("image:one",), {"seed": "1", "seed[a]": "x"}, "seed[a]"),
+        (CANVAS, ("image:one",), {"seed": "1", "seed[]": "x"}, "seed[]"),
         (CANVAS, ("image:one",), {"imageGenerationConfig": "large"}, "imageGenerationConfig"),
         (CANVAS, ("image:one",), {"response_format": "url"}, "response_format"),
         (CANVAS, ("image:one", "mask:"), {}, "mask"),
@@ -227,12 +235,24 @@ def test_stability_edits(model: str, files: tuple[str, ...], members: dict[str, 
         ("arn:aws:bedrock:us-east-1:111122223333:provisioned-model/x", ("image:one",), {}, "model"),
     ],
 )
-def test_what_cannot_be_edited(model: str, files: tuple[str, ...], members: dict[str, str], param: str) -> None:
+def test_what_cannot_be_edited(model: str, files: tuple[str, ...], members: dict[str, str], param: str | None) -> None:
     """What is wrong with a form is told by the name of its field."""
     with pytest.raises(InvalidRequest) as caught:
         edit(model, *files, **members)
 
     assert param == caught.value.param
+
+
+def test_what_is_nested_in_a_form() -> None:
+    """Objects and lists are told as the SDK writes them; what is text stays so."""
+    members = {"metadata[tags][]": "5", "imageGenerationConfig[seed]": "9", "imageVariationParams[text]": "7"}
+    told = edit(CANVAS, "image:one", **members)
+
+    assert ("5",) == told.tags
+    body = {"taskType": "IMAGE_VARIATION", "imageVariationParams": {"images": [ONE], "text": "7"}}
+    assert body | {"imageGenerationConfig": {"seed": 9}} == json.loads(told.body)
+    told = edit(CANVAS, "image:one", prompt="x", taskType="COLOR_GUIDED_GENERATION", **{"colors[]": "#ff9800"})
+    assert ["#ff9800"] == json.loads(told.body)["colorGuidedGenerationParams"]["colors"]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,16 @@ async def test_edits(tmp_path: Path) -> None:
     shown = base64.b64encode(IMAGE).decode()
     async with running(tmp_path, MODELS) as here, sdk(here) as client:
         one = await client.images.edit(
-            model="canvas", image=IMAGE, mask=IMAGE, prompt="a hat", n=2, extra_body={"seed": 5, "negative_prompt": "1"}
+            model="canvas",
+            image=IMAGE,
+            mask=IMAGE,
+            prompt="a hat",
+            n=2,
+            # The SDK writes what is nested as metadata[tags][] and imageGenerationConfig[cfgScale].
+            extra_body={
+                **{"seed": 5, "negative_prompt": "1", "metadata": {"tags": ["winter"]}},
+                "imageGenerationConfig": {"cfgScale": 6.5},
+            },
         )
         two = await client.images.edit(model="canvas", image=[IMAGE, IMAGE], prompt="a hat", size="512x512")
         three = await client.images.edit(model="remover", image=IMAGE, prompt="", response_format="url")
@@ -151,7 +160,7 @@ async def test_edits(tmp_path: Path) -> None:
             {
                 "taskType": "INPAINTING",
                 "inPaintingParams": {"text": "a hat", "negativeText": "1", "image": shown, "maskImage": shown},
-                "imageGenerationConfig": {"numberOfImages": 2, "seed": 5},
+                "imageGenerationConfig": {"numberOfImages": 2, "cfgScale": 6.5, "seed": 5},
             },
             {
                 "taskType": "IMAGE_VARIATION",
