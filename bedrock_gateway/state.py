@@ -58,7 +58,7 @@ from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable
 
-__all__ = ["State", "open_state"]
+__all__ = ["State", "load_prices", "open_state"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -94,6 +94,7 @@ async def open_state(
     clock: Clock | None = None,
     ledger_limits: LedgerLimits | None = None,
     operations: Sequence[Operation] | None = None,
+    prices: PriceTable | None = None,
 ) -> AsyncIterator[State]:
     """Open everything a running gateway needs, and close it in the opposite order.
 
@@ -106,6 +107,7 @@ async def open_state(
         clock: the wall clock; the system's by default.
         ledger_limits: sizes and times of the ledger, where the usual ones are not right.
         operations: what is routed; read from botocore's models by default.
+        prices: what models cost; the table that comes with the package by default.
 
     Raises:
         StartError: the ledger or the root secret cannot be used.
@@ -136,7 +138,7 @@ async def open_state(
         root = root_secret(ledger.path)
         callers = _callers(config, None if root is None else Verifier(root))
         registry = await stack.enter_async_context(await Registry.open(ledger.path, directory=callers.directory))
-        snapshot = _snapshot(config)
+        snapshot = _snapshot(config, load_prices() if prices is None else prices)
         for deployment in config.deployments:
             # An entry of the price table is parsed when it is first used: not in the middle of a call.
             snapshot.price_of(deployment)
@@ -226,13 +228,17 @@ async def open_state(
         yield State(gateway=gateway, models=models, root=root)
 
 
-def _snapshot(config: Config) -> Snapshot:
-    """Return what of a config can change while the gateway runs. Reads the price table that comes with the package."""
-    text = files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8")
+def load_prices() -> PriceTable:
+    """Read the price table that comes with the package."""
+    return PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
+
+
+def _snapshot(config: Config, prices: PriceTable) -> Snapshot:
+    """Return what of a config can change while the gateway runs."""
     general, whole = config.general, config.budget
     return Snapshot(
         routing=config.routing_table(),
-        prices=PriceTable.from_text(text),
+        prices=prices,
         budgets=() if whole is None else (Charge(account=GATEWAY, name="the whole gateway", budget=whole),),
         default_operations=general.default_allowed_operations,
         request_metadata=general.request_metadata,

@@ -18,6 +18,7 @@ from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Simulator
+from bedrock_gateway.state import load_prices
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.keys import Digest, create_key
 from bedrock_gateway.upstream.models import load_operations
@@ -25,8 +26,9 @@ from bedrock_gateway.upstream.models import load_operations
 MASTER = "sk-the-master-key-0123456789"
 NOVA = "us.amazon.nova-pro-v1:0"
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
-#: Read once for all gateways of the tests: a tenth of a second each.
+#: Read once for all gateways of the tests.
 OPERATIONS = load_operations()
+PRICES = load_prices()
 ROOT = b"a root secret of thirty-two byte"
 #: What the simulator takes: the config's credentials, and those of models that are added.
 CREDENTIALS = {"AKIDEPLOYMENTA": ("secret-A", None), "AKIADDED": ("hush-hush-hush", None)}
@@ -173,6 +175,7 @@ async def running(
                 pid=os.getpid(),
                 root_secret=lambda _: root,
                 operations=OPERATIONS,
+                prices=PRICES,
             )
         )
         session = await stack.enter_async_context(aiohttp.ClientSession())

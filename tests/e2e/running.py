@@ -21,6 +21,7 @@ from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Pace, Simulator
+from bedrock_gateway.state import load_prices
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.upstream.models import load_operations
 
@@ -28,8 +29,9 @@ CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.
 CREDENTIALS = {f"AKIDEPLOYMENT{letter}": (f"secret-{letter}", None) for letter in "ABC"}
 
-#: Read once for all gateways of the tests: a tenth of a second each.
+#: Read once for all gateways of the tests.
 OPERATIONS = load_operations()
+PRICES = load_prices()
 
 #: What issued credentials follow from.
 ROOT = b"root secret of the tests, long enough"
@@ -157,6 +159,7 @@ async def running(
             clock=clock,
             ledger_limits=ledger_limits,
             operations=OPERATIONS,
+            prices=PRICES,
         ) as gateway:
             if change is not None:
                 change(gateway)
