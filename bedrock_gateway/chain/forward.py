@@ -255,7 +255,7 @@ def _relayed(attempt: Attempt, body: bytes) -> tuple[bytes, Refusal | None]:
         return attempt.relay.receive_data(body) + attempt.relay.receive_eof(), None
     except Refusal as refusal:
         return b"", refusal
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         told = "Upstream's answer cannot be written in this dialect; it may have been billed."
         return b"", MaybeBilled(told, at="an answer of another shape")
 
