@@ -15,6 +15,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.fields import written
 from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
@@ -43,26 +44,21 @@ _loads = json.JSONDecoder().decode
 _ANSWER, _NOTHING = -1, -2
 
 
-class ChatRelay:
+class ChatRelay(Whole):
     """Relay of one attempt whose answer comes whole."""
 
     def __init__(self, think: Think | None, call_id: str, now: int, model: str, json_tool: str) -> None:
+        super().__init__()
         self._think, self._id, self._now, self._model, self._json_tool = think, call_id, now, model, json_tool
-        self._parts: list[bytes] = []
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
         return thoughtful(body, self._think)
 
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
-
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
         try:
-            answer = json.loads(b"".join(self._parts))
+            answer = json.loads(self.answer)
         except (ValueError, RecursionError):
             return error_object(424, "The answer of upstream cannot be read.", "")
         told = completion(_object(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)

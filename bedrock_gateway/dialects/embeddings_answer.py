@@ -29,17 +29,8 @@ class EmbeddingsRelay(Counted):
     """Relay of one attempt; as ``speech.Relay``."""
 
     def __init__(self, model: str, first: int, count: int, packed: bool) -> None:
+        super().__init__()
         self._model, self._first, self._count, self._packed = model, first, count, packed
-        self._parts: list[bytes] = []
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``.
@@ -48,7 +39,7 @@ class EmbeddingsRelay(Counted):
             MaybeBilled: the answer does not hold a vector for each input.
         """
         try:
-            vectors = _vectors(json.loads(b"".join(self._parts)))
+            vectors = _vectors(json.loads(self.answer))
             if len(vectors) != self._count:
                 raise ValueError(f"{len(vectors)} vectors for {self._count} inputs")
             told = [self._told(at, vector) for at, vector in enumerate(vectors, self._first)]

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import InvalidRequest, MaybeBilled
 
 __all__ = ["BLOCKED", "ImageRelay", "picture_type"]
@@ -24,22 +25,13 @@ BLOCKED = "ContentPolicyViolation"
 Keep = Callable[[bytes, str], str]
 
 
-class ImageRelay:
+class ImageRelay(Whole):
     """Relay of one attempt."""
 
     def __init__(self, now: int, keep: Keep | None) -> None:
         """``now``: UTC seconds; ``keep``: takes bytes and their type and gives a URL, where URLs are asked for."""
+        super().__init__()
         self._now, self._keep = now, keep
-        self._parts: list[bytes] = []
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``.
@@ -48,7 +40,7 @@ class ImageRelay:
             InvalidRequest: a filter let no image through.
             MaybeBilled: there is no image, or none that can be read.
         """
-        answer = json.loads(b"".join(self._parts))
+        answer = json.loads(self.answer)
         made, reasons = _told(answer)
         if not made:
             _refuse(reasons)

@@ -108,17 +108,8 @@ class RerankRelay(Counted):
     """Relay of one attempt; as ``speech.Relay``."""
 
     def __init__(self, documents: Sequence[Any] | None, call_id: str) -> None:
+        super().__init__()
         self._documents, self._id = documents, call_id
-        self._parts: list[bytes] = []
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``.
@@ -127,7 +118,7 @@ class RerankRelay(Counted):
             MaybeBilled: the answer cannot be read.
         """
         try:
-            results = [self._told(one) for one in json.loads(b"".join(self._parts))["results"]]
+            results = [self._told(one) for one in json.loads(self.answer)["results"]]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise MaybeBilled(
                 "Upstream answered, but with no ranking. It may have been billed, and a repeat may be billed again.",

@@ -15,7 +15,7 @@ import attrs
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["NO_DEFAULTS", "Asked", "Counted", "Dialect", "Divided", "Fit", "Relay", "Translation"]
+__all__ = ["NO_DEFAULTS", "Asked", "Counted", "Dialect", "Divided", "Fit", "Relay", "Translation", "Whole"]
 
 Headers = list[tuple[str, str]]
 #: What writes into a body what the model of an attempt is told besides.
@@ -60,7 +60,31 @@ class Relay(Protocol):
         """
 
 
-class Counted:
+class Whole:
+    """A relay whose answer is told once all of it is there; ``receive_eof`` is its own.
+
+    Attributes:
+        answer: what came from upstream so far.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    @property
+    def answer(self) -> bytes:
+        return b"".join(self._parts)
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``Relay``: what is sent is what the translation says."""
+        return body
+
+    def receive_data(self, data: bytes) -> bytes:
+        """As ``Relay``: nothing can be told before all of it is there."""
+        self._parts.append(data)
+        return b""
+
+
+class Counted(Whole):
     """A relay whose answer tells counts that the bytes from upstream do not: it is handed them before the end.
 
     Attributes:
