@@ -66,9 +66,11 @@ class Candidates:
         if tags is not None:
             every = (tagged(resolution, call.tags, tags), *_tagged(call.fallbacks, call.tags, tags))
             call.longer = _tagged(call.longer, call.tags, tags)
-        if call.target is not None and call.target.operation.kind is Kind.INVOKE and not resolution.lone:
+        if not resolution.lone and _in_words_of_one(call):
             first = every[0]
-            every = (of_kind(first, kinds(first)[0]) or first, *every[1:])
+            # What came in another dialect is in the words of the first model that its name leads to, with any tags.
+            words = kinds(first if call.translation is None else resolution)[0]
+            every = (of_kind(first, words) or first, *every[1:])
         return cls(call, every, _repeated(call))
 
     @property
@@ -221,6 +223,12 @@ class Candidates:
             retry_after=over.retry_after,
             at=f"{over.name}: {over.kind}",
         )
+
+
+def _in_words_of_one(call: Call) -> bool:
+    """Tell whether the body of a call is in the words of one family of models."""
+    kind = None if call.target is None else call.target.operation.kind
+    return kind is Kind.INVOKE or (kind is Kind.COUNT and call.translation is not None)
 
 
 def _repeated(call: Call) -> bool:

@@ -191,6 +191,16 @@ async def test_counting(tmp_path: Path, model: str) -> None:
         assert ("anthropic", 0) == (row["dialect"], row["spend"] or 0)
 
 
+async def test_a_mixed_group_counts_in_the_words_of_one_model(tmp_path: Path) -> None:
+    """Where a group has Claude and others, what is counted in Claude's words goes to Claude alone."""
+    mixed = GROUP.replace("model_name: nova\n", "model_name: single\n")
+    async with running(tmp_path, mixed) as here, a_sdk(here) as client:
+        for _ in range(12):
+            await client.messages.count_tokens(model="single", messages=QUESTION)
+
+        assert [True] * 12 == ["claude" in str(one.model) for one in here.simulator.received]
+
+
 @BOTH
 async def test_everything_a_message_may_hold(tmp_path: Path, model: str) -> None:
     """System prompts as text and as blocks, pictures, documents and cache points are taken by both kinds of models."""
