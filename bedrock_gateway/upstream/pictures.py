@@ -143,7 +143,8 @@ class Pictures:
                 return bytes(data)
         except TimeoutError:
             raise _cannot(told, f"it took longer than {self._timeout.total:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            # The last is what a host raises that no resolver can spell: a label that is empty or too long.
             raise _cannot(told, f"{host} cannot be asked ({type(error).__name__})") from error
 
     def _opened(self) -> aiohttp.ClientSession:

@@ -142,3 +142,10 @@ async def test_what_is_no_url(url: str) -> None:
     """A URL that cannot be, or that carries a password, is refused."""
     with pytest.raises(InvalidRequest):
         await fetched(url)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "...."])
+async def test_a_host_that_no_resolver_can_spell(host: str) -> None:
+    """Is a fault of the request, as any other host that is not there."""
+    with pytest.raises(InvalidRequest, match="cannot be asked"):
+        await fetched(f"http://{host}/cat.png")
