@@ -15,7 +15,10 @@ from typing import Any
 
 from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
 
-__all__ = ["Block", "cache_point", "converse_messages", "document", "image", "said", "tools_used"]
+__all__ = [
+    *("Block", "cache_point", "converse_messages", "document", "encoded", "image", "said", "tell_apart"),
+    *("tool_name", "tool_use_id", "tools_used"),
+]
 
 Block = dict[str, Any]
 
@@ -75,7 +78,7 @@ def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
             turns.append({"role": speaker, "content": blocks})
     if not turns:
         wrong("messages", "must hold a message of a user that says something")
-    _tell_apart(turns)
+    tell_apart(turns)
     return turns, system
 
 
@@ -96,7 +99,7 @@ def tools_used(messages: list[Block]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _tell_apart(turns: list[Block]) -> None:
+def tell_apart(turns: list[Block]) -> None:
     """Give documents of one name a number each: Bedrock takes a name once a request."""
     names: set[str] = set()
     for turn in turns:
@@ -212,7 +215,10 @@ def _tool_result(message: Any, path: str) -> list[Block]:
         for block in blocks
         if "cachePoint" not in block
     ]
-    result = {"toolUseId": _id(message.get(name), f"{path}.{name}"), "content": content or [{"text": "(nothing)"}]}
+    result = {
+        "toolUseId": tool_use_id(message.get(name), f"{path}.{name}"),
+        "content": content or [{"text": "(nothing)"}],
+    }
     return [{"toolResult": result}, *points, *cache_point(message, path)]
 
 
@@ -227,10 +233,10 @@ def _assistant(message: Any, path: str) -> list[Block]:
         where = f"{path}.tool_calls[{at}]"
         call = mapping(one, where)
         one_of(call.get("type", "function"), f"{where}.type", ("function",))
-        blocks.append(_tool_use(call.get("function"), f"{where}.function", _id(call.get("id"), f"{where}.id")))
+        blocks.append(_tool_use(call.get("function"), f"{where}.function", tool_use_id(call.get("id"), f"{where}.id")))
     if (older := message.get("function_call")) is not None:
         name = mapping(older, f"{path}.function_call").get("name")
-        blocks.append(_tool_use(older, f"{path}.function_call", _id(name, f"{path}.function_call.name")))
+        blocks.append(_tool_use(older, f"{path}.function_call", tool_use_id(name, f"{path}.function_call.name")))
     return blocks
 
 
@@ -252,27 +258,38 @@ def _thought(told: object, path: str) -> Block:
     """Return a thought with its signature, as it was given: AWS refuses one that was changed."""
     block = mapping(told, path)
     if one_of(block.get("type"), f"{path}.type", ("thinking", "redacted_thinking")) == "redacted_thinking":
-        data = text(block.get("data"), f"{path}.data")
-        if len(data) % 4 or not _BASE64.fullmatch(data):
-            wrong(f"{path}.data", "must be base64")
-        return {"reasoningContent": {"redactedContent": data}}
+        return {"reasoningContent": {"redactedContent": encoded(block.get("data"), f"{path}.data")}}
     thought = {"text": text(block.get("thinking"), f"{path}.thinking")}
     if block.get("signature"):
         thought["signature"] = text(block["signature"], f"{path}.signature")
     return {"reasoningContent": {"reasoningText": thought}}
 
 
-def _id(told: object, path: str) -> str:
+def encoded(told: object, path: str) -> str:
+    """Return what has to be base64."""
+    data = text(told, path)
+    if len(data) % 4 or not _BASE64.fullmatch(data):
+        wrong(path, "must be base64")
+    return data
+
+
+def tool_use_id(told: object, path: str) -> str:
+    """Return the id of a call of a tool."""
     if not _ID.fullmatch(found := text(told, path)):
         wrong(path, "must be 1 to 64 letters, digits and _.:-")
     return found
 
 
+def tool_name(told: object, path: str) -> str:
+    """Return the name of a tool."""
+    if not _NAME.fullmatch(found := text(told, path)):
+        wrong(path, "must be 1 to 64 letters, digits, _ and -")
+    return found
+
+
 def _tool_use(told: object, path: str, id_: str) -> Block:
     function = mapping(told, path)
-    name = text(function.get("name"), f"{path}.name")
-    if not _NAME.fullmatch(name):
-        wrong(f"{path}.name", "must be 1 to 64 letters, digits, _ and -")
+    name = tool_name(function.get("name"), f"{path}.name")
     arguments = function.get("arguments")
     words = "" if arguments is None else text(arguments, f"{path}.arguments")
     try:

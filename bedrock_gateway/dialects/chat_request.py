@@ -22,7 +22,7 @@ from bedrock_gateway.dialects.chat_answer import ChatRelay, ChatStream
 from bedrock_gateway.dialects.chat_families import ANSWER, EFFORTS, Wishes, fitting, thinking
 from bedrock_gateway.dialects.chat_messages import Block, converse_messages
 from bedrock_gateway.dialects.chat_tools import JSON_TOOL, add_tools
-from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text, written, wrong
+from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
@@ -168,24 +168,14 @@ def _inference(asked: Mapping[str, Any], drop_params: bool) -> Block:
     if name in asked:
         found["maxTokens"] = integer(asked[name], name, 1)
     if "temperature" in asked:
-        found["temperature"] = _fraction(asked["temperature"], "temperature", 1 if drop_params else None)
+        found["temperature"] = fraction(asked["temperature"], "temperature", 1 if drop_params else None)
     if "top_p" in asked:
-        found["topP"] = _fraction(asked["top_p"], "top_p")
+        found["topP"] = fraction(asked["top_p"], "top_p")
     stop = asked.get("stop", [])
     stops = [stop] if isinstance(stop, str) else items(stop, "stop")
     sequences = [one for at, stop in enumerate(stops) if (one := text(stop, f"stop[{at}]"))]
     if sequences:
         found["stopSequences"] = sequences
-    return found
-
-
-def _fraction(told: object, path: str, instead: float | None = None) -> float:
-    """Return a number from 0 to 1; ``instead`` of a greater one, where that is given."""
-    found = number(told, path)
-    if found > 1 and instead is not None:
-        return instead
-    if not 0 <= found <= 1:
-        wrong(path, "must be from 0 to 1, as Bedrock has it")
     return found
 
 

@@ -8,18 +8,16 @@ bedrock-runtime service-2.json (``ToolConfiguration``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_messages import Block, cache_point, tools_used
+from bedrock_gateway.dialects.chat_messages import Block, cache_point, tool_name, tools_used
 from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
 
 __all__ = ["JSON_TOOL", "add_tools", "spec"]
 
 #: Tool by which a model is made to answer in JSON.
 JSON_TOOL = "json_tool_call"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def add_tools(converse: Block, asked: Mapping[str, Any], *, thinks: bool, drop_params: bool) -> bool:
@@ -72,9 +70,7 @@ def _tool(told: object, path: str) -> list[Block]:
     tool = mapping(told, path)
     one_of(tool.get("type", "function"), f"{path}.type", ("function",))
     function = mapping(tool.get("function"), f"{path}.function")
-    name = text(function.get("name"), f"{path}.function.name")
-    if not _NAME.fullmatch(name):
-        wrong(f"{path}.function.name", "must be 1 to 64 letters, digits, _ and -")
+    name = tool_name(function.get("name"), f"{path}.function.name")
     description = function.get("description")
     schema = mapping(function.get("parameters") or {"type": "object"}, f"{path}.function.parameters")
     words = None if description is None else text(description, f"{path}.function.description")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["boolean", "integer", "items", "mapping", "number", "one_of", "text", "written", "wrong"]
+__all__ = ["boolean", "fraction", "integer", "items", "mapping", "number", "one_of", "text", "written", "wrong"]
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _dumps_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -61,6 +61,16 @@ def number(value: object, path: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         _not(path, "a number", value)
     return value
+
+
+def fraction(value: object, path: str, instead: float | None = None) -> float:
+    """Return a member that has to be a number from 0 to 1; ``instead`` of a greater one, where that is given."""
+    found = number(value, path)
+    if found > 1 and instead is not None:
+        return instead
+    if not 0 <= found <= 1:
+        wrong(path, "must be from 0 to 1, as Bedrock has it")
+    return found
 
 
 def items(value: object, path: str) -> list[Any]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.anthropic_errors import error_event, failure
+from bedrock_gateway.dialects.messages_citations import cited
 from bedrock_gateway.dialects.speech import Fit
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
@@ -81,10 +82,15 @@ def _content(block: Mapping[str, Any]) -> Block | None:
     if "text" in block:
         return {"type": "text", "text": block["text"]}
     if "citationsContent" in block:
-        words = (part.get("text", "") for part in block["citationsContent"].get("content") or ())
-        return {"type": "text", "text": "".join(words)}
+        inner = block["citationsContent"]
+        words = "".join(part.get("text", "") for part in inner.get("content") or ())
+        citations = [told for one in inner.get("citations") or () if (told := cited(one)) is not None]
+        return {"type": "text", "text": words} | ({"citations": citations} if citations else {})
     if "toolUse" in block:
         use = block["toolUse"]
+        if use.get("type") is not None:
+            # AWS has run it: there is nothing for the caller to do.
+            return None
         return {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": use.get("input") or {}}
     if "reasoningContent" in block:
         thought = block["reasoningContent"]
@@ -160,6 +166,8 @@ class MessageStream:
         return error_event(424, "Upstream's stream ended before its answer.", self._call_id)
 
     def _receive(self, message: Message) -> str:
+        if self._ended:
+            return ""
         if message.message_type in ("exception", "error"):
             self._ended = True
             return failure(message, self._call_id).decode()
@@ -185,7 +193,12 @@ class MessageStream:
             begun = self._begin(at, {"type": "text", "text": ""})
             return begun + self._told(at, "text_delta", "text", words)
         if "toolUse" in delta:
+            if at not in self._indexes:
+                # It is of a tool that AWS runs.
+                return ""
             return self._told(at, "input_json_delta", "partial_json", delta["toolUse"].get("input", ""))
+        if "citation" in delta:
+            return self._cite(at, delta["citation"])
         thought = delta.get("reasoningContent")
         if thought is None:
             return ""
@@ -196,9 +209,17 @@ class MessageStream:
             return begun + self._told(at, "thinking_delta", "thinking", thought["text"])
         return begun + self._told(at, "signature_delta", "signature", thought.get("signature", ""))
 
+    def _cite(self, at: int, citation: Mapping[str, Any]) -> str:
+        told = cited(citation)
+        if told is None:
+            return ""
+        begun = self._begin(at, {"type": "text", "text": ""})
+        delta = {"type": "citations_delta", "citation": told}
+        return begun + _event("content_block_delta", {"index": self._indexes[at], "delta": delta})
+
     def _start(self, payload: Mapping[str, Any]) -> str:
         use = payload.get("start", {}).get("toolUse")
-        if use is None:
+        if use is None or use.get("type") is not None:
             return ""
         block = {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": {}}
         return self._begin(payload["contentBlockIndex"], block)

@@ -9,16 +9,26 @@ bedrock-runtime service-2.json (``Message``, ``ContentBlock``, ``ToolResultConte
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_messages import Block, cache_point, document, image, said, tools_used
+from bedrock_gateway.dialects.chat_messages import (
+    Block,
+    cache_point,
+    document,
+    encoded,
+    image,
+    said,
+    tell_apart,
+    tool_name,
+    tool_use_id,
+    tools_used,
+)
 from bedrock_gateway.dialects.fields import boolean, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.messages_citations import citing
 
 __all__ = ["conversation", "system_blocks", "tool_config"]
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BLOCKS = (
     *("text", "image", "document", "search_result", "thinking", "redacted_thinking"),
     *("tool_use", "tool_result"),
@@ -48,7 +58,10 @@ def conversation(messages: object) -> tuple[list[Block], list[Block]]:
         if role == "system":
             system += system_blocks(content, f"{path}.content")
             continue
-        blocks = said(content) if isinstance(content, str) else _blocks(content, f"{path}.content", _BLOCKS)
+        if isinstance(content, str):
+            blocks = said(content)
+        else:
+            blocks = _blocks(content, f"{path}.content", _BLOCKS, cites=role == "assistant")
         if not blocks:
             continue
         if turns and turns[-1]["role"] == role:
@@ -57,6 +70,7 @@ def conversation(messages: object) -> tuple[list[Block], list[Block]]:
             turns.append({"role": role, "content": blocks})
     if not turns:
         wrong("messages", "must hold a message of a user that says something")
+    tell_apart(turns)
     return turns, system
 
 
@@ -69,7 +83,7 @@ def system_blocks(told: object, path: str = "system") -> list[Block]:
     return said(told) if isinstance(told, str) else _blocks(told, path, ("text",))
 
 
-def _blocks(told: object, path: str, allowed: tuple[str, ...]) -> list[Block]:
+def _blocks(told: object, path: str, allowed: tuple[str, ...], *, cites: bool = False) -> list[Block]:
     blocks: list[Block] = []
     for at, one in enumerate(items(told, path)):
         where = f"{path}.{at}"
@@ -78,8 +92,11 @@ def _blocks(told: object, path: str, allowed: tuple[str, ...]) -> list[Block]:
         if kind not in allowed:
             wrong(f"{where}.type", f"must be one of {', '.join(allowed)}; this model is not asked by Anthropic's API")
         found = _block(kind, block, where)
+        if cites and kind == "text" and found and block.get("citations"):
+            found = [citing(block["text"], block["citations"], where)]
         # A point after nothing would be one after what stands before it.
-        blocks += [*found, *cache_point(block, where)] if found else []
+        points = cache_point(block, where) if found and "cachePoint" not in found[-1] else []
+        blocks += [*found, *points]
     return blocks
 
 
@@ -95,15 +112,15 @@ def _block(kind: str, block: Mapping[str, Any], path: str) -> list[Block]:
         return [_search_result(block, path)]
     if kind == "tool_use":
         use = {
-            "toolUseId": text(block.get("id"), f"{path}.id"),
-            "name": text(block.get("name"), f"{path}.name"),
+            "toolUseId": tool_use_id(block.get("id"), f"{path}.id"),
+            "name": tool_name(block.get("name"), f"{path}.name"),
             "input": mapping(block.get("input"), f"{path}.input"),
         }
         return [{"toolUse": use}]
     if kind == "tool_result":
         return _tool_result(block, path)
     if kind == "redacted_thinking":
-        return [{"reasoningContent": {"redactedContent": text(block.get("data"), f"{path}.data")}}]
+        return [{"reasoningContent": {"redactedContent": encoded(block.get("data"), f"{path}.data")}}]
     # With its signature, as it was given: AWS refuses a thought that was changed.
     thought = {"text": text(block.get("thinking"), f"{path}.thinking")}
     if block.get("signature"):
@@ -118,9 +135,7 @@ def _data(block: Mapping[str, Any], path: str) -> tuple[str, str]:
         wrong(f"{path}.source.url", "is not fetched here (general_settings.fetch_images allows it); send it as base64")
     if source.get("type") != "base64":
         wrong(f"{path}.source.type", "must be base64: files are not kept here")
-    data = text(source.get("data"), f"{path}.source.data")
-    if len(data) % 4 or not _BASE64.fullmatch(data):
-        wrong(f"{path}.source.data", "must be base64")
+    data = encoded(source.get("data"), f"{path}.source.data")
     return text(source.get("media_type"), f"{path}.source.media_type"), data
 
 
@@ -128,12 +143,12 @@ def _document(block: Mapping[str, Any], path: str) -> Block:
     source = mapping(block.get("source"), f"{path}.source")
     kind = source.get("type")
     if kind == "text":
-        media_type, data = "text/plain", _encoded(text(source.get("data"), f"{path}.source.data"))
+        media_type, data = "text/plain", _in_base64(text(source.get("data"), f"{path}.source.data"))
     elif kind == "content":
         content = source.get("content")
         parts = said(content) if isinstance(content, str) else _blocks(content, f"{path}.source.content", ("text",))
         words = "\n".join(part["text"] for part in parts if "text" in part)
-        media_type, data = "text/plain", _encoded(words)
+        media_type, data = "text/plain", _in_base64(words)
     else:
         media_type, data = _data(block, path)
     title = block.get("title")
@@ -149,7 +164,7 @@ def _document(block: Mapping[str, Any], path: str) -> Block:
     return found
 
 
-def _encoded(words: str) -> str:
+def _in_base64(words: str) -> str:
     if not words.strip():
         words = "(nothing)"
     return base64.b64encode(words.encode("utf-8", "replace")).decode()
@@ -180,11 +195,11 @@ def _tool_result(block: Mapping[str, Any], path: str) -> list[Block]:
     blocks = said(told) if isinstance(told, str) else _blocks(told, f"{path}.content", _RESULTS)
     points = [one for one in blocks if "cachePoint" in one]
     content = [one for one in blocks if "cachePoint" not in one] or [{"text": "(nothing)"}]
-    result: Block = {"toolUseId": text(block.get("tool_use_id"), f"{path}.tool_use_id"), "content": content}
+    result: Block = {"toolUseId": tool_use_id(block.get("tool_use_id"), f"{path}.tool_use_id"), "content": content}
     if boolean(block.get("is_error") or False, f"{path}.is_error"):
         result["status"] = "error"
     # Inside of a result Converse has no place for cache points.
-    return [{"toolResult": result}, *points]
+    return [{"toolResult": result}, *points[:1]]
 
 
 def tool_config(
@@ -230,9 +245,7 @@ def _tool(tool: Mapping[str, Any], path: str, drop_params: bool) -> list[Block]:
         if drop_params:
             return []
         wrong(f"{path}.type", "must be custom: tools of Anthropic's own are none of this model's")
-    name = text(tool.get("name"), f"{path}.name")
-    if not name:
-        wrong(f"{path}.name", "must not be empty")
+    name = tool_name(tool.get("name"), f"{path}.name")
     spec: Block = {"name": name, "inputSchema": {"json": mapping(tool.get("input_schema"), f"{path}.input_schema")}}
     if tool.get("description"):
         spec["description"] = text(tool["description"], f"{path}.description")

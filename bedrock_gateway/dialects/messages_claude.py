@@ -182,6 +182,8 @@ class ClaudeStream:
         return b"" if self._ended else error_event(424, "Upstream's stream ended before its answer.", self._call_id)
 
     def _message(self, message: Message) -> bytes:
+        if self._ended:
+            return b""
         payload = message.payload or b"{}"
         if message.event_type == "chunk":
             return self._event(_chunk(payload))

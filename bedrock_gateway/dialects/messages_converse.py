@@ -17,8 +17,9 @@ from typing import Any
 from bedrock_gateway.dialects import chat_families as families
 from bedrock_gateway.dialects.chat_families import Wishes
 from bedrock_gateway.dialects.chat_messages import Block, cache_point
-from bedrock_gateway.dialects.fields import boolean, integer, items, mapping, number, one_of, text
+from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text
 from bedrock_gateway.dialects.messages_blocks import conversation, system_blocks, tool_config
+from bedrock_gateway.dialects.messages_citations import without_citations
 from bedrock_gateway.dialects.messages_claude import betas
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
@@ -26,11 +27,13 @@ from bedrock_gateway.errors import InvalidRequest
 __all__ = ["converse_request", "counted"]
 
 _FIELDS = "additionalModelRequestFields"
+_PATHS = "additionalModelResponseFieldPaths"
+_STOP_SEQUENCE = "/stop_sequence"
 #: Members of Converse that may stand in a request as they are.
 _CONVERSE = frozenset(
     {
         *("guardrailConfig", "performanceConfig", "requestMetadata", "promptVariables", "serviceTier", "outputConfig"),
-        *(_FIELDS, "additionalModelResponseFieldPaths"),
+        *(_FIELDS, _PATHS),
     }
 )
 #: Members that are read here or say nothing about the answer.
@@ -66,18 +69,23 @@ def converse_request(request: Asked, asked: Mapping[str, Any], model_id: str) ->
     converse, wishes = _conversation(request, asked, model_id)
     inference: Block = {"maxTokens": integer(asked.get("max_tokens"), "max_tokens", 1)}
     if "temperature" in asked:
-        inference["temperature"] = number(asked["temperature"], "temperature")
+        inference["temperature"] = fraction(asked["temperature"], "temperature")
     if "top_p" in asked:
-        inference["topP"] = number(asked["top_p"], "top_p")
+        inference["topP"] = fraction(asked["top_p"], "top_p")
     told = items(asked.get("stop_sequences", []), "stop_sequences")
-    if stops := [text(one, f"stop_sequences.{at}") for at, one in enumerate(told)]:
+    # Bedrock refuses an empty one.
+    stops = [one for at, stop in enumerate(told) if (one := text(stop, f"stop_sequences.{at}"))]
+    if stops:
         inference["stopSequences"] = stops
-        # Which of them was met is told on demand only.
-        converse["additionalModelResponseFieldPaths"] = ["/stop_sequence"]
     converse["inferenceConfig"] = inference
     if one_of(asked.get("service_tier", "auto"), "service_tier", ("auto", "standard_only")) == "standard_only":
         converse["serviceTier"] = {"type": "default"}
-    return converse | {name: asked[name] for name in (_CONVERSE - {_FIELDS}) & asked.keys()}, wishes
+    converse |= {name: asked[name] for name in (_CONVERSE - {_FIELDS}) & asked.keys()}
+    paths = items(converse.get(_PATHS, []), _PATHS)
+    if stops and _STOP_SEQUENCE not in paths:
+        # Which of them was met is told on demand only.
+        converse[_PATHS] = [*paths, _STOP_SEQUENCE]
+    return converse, wishes
 
 
 def counted(request: Asked, asked: Mapping[str, Any], model_id: str) -> Block:
@@ -98,13 +106,19 @@ def _conversation(request: Asked, asked: Mapping[str, Any], model_id: str) -> tu
     messages, system = conversation(asked.get("messages"))
     system = system_blocks(asked.get("system", "")) + system
     if "cache_control" in asked:
-        messages[-1]["content"] += cache_point(asked, "request")
+        point = cache_point(asked, "request")
+        messages[-1]["content"] += [] if "cachePoint" in messages[-1]["content"][-1] else point
     converse: Block = {"messages": messages}
     if system:
         converse["system"] = system
     choice = mapping(asked.get("tool_choice", {}), "tool_choice")
     thinking = mapping(asked.get("thinking", {}), "thinking")
     thinks = thinking.get("type") in _THINKS
+    if not hidden:
+        if thinking:
+            one_of(thinking.get("type"), "thinking.type", (*_THINKS, "disabled"))
+        if "amazon.nova" not in model_id:
+            without_citations(messages)
     config = tool_config(asked.get("tools", []), choice, messages, drop_params, may_force=not thinks)
     if config is not None:
         converse["toolConfig"] = config

@@ -81,7 +81,7 @@ def _of_block(block: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     elif "citationsContent" in block:
         cited = block["citationsContent"]
         deltas = [{"text": one["text"]} for one in cited.get("content", []) if "text" in one]
-        deltas += [{"citation": {"title": one.get("title", "")}} for one in cited.get("citations", [])]
+        deltas += [{"citation": one} for one in cited.get("citations", [])]
     return [*started, *(("contentBlockDelta", {"delta": delta}) for delta in deltas), ("contentBlockStop", {})]
 
 
