@@ -1,6 +1,7 @@
 """Answers of Converse as OpenAI's chat completions: whole ones, and streams as server-sent events.
 
-Knows both forms of an answer. A stream's events leave as they arrive; nothing of one is held but the message under way.
+Knows both forms of an answer, and what of Converse's a client of OpenAI's is told, in chat or in Responses. A stream's
+events leave as they arrive; nothing of one is held but the message under way.
 
 Source: bedrock-runtime service-2.json (``ConverseResponse``, ``ConverseStreamOutput``); OpenAI API reference, "The chat
 completion object", "The chat completion chunk object"; LiteLLM 1.109 for ``reasoning_content`` and ``thinking_blocks``.
@@ -19,7 +20,20 @@ from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
-__all__ = ["ChatRelay", "ChatStream", "Think", "completion", "thoughtful", "usage_of"]
+__all__ = [
+    "ChatRelay",
+    "ChatStream",
+    "Think",
+    "besides",
+    "checked",
+    "completion",
+    "failure",
+    "object_",
+    "parts_of",
+    "text_",
+    "thoughtful",
+    "usage_of",
+]
 
 Block = dict[str, Any]
 Think = Callable[[Block], None]
@@ -61,7 +75,7 @@ class ChatRelay(Whole):
             answer = json.loads(self.answer)
         except (ValueError, RecursionError):
             return error_object(424, "The answer of upstream cannot be read.", "")
-        told = completion(_object(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
+        told = completion(object_(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
         return _dumps(told).encode()
 
 
@@ -79,26 +93,13 @@ def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, js
     words: list[str] = []
     thinking: list[Block] = []
     calls: list[Block] = []
-    in_json: str | None = None
-    for block in _list(_object(_object(answer.get("output")).get("message")).get("content")):
-        block = _object(block)
-        if "text" in block:
-            words.append(_text(block["text"]))
-        elif "toolUse" in block:
-            use = _object(block["toolUse"])
-            given = _dumps(use.get("input") or {})
-            if json_tool and use.get("name") == json_tool:
-                in_json = given if in_json is None else in_json
-            elif use.get("type") is None:
-                calls.append(_tool_call(_text(use.get("toolUseId")), _text(use.get("name")), given))
-        elif "reasoningContent" in block:
-            thinking.append(_thought(_object(block["reasoningContent"])))
-        elif "citationsContent" in block:
-            cited = _list(_object(block["citationsContent"]).get("content"))
-            words += [_text(_object(one).get("text")) for one in cited]
-    if in_json is not None:
-        # What was said beside it would make the whole no JSON.
-        words = [in_json]
+    for kind, said in parts_of(answer, json_tool):
+        if kind == "text":
+            words.append(said)
+        elif kind == "call":
+            calls.append(_tool_call(*said))
+        else:
+            thinking.append(_thought(said))
     message: Block = {"role": "assistant", "content": "".join(words) if words else None, "refusal": None}
     if calls:
         message["tool_calls"] = calls
@@ -113,12 +114,48 @@ def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, js
         "created": created,
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-        "usage": usage_of(_object(answer.get("usage")), fields),
+        "usage": usage_of(object_(answer.get("usage")), fields),
     }
-    return told | _besides(answer, fields)
+    return told | besides(answer, fields)
 
 
-def _object(value: object) -> Mapping[str, Any]:
+def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]:
+    """Return what an answer of Converse says to the caller, in order.
+
+    ``("text", words)``, ``("call", (id, name, arguments))`` and ``("thought", reasoningContent)``; of calls of the tool
+    for JSON the first, as text.
+    """
+    found: list[tuple[str, Any]] = []
+    for block in _list(object_(object_(answer.get("output")).get("message")).get("content")):
+        block = object_(block)
+        if "text" in block:
+            found.append(("text", text_(block["text"])))
+        elif "toolUse" in block:
+            use = object_(block["toolUse"])
+            name, given = text_(use.get("name")), _dumps(use.get("input") or {})
+            if json_tool and name == json_tool:
+                found.append(("json", given))
+            elif use.get("type") is None:
+                found.append(("call", (text_(use.get("toolUseId")), name, given)))
+        elif "reasoningContent" in block:
+            found.append(("thought", object_(block["reasoningContent"])))
+        elif "citationsContent" in block:
+            cited = _list(object_(block["citationsContent"]).get("content"))
+            found += [("text", text_(object_(one).get("text"))) for one in cited]
+    answers = [at for at, (kind, _) in enumerate(found) if kind == "json"]
+    if not answers:
+        return found
+    # What was said beside it would make the whole no JSON.
+    first = answers[0]
+    return [
+        ("text", told) if at == first else (kind, told)
+        for at, (kind, told) in enumerate(found)
+        if at == first or kind not in ("text", "json")
+    ]
+
+
+def object_(value: object) -> Mapping[str, Any]:
+    """Return an object, an empty one for anything else: no answer is a fault of ours."""
     return value if isinstance(value, dict) else {}
 
 
@@ -126,7 +163,8 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: object) -> str:
+def text_(value: object) -> str:
+    """Return a string, an empty one for anything else."""
     return value if isinstance(value, str) else ""
 
 
@@ -137,8 +175,8 @@ def _number(value: object) -> int:
 def _thought(told: Mapping[str, Any]) -> Block:
     if "reasoningText" not in told:
         return {"type": "redacted_thinking", "data": told.get("redactedContent")}
-    said = _object(told["reasoningText"])
-    return {"type": "thinking", "thinking": _text(said.get("text")), "signature": said.get("signature")}
+    said = object_(told["reasoningText"])
+    return {"type": "thinking", "thinking": text_(said.get("text")), "signature": said.get("signature")}
 
 
 def _finish(reason: object, calls: bool) -> str:
@@ -150,13 +188,13 @@ def _finish(reason: object, calls: bool) -> str:
     return _REASONS.get(reason, "stop") if isinstance(reason, str) else "stop"
 
 
-def _besides(answer: Mapping[str, Any], fields: object) -> Block:
+def besides(answer: Mapping[str, Any], fields: object) -> Block:
     """Return what OpenAI has no form for and was asked for by name."""
     told: Block = {}
     if "trace" in answer:
         told["trace"] = answer["trace"]
     if "serviceTier" in answer:
-        told["service_tier"] = _object(answer["serviceTier"]).get("type")
+        told["service_tier"] = object_(answer["serviceTier"]).get("type")
     if fields is not None:
         told["additionalModelResponseFields"] = fields
     return told
@@ -176,7 +214,7 @@ def usage_of(usage: Mapping[str, Any], fields: object = None) -> Block:
     prompt, said = _number(usage.get("inputTokens")) + read + write, _number(usage.get("outputTokens"))
     thought = 0
     if fields is not None:
-        details = _object(_object(_object(fields).get("usage")).get("output_tokens_details"))
+        details = object_(object_(object_(fields).get("usage")).get("output_tokens_details"))
         thought = _number(details.get("thinking_tokens", details.get("reasoning_tokens")))
     told: Block = {
         "prompt_tokens": prompt,
@@ -263,7 +301,7 @@ class ChatStream:
             return self._metadata(payload)
         if message.message_type in ("exception", "error"):
             self._failed = True
-            return _failure(message, payload)
+            return _event(failure(message, payload))
         return ""
 
     def _chunk(self, delta: Block, finish: str | None = None) -> str:
@@ -272,20 +310,20 @@ class ChatStream:
 
     def _delta(self, block: int, delta: Mapping[str, Any]) -> str:
         if "text" in delta:
-            words = _checked(delta["text"])
+            words = checked(delta["text"])
             assert self._held is not None
             self._held.append(words)
             return ""
         if "toolUse" in delta:
-            return self._arguments(block, _checked(delta["toolUse"].get("input", "")))
+            return self._arguments(block, checked(delta["toolUse"].get("input", "")))
         thought = delta.get("reasoningContent")
         if thought is None:
             return ""
         if "text" in thought:
-            told = {"type": "thinking", "thinking": _checked(thought["text"])}
+            told = {"type": "thinking", "thinking": checked(thought["text"])}
             return self._chunk({"reasoning_content": thought["text"], "thinking_blocks": [told]})
         if "signature" in thought:
-            told = {"type": "thinking", "thinking": "", "signature": _checked(thought["signature"])}
+            told = {"type": "thinking", "thinking": "", "signature": checked(thought["signature"])}
         else:
             told = {"type": "redacted_thinking", "data": thought.get("redactedContent")}
         return self._chunk({"thinking_blocks": [told]})
@@ -294,7 +332,7 @@ class ChatStream:
         use = start.get("toolUse")
         if use is None:
             return ""
-        name = _checked(use["name"])
+        name = checked(use["name"])
         if self._json_tool and name == self._json_tool:
             # A second answer in JSON would make the whole none.
             self._blocks[block] = _NOTHING if _ANSWER in self._blocks.values() else _ANSWER
@@ -304,7 +342,7 @@ class ChatStream:
             index = self._blocks[block] = self._calls
             self._calls += 1
             self._unsaid.add(block)
-            call = _tool_call(_checked(use["toolUseId"]), name, "")
+            call = _tool_call(checked(use["toolUseId"]), name, "")
             return self._chunk({"tool_calls": [{"index": index, **call}]})
         if self._blocks[block] == _ANSWER:
             self._unsaid.add(block)
@@ -335,20 +373,26 @@ class ChatStream:
         if not self._include_usage:
             return ""
         fields = self._fields
-        told = {"choices": [], "usage": usage_of(_object(payload.get("usage")), fields)} | _besides(payload, fields)
+        told = {"choices": [], "usage": usage_of(object_(payload.get("usage")), fields)} | besides(payload, fields)
         return f"{self._head}{_dumps(told)[1:]}\n\n"
 
 
-def _checked(words: object) -> str:
+def checked(words: object) -> str:
+    """Return words of a stream.
+
+    Raises:
+        TypeError: they are none.
+    """
     if not isinstance(words, str):
         raise TypeError
     return words
 
 
-def _failure(message: Message, payload: Mapping[str, Any]) -> str:
+def failure(message: Message, payload: Mapping[str, Any]) -> bytes:
+    """Return the error object of an exception that came in a stream."""
     kind = message.exception_type or message.error_code or "error"
     told = payload.get("message") or payload.get("Message") or message.headers.get(":error-message") or kind
-    return _event(error_object(status_of(kind), str(told), kind))
+    return error_object(status_of(kind), str(told), kind)
 
 
 def _event(data: bytes) -> str:

@@ -1,6 +1,7 @@
 """Messages of OpenAI's chat as Converse has them: system prompts apart, roles in turn, everything else as blocks.
 
-Knows both forms of a message. Must not know the rest of a request.
+Knows both forms of a message, and how Converse wants a conversation, which Responses tell in other words. Must not know
+the rest of a request.
 
 Source: OpenAI API reference, "Create chat completion" (``messages``); bedrock-runtime service-2.json (``Message``,
 ``ContentBlock``, ``SystemContentBlock``); LiteLLM 1.109 for ``cache_control``, ``thinking_blocks`` and
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
 
 __all__ = [
-    *("Block", "cache_point", "converse_messages", "document", "encoded", "image", "said", "tell_apart"),
-    *("tool_name", "tool_use_id", "tools_used"),
+    *("Block", "cache_point", "contents", "converse_messages", "document", "encoded", "image", "in_turn"),
+    *("is_base64", "only_text", "said", "tell_apart", "tool_name", "tool_result", "tool_use", "tool_use_id"),
+    *("tools_used", "worded"),
 ]
 
 Block = dict[str, Any]
@@ -47,37 +50,47 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def converse_messages(messages: object) -> tuple[list[Block], list[Block]]:
     """Return ``(messages, system)`` of Converse.
 
-    Neighbours of one role become one message, as Converse wants them in turn.
-
     Raises:
         InvalidRequest: naming the member that is wrong.
     """
     told = items(messages, "messages")
     if not told:
         wrong("messages", "must hold a message at least")
-    turns: list[Block] = []
-    system: list[Block] = []
+    turns, system = in_turn(_spoken(told))
+    if not turns:
+        wrong("messages", "must hold a message of a user that says something")
+    return turns, system
+
+
+def _spoken(told: list[Any]) -> Iterator[tuple[str, list[Block]]]:
     for at, one in enumerate(told):
         path = f"messages[{at}]"
         message = mapping(one, path)
         role = one_of(message.get("role"), f"{path}.role", _ROLES)
         if role in ("system", "developer"):
-            system += _system(message, path)
-            continue
-        if role in ("tool", "function"):
-            blocks, speaker = _tool_result(message, path), "user"
+            yield "system", only_text(_parts(message, path), f"{path}.content")
+        elif role in ("tool", "function"):
+            yield "user", _tool_result(message, path)
         elif role == "assistant":
-            blocks, speaker = _assistant(message, path), "assistant"
+            yield "assistant", _assistant(message, path)
         else:
-            blocks, speaker = _parts(message, path), "user"
-        if not blocks:
-            continue
-        if turns and turns[-1]["role"] == speaker:
+            yield "user", _parts(message, path)
+
+
+def in_turn(spoken: Iterable[tuple[str, list[Block]]]) -> tuple[list[Block], list[Block]]:
+    """Return ``(messages, system)`` of Converse for blocks by who says them: user, assistant or system.
+
+    Neighbours of one role become one message, as Converse wants them in turn.
+    """
+    turns: list[Block] = []
+    system: list[Block] = []
+    for speaker, blocks in spoken:
+        if speaker == "system":
+            system += blocks
+        elif blocks and turns and turns[-1]["role"] == speaker:
             turns[-1]["content"] += blocks
-        else:
+        elif blocks:
             turns.append({"role": speaker, "content": blocks})
-    if not turns:
-        wrong("messages", "must hold a message of a user that says something")
     tell_apart(turns)
     return turns, system
 
@@ -114,27 +127,31 @@ def tell_apart(turns: list[Block]) -> None:
                     names.add(one["document"]["name"])
 
 
-def _system(message: Any, path: str) -> list[Block]:
-    blocks = _parts(message, path)
+def only_text(blocks: list[Block], path: str) -> list[Block]:
+    """Return the blocks of a system prompt."""
     if any("image" in block or "document" in block for block in blocks):
-        wrong(f"{path}.content", "must be text: Bedrock takes nothing else from the system")
+        wrong(path, "must be text: Bedrock takes nothing else from the system")
+    return blocks
+
+
+def contents(content: object, path: str, read: Callable[[Any, str], list[Block]]) -> list[Block]:
+    """Return the blocks of what is a string, or a list of parts that ``read`` reads."""
+    if isinstance(content, str):
+        return said(content)
+    if not isinstance(content, list):
+        wrong(path, "must be a string or a list of parts")
+    blocks: list[Block] = []
+    for at, one in enumerate(content):
+        where = f"{path}[{at}]"
+        part = mapping(one, where)
+        blocks += read(part, where)
+        blocks += cache_point(part, where)
     return blocks
 
 
 def _parts(message: Any, path: str) -> list[Block]:
-    """Return the blocks of ``content``: a string, or a list of parts."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return [*said(content), *(cache_point(message, path) if content.strip() else [])]
-    if not isinstance(content, list):
-        wrong(f"{path}.content", "must be a string or a list of parts")
-    blocks: list[Block] = []
-    for at, one in enumerate(content):
-        where = f"{path}.content[{at}]"
-        part = mapping(one, where)
-        blocks += _part(part, where)
-        blocks += cache_point(part, where)
-    return blocks + cache_point(message, path)
+    blocks = contents(message.get("content"), f"{path}.content", _part)
+    return blocks + (cache_point(message, path) if blocks else [])
 
 
 def said(words: str) -> list[Block]:
@@ -142,14 +159,21 @@ def said(words: str) -> list[Block]:
     return [{"text": words}] if words.strip() else []
 
 
-def _part(part: Any, path: str) -> list[Block]:
-    kind = part.get("type")
+def worded(part: Any, path: str, kind: object) -> list[Block] | None:
+    """Return the block of a part that is words, in a list; None of another."""
     if kind == "text":
         return said(text(part.get("text"), f"{path}.text"))
     if kind == "refusal":
         return said(text(part.get("refusal"), f"{path}.refusal"))
     if kind == "guarded_text":
         return [{"guardContent": {"text": {"text": text(part.get("text"), f"{path}.text")}}}]
+    return None
+
+
+def _part(part: Any, path: str) -> list[Block]:
+    kind = part.get("type")
+    if (words := worded(part, path, kind)) is not None:
+        return words
     if kind == "image_url":
         told = part.get("image_url")
         if isinstance(told, str):
@@ -174,9 +198,14 @@ def _data(url: str, path: str) -> tuple[str, str]:
             )
         wrong(path, "must be a data URL with base64 (data:image/png;base64,…)")
     data = url[found.end() :]
-    if len(data) % 4 or not _BASE64.fullmatch(data):
+    if not is_base64(data):
         wrong(path, "holds no base64 after its comma")
     return (found[1] or "").lower(), data
+
+
+def is_base64(data: str) -> bool:
+    """Tell whether a string is base64 of something."""
+    return not len(data) % 4 and _BASE64.fullmatch(data) is not None
 
 
 def image(url: str, path: str) -> Block:
@@ -208,6 +237,11 @@ def _tool_result(message: Any, path: str) -> list[Block]:
     # Of a function of OpenAI's older form its name is all that tells which call is meant.
     name = "tool_call_id" if message["role"] == "tool" else "name"
     blocks = [] if message.get("content") is None else _parts({"content": message["content"]}, path)
+    return [*tool_result(tool_use_id(message.get(name), f"{path}.{name}"), blocks), *cache_point(message, path)]
+
+
+def tool_result(id_: str, blocks: list[Block]) -> list[Block]:
+    """Return the block of what came of a call of a tool, and cache points behind it."""
     # Inside of a result Converse has no place for them.
     points = [block for block in blocks if "cachePoint" in block]
     content = [
@@ -215,11 +249,7 @@ def _tool_result(message: Any, path: str) -> list[Block]:
         for block in blocks
         if "cachePoint" not in block
     ]
-    result = {
-        "toolUseId": tool_use_id(message.get(name), f"{path}.{name}"),
-        "content": content or [{"text": "(nothing)"}],
-    }
-    return [{"toolResult": result}, *points, *cache_point(message, path)]
+    return [{"toolResult": {"toolUseId": id_, "content": content or [{"text": "(nothing)"}]}}, *points]
 
 
 def _assistant(message: Any, path: str) -> list[Block]:
@@ -233,10 +263,10 @@ def _assistant(message: Any, path: str) -> list[Block]:
         where = f"{path}.tool_calls[{at}]"
         call = mapping(one, where)
         one_of(call.get("type", "function"), f"{where}.type", ("function",))
-        blocks.append(_tool_use(call.get("function"), f"{where}.function", tool_use_id(call.get("id"), f"{where}.id")))
+        blocks.append(tool_use(call.get("function"), f"{where}.function", tool_use_id(call.get("id"), f"{where}.id")))
     if (older := message.get("function_call")) is not None:
         name = mapping(older, f"{path}.function_call").get("name")
-        blocks.append(_tool_use(older, f"{path}.function_call", tool_use_id(name, f"{path}.function_call.name")))
+        blocks.append(tool_use(older, f"{path}.function_call", tool_use_id(name, f"{path}.function_call.name")))
     return blocks
 
 
@@ -267,8 +297,7 @@ def _thought(told: object, path: str) -> Block:
 
 def encoded(told: object, path: str) -> str:
     """Return what has to be base64."""
-    data = text(told, path)
-    if len(data) % 4 or not _BASE64.fullmatch(data):
+    if not is_base64(data := text(told, path)):
         wrong(path, "must be base64")
     return data
 
@@ -287,7 +316,8 @@ def tool_name(told: object, path: str) -> str:
     return found
 
 
-def _tool_use(told: object, path: str, id_: str) -> Block:
+def tool_use(told: object, path: str, id_: str) -> Block:
+    """Return the block of a call of a tool: ``{"name": …, "arguments": JSON}``."""
     function = mapping(told, path)
     name = tool_name(function.get("name"), f"{path}.name")
     arguments = function.get("arguments")

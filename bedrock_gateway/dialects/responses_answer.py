@@ -3,19 +3,32 @@
 Knows both forms of an answer: text blocks become messages, calls of tools function calls, thoughts reasoning items. The
 end of a stream says all of it again, so an answer is held as long as it lasts.
 
+What of Converse's is told at all is as in chat (``chat_answer``).
+
 Source: bedrock-runtime service-2.json (``ConverseResponse``, ``ConverseStreamOutput``); OpenAI API reference, "The
 response object", "Streaming events".
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_answer import Think, thoughtful
-from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.dialects.chat_answer import (
+    Think,
+    besides,
+    checked,
+    failure,
+    object_,
+    parts_of,
+    text_,
+    thoughtful,
+    usage_of,
+)
+from bedrock_gateway.dialects.openai_errors import error_object
+from bedrock_gateway.dialects.responses_items import sealed
+from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
@@ -29,59 +42,57 @@ _INCOMPLETE = {
     "model_context_window_exceeded": "max_output_tokens",
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
+    "refusal": "content_filter",
 }
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class ResponseRelay:
+class ResponseRelay(Whole):
     """Relay of one attempt whose answer comes whole. ``made``: id, times, model and what the request said."""
 
     def __init__(self, think: Think | None, made: Mapping[str, Any], json_tool: str) -> None:
+        super().__init__()
         self._think, self._made, self._json_tool = think, made, json_tool
-        self._parts: list[bytes] = []
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
         return thoughtful(body, self._think)
 
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
-
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
-        answer = json.loads(b"".join(self._parts))
+        try:
+            answer = object_(json.loads(self.answer))
+        except (ValueError, RecursionError):
+            return error_object(424, "The answer of upstream cannot be read.", "")
         output: list[Block] = []
-        blocks = (answer.get("output") or {}).get("message", {}).get("content", [])
-        if any(block.get("toolUse", {}).get("name") == self._json_tool for block in blocks):
-            # What is said beside the tool for JSON is no part of the answer.
-            blocks = [block for block in blocks if "text" not in block]
-        for block in blocks:
-            _take(block, output, self._made["id"], self._json_tool)
-        reason, usage = answer.get("stopReason", "end_turn"), answer.get("usage") or {}
-        return _dumps(_response(self._made, output, reason, usage)).encode()
+        for kind, told in parts_of(answer, self._json_tool):
+            _put_out(kind, told, output, self._made["id"])
+        return _dumps(_response(self._made, output, answer, answer.get("additionalModelResponseFields"))).encode()
 
 
-def _take(block: Mapping[str, Any], output: list[Block], id_: str, json_tool: str) -> None:
-    """Add a block of Converse to what an answer puts out."""
-    if "text" in block:
-        words = block["text"]
-    elif "toolUse" in block and block["toolUse"]["name"] == json_tool:
-        words = _dumps(block["toolUse"]["input"])
-    elif "toolUse" in block:
-        use = block["toolUse"]
-        output.append(_call(id_, len(output), use["toolUseId"], use["name"], _dumps(use["input"])))
-        return
-    elif "reasoningContent" in block:
-        output.append(_thought(id_, len(output), block["reasoningContent"]))
-        return
-    else:
-        return
-    if output and output[-1]["type"] == "message":
-        output[-1]["content"][0]["text"] += words
-    else:
-        output.append(_message(id_, len(output), words))
+def _put_out(kind: str, told: Any, output: list[Block], id_: str) -> None:
+    """Add a part of an answer to the items it puts out: neighbouring texts are one message, nothing is no item."""
+    if kind == "call":
+        output.append(_call(id_, len(output), *told[:2], arguments=told[2]))
+    elif kind == "thought":
+        if thought := _kept(told):
+            output.append(_thought(id_, len(output), thought))
+    elif told and output and output[-1]["type"] == "message":
+        output[-1]["content"][0]["text"] += told
+    elif told:
+        output.append(_message(id_, len(output), told))
+
+
+def _kept(thought: Mapping[str, Any]) -> Block:
+    """Return what is kept of a thought: its text and signature, or what nobody can read; empty where it has nothing."""
+    if "reasoningText" not in thought:
+        data = text_(thought.get("redactedContent"))
+        return {"redactedContent": data} if data else {}
+    said = object_(thought["reasoningText"])
+    words, signature = text_(said.get("text")), text_(said.get("signature"))
+    if not words and not signature:
+        return {}
+    return {"reasoningText": {"text": words} | ({"signature": signature} if signature else {})}
 
 
 def _message(id_: str, at: int, words: str, status: str = "completed") -> Block:
@@ -98,7 +109,7 @@ def _text(words: str) -> Block:
     return {"type": "output_text", "text": words, "annotations": [], "logprobs": []}
 
 
-def _call(id_: str, at: int, call_id: str, name: str, arguments: str, status: str = "completed") -> Block:
+def _call(id_: str, at: int, call_id: str, name: str, *, arguments: str = "", status: str = "completed") -> Block:
     return {
         "id": f"fc_{id_[5:]}_{at}",
         "type": "function_call",
@@ -116,34 +127,45 @@ def _thought(id_: str, at: int, thought: Mapping[str, Any]) -> Block:
         "type": "reasoning",
         "summary": [],
         "content": [{"type": "reasoning_text", "text": words}] if words else [],
-        "encrypted_content": base64.b64encode(_dumps(thought).encode()).decode(),
+        "encrypted_content": sealed(thought),
         "status": "completed",
     }
 
 
-def _response(made: Mapping[str, Any], output: list[Block], reason: str, usage: Mapping[str, Any]) -> Block:
-    incomplete = _INCOMPLETE.get(reason)
+def _response(made: Mapping[str, Any], output: list[Block], answer: Mapping[str, Any], fields: object) -> Block:
+    """Return the response.
+
+    Args:
+        answer: of Converse, whole or what its stream says last: ``stopReason``, ``usage``, …
+        fields: what the model says besides.
+    """
+    reason = answer.get("stopReason")
+    incomplete = _INCOMPLETE.get(reason) if isinstance(reason, str) else None
     if incomplete and output and "status" in output[-1]:
         output[-1] = {**output[-1], "status": "incomplete"}
-    return {
+    told = {
         **made,
         "status": "incomplete" if incomplete else "completed",
         "error": None,
         "incomplete_details": {"reason": incomplete} if incomplete else None,
         "output": output,
-        "usage": _usage(usage),
+        "usage": _usage(object_(answer.get("usage")), fields),
     }
+    return told | besides(answer, fields)
 
 
-def _usage(usage: Mapping[str, Any]) -> Block:
-    read, write = usage.get("cacheReadInputTokens") or 0, usage.get("cacheWriteInputTokens") or 0
-    given, said = (usage.get("inputTokens") or 0) + read + write, usage.get("outputTokens") or 0
+def _usage(usage: Mapping[str, Any], fields: object) -> Block:
+    told = usage_of(usage, fields)
+    prompt, said = told["prompt_tokens_details"], told["completion_tokens_details"]
     return {
-        "input_tokens": given,
-        "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": write},
-        "output_tokens": said,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": given + said,
+        "input_tokens": told["prompt_tokens"],
+        "input_tokens_details": {
+            "cached_tokens": prompt["cached_tokens"],
+            "cache_write_tokens": prompt.get("cache_creation_tokens", 0),
+        },
+        "output_tokens": told["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": said["reasoning_tokens"]},
+        "total_tokens": told["total_tokens"],
     }
 
 
@@ -159,8 +181,8 @@ class ResponseStream:
         self._item: Block = {}
         self._words: list[str] = []
         self._thought: Block = {}
-        self._reason = "end_turn"
-        self._usage: Mapping[str, Any] = {}
+        self._call = ""  # whose arguments come: of a "tool", of the one for JSON ("answer"), or of no concern
+        self._end: Block = {}  # what comes last: why it ends, usage, …
         # What is said beside the tool for JSON: an answer only where that is never called.
         self._aside: list[str] = []
         self._in_json = False
@@ -193,15 +215,15 @@ class ResponseStream:
         if self._aside and not self._in_json:
             self._text("".join(self._aside), told)
         self._end_item(told)
-        response = _response(self._made, self._output, self._reason, self._usage)
+        fields = self._end.get("additionalModelResponseFields")
+        response = _response(self._made, self._output, self._end, fields)
         self._say(told, f"response.{response['status']}", response=response)
         return "".join(told).encode()
 
     def _take(self, message: Message, told: list[str]) -> None:
         payload = json.loads(message.payload or b"{}")
         if message.message_type in ("exception", "error"):
-            kind = message.exception_type or message.error_code or ""
-            self._fail(told, error_object(status_of(kind), str(payload.get("message") or kind), kind))
+            self._fail(told, failure(message, payload))
             return
         if not self._begun:
             self._begun = True
@@ -214,31 +236,33 @@ class ResponseStream:
         elif event == "contentBlockStart" and "toolUse" in payload["start"]:
             self._begin_tool(payload["start"]["toolUse"], told)
         elif event == "contentBlockStop":
-            # Text goes on where more of it follows.
-            if self._kind != "message":
-                self._end_item(told)
+            self._end_block(told)
         elif event == "messageStop":
-            self._reason, self._stopped = payload["stopReason"], True
+            self._end |= payload
+            self._stopped = True
         elif event == "metadata":
-            self._usage = payload.get("usage") or {}
+            self._end |= payload
 
     def _delta(self, delta: Mapping[str, Any], told: list[str]) -> None:
         if "text" in delta:
+            words = checked(delta["text"])
             if self._json_tool:
-                self._aside.append(delta["text"])
+                self._aside.append(words)
             else:
-                self._text(delta["text"], told)
+                self._text(words, told)
         elif "toolUse" in delta:
-            arguments = delta["toolUse"].get("input", "")
-            if self._kind == "message":
+            arguments = checked(delta["toolUse"].get("input", ""))
+            if self._call == "answer":
                 self._text(arguments, told)
-            else:
+            elif self._call == "tool" and arguments:
                 self._words.append(arguments)
                 self._say_of_item(told, "response.function_call_arguments.delta", delta=arguments)
         elif "reasoningContent" in delta:
             self._think_on(delta["reasoningContent"], told)
 
     def _text(self, words: str, told: list[str]) -> None:
+        if not words:
+            return
         if self._kind != "message":
             item = _message(self._made["id"], self._next, "", "in_progress")
             self._begin("message", {**item, "content": []}, told)
@@ -247,12 +271,26 @@ class ResponseStream:
         self._say_of_item(told, "response.output_text.delta", content_index=0, delta=words, logprobs=[])
 
     def _begin_tool(self, use: Mapping[str, Any], told: list[str]) -> None:
-        if self._json_tool and use["name"] == self._json_tool:
+        name = checked(use["name"])
+        if self._json_tool and name == self._json_tool:
+            # A second answer in JSON would make the whole none.
+            self._call = "" if self._in_json else "answer"
             self._in_json = True
-            self._text("", told)
-            return
-        call = _call(self._made["id"], self._next, use["toolUseId"], use["name"], "", "in_progress")
-        self._begin("function_call", call, told)
+        elif use.get("type") is not None:
+            self._call = ""
+        else:
+            self._call = "tool"
+            call = _call(self._made["id"], self._next, checked(use["toolUseId"]), name, status="in_progress")
+            self._begin("function_call", call, told)
+
+    def _end_block(self, told: list[str]) -> None:
+        """End what is under way; text goes on where more of it follows."""
+        if self._call == "answer" and self._kind != "message":
+            # A call without arguments is one with none.
+            self._text("{}", told)
+        self._call = ""
+        if self._kind != "message":
+            self._end_item(told)
 
     def _think_on(self, thought: Mapping[str, Any], told: list[str]) -> None:
         if self._kind != "reasoning":
@@ -260,12 +298,12 @@ class ResponseStream:
             self._begin("reasoning", item, told)
             self._thought = {}
         if "redactedContent" in thought:
-            self._thought = {"redactedContent": thought["redactedContent"]}
+            self._thought = {"redactedContent": checked(thought["redactedContent"])}
         elif "signature" in thought:
-            self._thought.setdefault("reasoningText", {})["signature"] = thought["signature"]
-        else:
-            self._words.append(thought["text"])
-            self._say_of_item(told, "response.reasoning_text.delta", content_index=0, delta=thought["text"])
+            self._thought = {"reasoningText": {"signature": checked(thought["signature"])}}
+        elif words := checked(thought["text"]):
+            self._words.append(words)
+            self._say_of_item(told, "response.reasoning_text.delta", content_index=0, delta=words)
 
     @property
     def _next(self) -> int:
@@ -294,8 +332,9 @@ class ResponseStream:
         else:
             if words:
                 self._say_of_item(told, "response.reasoning_text.done", content_index=0, text=words)
+            if "redactedContent" not in self._thought:
                 self._thought = {"reasoningText": {"text": words} | self._thought.get("reasoningText", {})}
-            item = _thought(self._made["id"], len(self._output), self._thought)
+            item = _thought(self._made["id"], len(self._output), _kept(self._thought))
         self._say(told, "response.output_item.done", output_index=len(self._output), item=item)
         self._output.append(item)
         self._kind = ""

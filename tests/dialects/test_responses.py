@@ -22,7 +22,7 @@ words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 said = st.builds(lambda text: {"text": text}, words)
 called = st.builds(
     lambda id_, name, given: {"toolUse": {"toolUseId": id_, "name": name, "input": given}},
-    words,
+    st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True),
     st.sampled_from(["weather", "search"]),
     st.dictionaries(words, st.integers() | words, max_size=3),
 )
