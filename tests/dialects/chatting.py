@@ -47,6 +47,12 @@ def whole(answer: object, body: Mapping[str, Any] | None = None) -> Any:
     return json.loads(relay.receive_eof())
 
 
+def answered(content: list[Any], **members: Any) -> dict[str, Any]:
+    """Return an answer of Converse."""
+    told = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "end_turn"}
+    return told | {"usage": USAGE, "metrics": {"latencyMs": 1}} | members
+
+
 def events_of(answer: Mapping[str, Any]) -> list[bytes]:
     """Return an answer of Converse as the messages of ConverseStream, text in pieces of three characters."""
     told = [encode_event("messageStart", b'{"role":"assistant"}')]

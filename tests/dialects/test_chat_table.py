@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chatting import CLAUDE, NOW, USAGE, converse, events_of, read, request, summed, whole
-from dialect_tables import rows
+from chatting import CLAUDE, NOW, converse, events_of, read, request, summed, whole
+from chatting import answered as answer
+from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,17 +28,6 @@ UNSUPPORTED: dict[str, Any] = {
     **{"web_search_options": {}, "store": True, "functions": [{"name": "a"}], "function_call": {"name": "a"}},
 }
 
-words = st.text(min_size=1, max_size=20).filter(str.strip)
-data_bytes = st.binary(min_size=1, max_size=20).map(lambda data: base64.b64encode(data).decode())
-names = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
-ids = st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True)
-values = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5)
-schemas = st.dictionaries(
-    st.text(max_size=5), st.recursive(values, lambda inner: st.lists(inner, max_size=2)), max_size=3
-)
-points = st.sampled_from(
-    [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"}]
-)
 images = st.builds(
     lambda kind, data: {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}},
     st.sampled_from(["png", "jpeg", "gif", "webp"]),
@@ -125,12 +114,6 @@ def thought_back(block: Any) -> Any:
 def there_and_back(*messages: Any) -> None:
     """Hold that messages come out again as they went in."""
     assert list(messages) == back(converse(request(messages=list(messages)))["messages"])
-
-
-def answer(content: list[Any], **members: Any) -> dict[str, Any]:
-    """Return an answer of Converse."""
-    told = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "end_turn"}
-    return told | {"usage": USAGE, "metrics": {"latencyMs": 1}} | members
 
 
 def model(data: st.DataObject) -> None:
