@@ -103,10 +103,11 @@ async def read_request(request: web.Request, call: Call, speech: Dialect) -> Tra
     pictures = call.gateway.pictures
     named = pictures is not None and b'"http' in call.body and not _is_form(call)
     if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):
-        shown = await pictures.fetch(urls)
-        body = await asyncio.to_thread(with_images, call.body, shown)
         assert call.ticket is not None
-        call.ticket.take(max(0, len(body) - len(call.body)))
+        held = call.ticket.held
+        shown = await pictures.fetch(urls, call.ticket.take)
+        body = await asyncio.to_thread(with_images, call.body, shown)
+        call.ticket.take(max(0, len(body) - len(call.body) - (call.ticket.held - held)))
         call.body = body
     try:
         return await _read(request, call, speech, settled=False)

@@ -94,8 +94,11 @@ class Pictures:
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, urls: list[str]) -> dict[str, tuple[str, str]]:
+    async def fetch(self, urls: list[str], hold: Callable[[int], None]) -> dict[str, tuple[str, str]]:
         """Return media type and base64 of pictures, by URL.
+
+        Args:
+            hold: told of bytes as they come; what it raises ends the fetching.
 
         Raises:
             InvalidRequest: one of them cannot be had, with the reason.
@@ -105,7 +108,7 @@ class Pictures:
         found: dict[str, tuple[str, str]] = {}
         size = 0
         for url in urls:
-            data = await self._get(url, MOST_BYTES - size)
+            data = await self._get(url, MOST_BYTES - size, hold)
             size += len(data)
             kind = _kind(data)
             if kind is None:
@@ -118,7 +121,7 @@ class Pictures:
         if self._session is not None:
             await self._session.close()
 
-    async def _get(self, told: str, most: int) -> bytes:
+    async def _get(self, told: str, most: int, hold: Callable[[int], None]) -> bytes:
         try:
             url = URL(told)
             host = url.host
@@ -137,6 +140,7 @@ class Pictures:
                     raise _cannot(told, f"pictures may have {MOST_BYTES >> 20} MB in all")
                 data = bytearray()
                 async for piece in answer.content.iter_any():
+                    hold(len(piece))
                     data += piece
                     if len(data) > most:
                         raise _cannot(told, f"pictures may have {MOST_BYTES >> 20} MB in all")

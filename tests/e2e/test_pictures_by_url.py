@@ -47,3 +47,29 @@ async def test_a_picture_is_fetched_where_the_config_allows_it(tmp_path: Path, a
 
     assert [allowed] * len(sent) == [base64.b64encode(PNG) in body for body in sent]
     assert len(sent) == allowed
+
+
+async def test_a_picture_takes_room_as_a_body_does(tmp_path: Path) -> None:
+    """While it comes it counts with all bodies in memory; where they have no room left the call is to be repeated."""
+
+    def change(gateway: Gateway) -> None:
+        gateway.pictures = Pictures(allowed=lambda address: True)
+        gateway.bodies.total = 10_000
+
+    async def show_large(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=PNG + bytes(20_000))
+
+    server = await asyncio.get_running_loop().create_server(web.Server(show_large), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/cat"
+    asked: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    async with running(tmp_path, change=change) as here:
+        async with openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0) as client:
+            with pytest.raises(openai.InternalServerError, match="as many request bodies as it may"):
+                await client.chat.completions.create(model="single", messages=asked)
+        await here.settled()
+        assert here.gateway.pictures is not None
+        await here.gateway.pictures.close()
+    server.close()
+
+    assert 0 == here.gateway.bodies.held
+    assert 0 == len(here.simulator.received)

@@ -28,11 +28,15 @@ async def site(handler: Callable[[web.Request], object]) -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+def free(size: int) -> None:
+    """Have room for everything."""
+
+
 async def fetched(url: str, **options: object) -> tuple[str, str]:
     """Fetch one picture, from loopback too."""
     pictures = Pictures(allowed=lambda address: True, **options)  # type: ignore[arg-type]
     try:
-        return (await pictures.fetch([url]))[url]
+        return (await pictures.fetch([url], free))[url]
     finally:
         await pictures.close()
 
@@ -79,7 +83,7 @@ async def test_nothing_of_ones_own_is_fetched(host: str) -> None:
         port = base.rpartition(":")[2]
         pictures = Pictures()
         with pytest.raises(InvalidRequest) as caught:
-            await pictures.fetch([f"http://{host}:{port}/picture.png"])
+            await pictures.fetch([f"http://{host}:{port}/picture.png"], free)
         await pictures.close()
 
     assert [] == asked
