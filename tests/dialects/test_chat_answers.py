@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any
 
 import pytest
-from botocore.loaders import Loader
-from botocore.model import ServiceModel, Shape
-from chatting import CLAUDE, NOW, USAGE, events_of, read, request, summed, whole
+from aws_shapes import answers, anything, blocks, model
+from chatting import CLAUDE, NOW, USAGE, answered, events_of, read, request, summed, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,78 +16,6 @@ from bedrock_gateway.wire.eventstream import encode_event, encode_exception
 FINISHES = {"stop", "length", "tool_calls", "content_filter"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 IN_JSON = {"response_format": {"type": "json_object"}}
-
-
-@functools.cache
-def model() -> ServiceModel:
-    """Return AWS's model of bedrock-runtime."""
-    return ServiceModel(Loader().load_service_model("bedrock-runtime", "service-2"), "bedrock-runtime")
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@functools.cache
-def of_shape(name: str) -> st.SearchStrategy[Any]:
-    """Return JSON of one of AWS's shapes, as AWS sends it."""
-    shape: Any = model().shape_for(name)
-
-    def inner(of: Shape) -> st.SearchStrategy[Any]:
-        return st.deferred(lambda: of_shape(of.name))
-
-    if getattr(shape, "is_document_type", False):
-        return st.dictionaries(st.text(max_size=5), anything, max_size=2)
-    if shape.type_name == "structure":
-        members = {member: inner(of) for member, of in shape.members.items()}
-        if shape.is_tagged_union:
-            return st.one_of([st.fixed_dictionaries({member: of}) for member, of in members.items()])
-        required = {member: of for member, of in members.items() if member in shape.required_members}
-        return st.fixed_dictionaries(required, optional={m: of for m, of in members.items() if m not in required})
-    if shape.type_name == "list":
-        return st.lists(inner(shape.member), max_size=3)
-    if shape.type_name == "map":
-        return st.dictionaries(st.text(max_size=4), inner(shape.value), max_size=1)
-    plain: dict[str, st.SearchStrategy[Any]] = {
-        "boolean": st.booleans(),
-        "integer": st.integers(0, 10**9),
-        "long": st.integers(0, 10**9),
-        "float": st.floats(0, 1),
-        "double": st.floats(0, 1),
-        "blob": st.just("aGVsbG8="),
-        "string": st.sampled_from(shape.enum) if getattr(shape, "enum", None) else st.text(max_size=6),
-    }
-    return plain[shape.type_name]
-
-
-answers = st.deferred(lambda: of_shape("ConverseResponse"))
-blocks = st.one_of(
-    st.builds(lambda text: {"text": text}, st.text(max_size=12)),
-    st.builds(
-        lambda id_, name, given: {"toolUse": {"toolUseId": id_, "name": name, "input": given}},
-        st.from_regex(r"[a-z]{1,5}", fullmatch=True),
-        st.sampled_from(["look", "json_tool_call"]),
-        st.dictionaries(st.text(max_size=5), anything, max_size=2),
-    ),
-    st.just({"toolUse": {"toolUseId": "s", "name": "search", "input": {}, "type": "server_tool_use"}}),
-    st.builds(
-        lambda text, signature: {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}},
-        st.text(min_size=1, max_size=12),
-        st.text(min_size=1, max_size=5),
-    ),
-    st.just({"reasoningContent": {"redactedContent": "aGVsbG8="}}),
-    st.builds(lambda text: {"citationsContent": {"content": [{"text": text}], "citations": []}}, st.text(max_size=5)),
-    st.just({"image": {"format": "png", "source": {"bytes": "aGVsbG8="}}}),
-)
-
-
-def answered(content: list[Any], reason: str = "end_turn", **members: Any) -> dict[str, Any]:
-    """Return an answer of Converse."""
-    message = {"role": "assistant", "content": content}
-    return {"output": {"message": message}, "stopReason": reason, "usage": USAGE, "metrics": {"latencyMs": 1}} | members
 
 
 @given(answers, st.sampled_from([{}, IN_JSON]))
@@ -121,7 +47,7 @@ def test_an_answer_that_is_no_json_is_an_error() -> None:
 def test_a_stream_says_what_the_whole_answer_says(data: st.DataObject) -> None:
     """However its bytes are cut, the chunks of a stream add up to the completion of the same answer."""
     reasons = model().shape_for("StopReason").enum
-    answer = answered(data.draw(st.lists(blocks, max_size=4)), data.draw(st.sampled_from(reasons)))
+    answer = answered(data.draw(st.lists(blocks, max_size=4)), stopReason=data.draw(st.sampled_from(reasons)))
     more = data.draw(st.sampled_from([{}, IN_JSON, {"tools": [TOOL]}]))
     sent = b"".join(events_of(answer))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
@@ -169,7 +95,7 @@ def test_json_comes_without_what_is_said_before(reason: str) -> None:
         {"toolUse": {"toolUseId": "1", "name": "json_tool_call", "input": {"a": 1}}},
         {"toolUse": {"toolUseId": "2", "name": "json_tool_call", "input": {"b": 1}}},
     ]
-    answer = answered(content, "tool_use" if reason == "end_turn" else reason)
+    answer = answered(content, stopReason="tool_use" if reason == "end_turn" else reason)
 
     told = whole(answer, request(**IN_JSON))["choices"][0]
     relay = read(request(**IN_JSON, stream=True)).relay(CLAUDE, call_id="1", now=NOW)

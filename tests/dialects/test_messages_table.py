@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chatting import USAGE, events_of
-from dialect_tables import rows
+from dialect_tables import data_bytes, ids, names, points, rows, schemas, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messaging import (
@@ -41,23 +41,12 @@ CLAUDES: dict[str, Any] = {
 FORMATS = {"application/pdf": "pdf", "text/csv": "csv", "text/html": "html", "text/plain": "txt"}
 MEDIA_TYPES = {name: kind for kind, name in FORMATS.items()}
 
-words = st.text(min_size=1, max_size=20).filter(str.strip)
-in_base64 = st.binary(min_size=1, max_size=20).map(lambda data: base64.b64encode(data).decode())
-names = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
-ids = st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True)
-values = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5)
-objects = st.dictionaries(
-    st.text(max_size=5), st.recursive(values, lambda inner: st.lists(inner, max_size=2)), max_size=3
-)
-own_members = st.dictionaries(st.from_regex(r"own_[a-z]{1,5}", fullmatch=True), objects, max_size=3)
-points = st.sampled_from(
-    [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"}]
-)
+own_members = st.dictionaries(st.from_regex(r"own_[a-z]{1,5}", fullmatch=True), schemas, max_size=3)
 texts = st.builds(lambda text: {"type": "text", "text": text}, words)
 images = st.builds(
     lambda kind, data: {"type": "image", "source": {"type": "base64", "media_type": f"image/{kind}", "data": data}},
     st.sampled_from(["png", "jpeg", "gif", "webp"]),
-    in_base64,
+    data_bytes,
 )
 documents = st.builds(
     lambda kind, data, title, more: {
@@ -67,7 +56,7 @@ documents = st.builds(
         **more,
     },
     st.sampled_from(sorted(FORMATS)),
-    in_base64,
+    data_bytes,
     st.from_regex(r"[a-z]{1,8}", fullmatch=True),
     st.fixed_dictionaries({}, optional={"context": words, "citations": st.just({"enabled": True})}),
 )
@@ -83,15 +72,15 @@ handed_in = texts | images | documents | search_results
 #: Blocks of Converse's answers.
 said_blocks = st.builds(lambda text: {"text": text}, words)
 use_blocks = st.builds(
-    lambda id_, name, told: {"toolUse": {"toolUseId": id_, "name": name, "input": told}}, ids, names, objects
+    lambda id_, name, told: {"toolUse": {"toolUseId": id_, "name": name, "input": told}}, ids, names, schemas
 )
 thought_blocks = st.one_of(
     st.builds(
         lambda text, more: {"reasoningContent": {"reasoningText": {"text": text, **more}}},
         words,
-        st.fixed_dictionaries({}, optional={"signature": in_base64}),
+        st.fixed_dictionaries({}, optional={"signature": data_bytes}),
     ),
-    st.builds(lambda data: {"reasoningContent": {"redactedContent": data}}, in_base64),
+    st.builds(lambda data: {"reasoningContent": {"redactedContent": data}}, data_bytes),
 )
 whole_numbers = st.integers(0, 10**6)
 spans = st.one_of(
@@ -288,13 +277,13 @@ def claude_answer(data: st.DataObject) -> None:
 def claude_content(data: st.DataObject) -> None:
     kinds = st.one_of(
         texts,
-        st.builds(lambda text, told: {**text, "citations": [told]}, texts, objects),
-        st.builds(lambda text, sign: {"type": "thinking", "thinking": text, "signature": sign}, words, in_base64),
-        st.builds(lambda told: {"type": "redacted_thinking", "data": told}, in_base64),
+        st.builds(lambda text, told: {**text, "citations": [told]}, texts, schemas),
+        st.builds(lambda text, sign: {"type": "thinking", "thinking": text, "signature": sign}, words, data_bytes),
+        st.builds(lambda told: {"type": "redacted_thinking", "data": told}, data_bytes),
         st.builds(
-            lambda id_, name, told: {"type": "tool_use", "id": id_, "name": name, "input": told}, ids, names, objects
+            lambda id_, name, told: {"type": "tool_use", "id": id_, "name": name, "input": told}, ids, names, schemas
         ),
-        st.builds(lambda told: {"type": "own_block", "own": told}, objects),
+        st.builds(lambda told: {"type": "own_block", "own": told}, schemas),
     )
     blocks = data.draw(st.lists(kinds, min_size=1, max_size=3))
     message = whole(native(blocks), model=CLAUDE)
@@ -402,8 +391,8 @@ def search_result(data: st.DataObject) -> None:
 
 def thoughts(data: st.DataObject) -> None:
     kinds = st.one_of(
-        st.builds(lambda text, sign: {"type": "thinking", "thinking": text, "signature": sign}, st.text(), in_base64),
-        st.builds(lambda told: {"type": "redacted_thinking", "data": told}, in_base64),
+        st.builds(lambda text, sign: {"type": "thinking", "thinking": text, "signature": sign}, st.text(), data_bytes),
+        st.builds(lambda told: {"type": "redacted_thinking", "data": told}, data_bytes),
     )
     blocks = data.draw(st.lists(kinds, min_size=1, max_size=3))
     assert blocks == whole(answer(again(blocks)))["content"]
@@ -411,7 +400,7 @@ def thoughts(data: st.DataObject) -> None:
 
 def tool_use(data: st.DataObject) -> None:
     kinds = st.builds(
-        lambda id_, name, told: {"type": "tool_use", "id": id_, "name": name, "input": told}, ids, names, objects
+        lambda id_, name, told: {"type": "tool_use", "id": id_, "name": name, "input": told}, ids, names, schemas
     )
     blocks = data.draw(st.lists(kinds, min_size=1, max_size=3))
     assert blocks == whole(answer(again(blocks)))["content"]
@@ -463,7 +452,7 @@ def cache_point(data: st.DataObject) -> None:
 
 def tools(data: st.DataObject) -> None:
     kinds = st.fixed_dictionaries(
-        {"name": names, "input_schema": objects},
+        {"name": names, "input_schema": schemas},
         optional={"description": words, "strict": st.just(True), "type": st.just("custom")},
     )
     asked = data.draw(st.lists(kinds, min_size=1, max_size=3))
@@ -559,7 +548,7 @@ def thinking(data: st.DataObject) -> None:
 
 
 def format_(data: st.DataObject) -> None:
-    schema = data.draw(objects)
+    schema = data.draw(schemas)
     asked = sent(request(output_config={"format": {"type": "json_schema", "schema": schema}}))["outputConfig"]
     assert schema == json.loads(asked["textFormat"]["structure"]["jsonSchema"]["schema"])
     assert "json_schema" == asked["textFormat"]["type"]
@@ -580,7 +569,7 @@ def stream(data: st.DataObject) -> None:
 
 def as_they_are(data: st.DataObject) -> None:
     members = ("guardrailConfig", "performanceConfig", "requestMetadata", "promptVariables", "outputConfig")
-    asked: dict[str, Any] = {member: data.draw(objects) for member in (*members, "serviceTier")}
+    asked: dict[str, Any] = {member: data.draw(schemas) for member in (*members, "serviceTier")}
     asked["additionalModelResponseFieldPaths"] = data.draw(st.lists(words, max_size=2))
     found = sent(request(**asked))
     assert asked == {member: found[member] for member in asked}
@@ -620,7 +609,7 @@ def labels(data: st.DataObject) -> None:
 
 
 def counted(data: st.DataObject) -> None:
-    tool = {"name": data.draw(names), "input_schema": data.draw(objects)}
+    tool = {"name": data.draw(names), "input_schema": data.draw(schemas)}
     asked = request(system=data.draw(words), tools=[tool], **data.draw(own_members))
     inner = {name: value for name, value in sent(asked).items() if name != "inferenceConfig"}
     del asked["max_tokens"]
@@ -647,7 +636,7 @@ def calls(data: st.DataObject) -> None:
         {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": use["input"]}
         for use in (block["toolUse"] for block in blocks)
     ] == answered(blocks)
-    server = {"toolUse": {"toolUseId": "1", "name": "a", "input": data.draw(objects), "type": "server_tool_use"}}
+    server = {"toolUse": {"toolUseId": "1", "name": "a", "input": data.draw(schemas), "type": "server_tool_use"}}
     assert told(blocks)["content"] == told([server, *blocks])["content"]
 
 
@@ -664,7 +653,7 @@ def reasoning(data: st.DataObject) -> None:
 
 def other_blocks(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["image", "audio", "video", "searchResult", "document", "toolResult", "new"]))
-    assert [{"type": "text", "text": "a"}] == told([{kind: data.draw(objects)}, {"text": "a"}])["content"]
+    assert [{"type": "text", "text": "a"}] == told([{kind: data.draw(schemas)}, {"text": "a"}])["content"]
 
 
 def stop_reason(data: st.DataObject) -> None:
@@ -679,7 +668,7 @@ def stop_reason(data: st.DataObject) -> None:
 
 
 def stop_sequence(data: st.DataObject) -> None:
-    fields = {"stop_sequence": data.draw(words), "own": data.draw(objects)}
+    fields = {"stop_sequence": data.draw(words), "own": data.draw(schemas)}
     message = told([], stopReason="stop_sequence", additionalModelResponseFields=fields)
     assert ("stop_sequence", fields["stop_sequence"]) == (message["stop_reason"], message["stop_sequence"])
     assert told([])["stop_sequence"] is None
@@ -697,7 +686,7 @@ def usage(data: st.DataObject) -> None:
 
 
 def besides(data: st.DataObject) -> None:
-    members = {name: data.draw(objects) for name in ("trace", "performanceConfig", "serviceTier")}
+    members = {name: data.draw(schemas) for name in ("trace", "performanceConfig", "serviceTier")}
     assert told([]) == told([], **members, additionalModelResponseFields=data.draw(own_members))
 
 

@@ -6,8 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from aws_shapes import answers, anything
+from aws_shapes import blocks as blocks_of_any_kind
+from chatting import answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from responding import request
+from responding import streamed as events_for
+from responding import whole as response_for
 
 from bedrock_gateway.dialects.responses_answer import ResponseRelay, ResponseStream
 from bedrock_gateway.dialects.responses_request import ResponsesTranslation, read_responses
@@ -17,6 +23,7 @@ from bedrock_gateway.wire.eventstream import encode_event, encode_exception
 
 MADE = {"id": "resp_1", "object": "response", "created_at": 5, "model": "m"}
 USAGE = {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7, "cacheReadInputTokens": 2}
+IN_JSON = {"text": {"format": {"type": "json_object"}}}
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 said = st.builds(lambda text: {"text": text}, words)
@@ -110,6 +117,34 @@ def test_a_stream_says_what_the_whole_answer_says(
     assert [item["id"] for item in final["output"]] == [item["id"] for item in done]
     added = [event["item"]["id"] for event in found if event["type"] == "response.output_item.added"]
     assert added == [item["id"] for item in done]
+
+
+@given(st.lists(blocks_of_any_kind, max_size=5), st.sampled_from([{}, IN_JSON]))
+def test_blocks_of_any_kind_are_told_alike(blocks: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    """A stream of whatever a model says ends with the whole answer; text beside JSON that never came is told last."""
+    told, last = (
+        response_for(answered(blocks), request(**more)),
+        events_for(answered(blocks), request(**more))[-1]["response"],
+    )
+    if not more or any(block.get("toolUse", {}).get("name") == "json_tool_call" for block in blocks):
+        assert told == last
+    assert words_and_calls(told) == words_and_calls(last)
+
+
+def words_and_calls(response: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return what a response says, and the calls that it makes."""
+    parts = [part for item in response["output"] if item["type"] == "message" for part in item["content"]]
+    calls = [item["call_id"] for item in response["output"] if item["type"] == "function_call"]
+    return "".join(part["text"] for part in parts), calls
+
+
+@given(answers | anything, st.sampled_from([{}, IN_JSON]))
+def test_any_answer_is_told(answer: object, more: dict[str, Any]) -> None:
+    """Whatever AWS's model allows an answer to be comes out as a response, and so does JSON of any kind."""
+    told = response_for(answer, request(**more))
+
+    assert "response" == told["object"]
+    assert told["usage"]["total_tokens"] == told["usage"]["input_tokens"] + told["usage"]["output_tokens"]
 
 
 @settings(deadline=None, max_examples=150)

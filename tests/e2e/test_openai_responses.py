@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,25 @@ async def test_a_tool_is_called_and_answered(tmp_path: Path, stream: bool) -> No
         assert ("weather", "completed") == (call.name, call.status)
         assert "completed" == after.status
         assert after.output_text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thought_is_told_and_sent_back(tmp_path: Path, stream: bool) -> None:
+    """A thought is an item of its own; put into the next request it is upstream's again, with its signature."""
+    async with running(tmp_path) as here:
+        asked: dict[str, Any] = {"reasoning": {"effort": "high"}, "max_output_tokens": 5000}
+        if stream:
+            told = (await streamed(here, **asked))[-1].response
+        else:
+            told = await respond(here, **asked)
+        await respond(here, input=[{"role": "user", "content": "Why?"}, *told.output, {"role": "user", "content": "?"}])
+        sent = json.loads(here.simulator.received[-1].body)["messages"][1]["content"]
+
+        assert ["reasoning", "message"] == [item.type for item in told.output]
+        assert told.usage.output_tokens > told.usage.output_tokens_details.reasoning_tokens > 0
+        thought, text = sent[0]["reasoningContent"]["reasoningText"], sent[1]["text"]
+        assert (told.output[0].content[0].text, told.output_text) == (thought["text"], text)
+        assert thought["signature"]
 
 
 class Place(pydantic.BaseModel):
