@@ -15,7 +15,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.anthropic_errors import error_event, failure
 from bedrock_gateway.dialects.messages_citations import cited
-from bedrock_gateway.dialects.speech import Fit
+from bedrock_gateway.dialects.speech import Fit, Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
@@ -35,26 +35,21 @@ _REASONS = {
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class MessageRelay:
+class MessageRelay(Whole):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
+        super().__init__()
         self._fit = fit
         self._call_id, self._model = call_id, model
-        self._parts: list[bytes] = []
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
         return body if self._fit is None else self._fit(body)
 
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
-
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
-        return _dumps(_whole(json.loads(b"".join(self._parts)), self._call_id, self._model)).encode()
+        return _dumps(_whole(json.loads(self.answer), self._call_id, self._model)).encode()
 
 
 def _whole(answer: Mapping[str, Any], call_id: str, model: str) -> Block:

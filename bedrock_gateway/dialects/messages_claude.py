@@ -23,7 +23,7 @@ from typing import Any
 from bedrock_gateway.dialects.anthropic_errors import error_event, failure
 from bedrock_gateway.dialects.edits import members, set_at
 from bedrock_gateway.dialects.fields import items, text
-from bedrock_gateway.dialects.speech import Asked, Fit
+from bedrock_gateway.dialects.speech import Asked, Fit, Whole
 from bedrock_gateway.errors import EventStreamError, InvalidRequest
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder
 
@@ -122,26 +122,21 @@ def with_defaults(body: bytes | bytearray, defaults: Mapping[str, object]) -> by
     return json.dumps(told, separators=(",", ":")).encode()[:-1] + b"," + body[1:]
 
 
-class ClaudeRelay:
+class ClaudeRelay(Whole):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
+        super().__init__()
         self._fit = fit
         self._model = json.dumps(model).encode()
-        self._parts: list[bytes] = []
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """As ``speech.Relay``."""
         return body if self._fit is None else self._fit(body)
 
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: nothing can be told before all of it is there."""
-        self._parts.append(data)
-        return b""
-
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the answer under the name of the model that was asked for."""
-        answer = b"".join(self._parts)
+        answer = self.answer
         try:
             return set_at(answer, ("model",), self._model)[0]
         except InvalidRequest:
