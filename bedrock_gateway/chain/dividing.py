@@ -20,6 +20,7 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bedrock_gateway.chain.bodies import OFF_LOOP
 from bedrock_gateway.chain.booking import usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.dialect import dialect, settle
@@ -111,7 +112,15 @@ class _Division:
             return self._as_one(self.refusal, self.refusal.body)
         told_last = self.answers[len(self.answers) - 1]
         bodies = [bytes(self.answers[place].body) for place in range(len(self.answers))]
-        return self._as_one(told_last, self.divided.joined(bodies))
+        if sum(map(len, bodies)) <= OFF_LOOP:
+            return self._as_one(told_last, self.divided.joined(bodies))
+        try:
+            joined = await asyncio.to_thread(self.divided.joined, bodies)
+        except asyncio.CancelledError:
+            if not call.was_ended():
+                raise
+            raise MaybeBilled(f"The call was ended: {call.abandoned}. A repeat would be billed again.") from None
+        return self._as_one(told_last, joined)
 
     def leave(self) -> None:
         """Note that the caller has gone."""

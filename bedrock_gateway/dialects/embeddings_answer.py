@@ -64,9 +64,10 @@ def joined(answers: Sequence[bytes]) -> bytes:
     """Return lists that relays have written, of one request, as one list."""
     found, tokens, model = [], 0, ""
     for answer in answers:
-        items, _, rest = answer[len(_HEAD) :].partition(_REST)
-        told = json.loads(b'{"model":' + rest)
-        found.append(items)
+        # Sought from the end, which is near.
+        end = answer.rindex(_REST)
+        told = json.loads(b'{"model":' + answer[end + len(_REST) :])
+        found.append(answer[len(_HEAD) : end])
         model, tokens = told["model"], tokens + told["usage"]["prompt_tokens"]
     return _list(b",".join(found), model, tokens)
 
