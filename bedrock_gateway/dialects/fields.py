@@ -28,7 +28,9 @@ def wrong(path: str, what: str) -> NoReturn:
 
 
 def _not(path: str, wanted: str, value: object) -> NoReturn:
-    wrong(path, f"must be {wanted}, not {'null' if value is None else _KINDS.get(type(value), 'that')}")
+    if value is None:
+        wrong(path, f"is missing: it must be {wanted}")
+    wrong(path, f"must be {wanted}, not {_KINDS.get(type(value), 'that')}")
 
 
 def text(value: object, path: str) -> str:
