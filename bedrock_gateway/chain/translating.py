@@ -17,7 +17,7 @@ from aiohttp import web
 from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of, take_body
 from bedrock_gateway.chain.call import Call
-from bedrock_gateway.chain.naming import check_rights
+from bedrock_gateway.chain.naming import check_rights, member_of_body
 from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from bedrock_gateway.dialects.chat_request import DEPLOYED
 from bedrock_gateway.dialects.image_urls import images_named, with_images
@@ -104,6 +104,9 @@ async def read_request(request: web.Request, call: Call, speech: Dialect) -> Tra
     named = pictures is not None and b'"http' in call.body and not _is_form(call)
     if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):
         assert call.ticket is not None
+        if isinstance(model := member_of_body(call, "model"), str):
+            # Nobody has anything fetched for a model that is not theirs to use.
+            _model_of(call, True, model)
         held = call.ticket.held
         shown = await pictures.fetch(urls, call.ticket.take)
         body = await asyncio.to_thread(with_images, call.body, shown)

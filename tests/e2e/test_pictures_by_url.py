@@ -49,6 +49,31 @@ async def test_a_picture_is_fetched_where_the_config_allows_it(tmp_path: Path, a
     assert len(sent) == allowed
 
 
+async def test_nothing_is_fetched_for_a_model_that_is_not_there(tmp_path: Path) -> None:
+    """Whom a model is refused to has nobody asked for pictures."""
+    asked: list[str] = []
+
+    async def note(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=PNG)
+
+    def change(gateway: Gateway) -> None:
+        gateway.pictures = Pictures(allowed=lambda address: True)
+
+    server = await asyncio.get_running_loop().create_server(web.Server(note), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/cat"
+    messages: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    async with running(tmp_path, change=change) as here:
+        async with openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0) as client:
+            with pytest.raises(openai.NotFoundError):
+                await client.chat.completions.create(model="nowhere", messages=messages)
+        assert here.gateway.pictures is not None
+        await here.gateway.pictures.close()
+    server.close()
+
+    assert [] == asked
+
+
 async def test_a_picture_takes_room_as_a_body_does(tmp_path: Path) -> None:
     """While it comes it counts with all bodies in memory; where they have no room left the call is to be repeated."""
 
