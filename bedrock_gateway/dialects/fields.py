@@ -29,7 +29,7 @@ def wrong(path: str, what: str) -> NoReturn:
 
 def _not(path: str, wanted: str, value: object) -> NoReturn:
     if value is None:
-        wrong(path, f"is missing: it must be {wanted}")
+        wrong(path, f"must be {wanted}, and is missing")
     wrong(path, f"must be {wanted}, not {_KINDS.get(type(value), 'that')}")
 
 
