@@ -24,7 +24,7 @@ from bedrock_gateway.chain.litellm_headers import litellm_headers
 from bedrock_gateway.chain.objects import note_made
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, StreamedAnswer
-from bedrock_gateway.errors import MaybeBilled
+from bedrock_gateway.errors import MaybeBilled, Refusal
 from bedrock_gateway.metering.meters import Meter, open_meter
 from bedrock_gateway.metering.states import Outcome, State
 from bedrock_gateway.routing import verdicts
@@ -300,9 +300,14 @@ async def _end(
 
 
 def _last(call: Call, attempt: Attempt) -> bytes | None:
-    """Return what is still to go downstream; None where the dialect does not know the shape of upstream's answer."""
+    """Return what is still to go downstream; None where the dialect does not know the shape of upstream's answer, or
+    finds nothing in it for the caller: its head has left.
+    """
     try:
         return attempt.relay.receive_eof()
+    except Refusal as refusal:
+        _LOG.warning("call %s: its answer is broken off: %s", call.id, refusal.message)
+        return None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         _LOG.exception("call %s: the answer of upstream is of a shape that is not known", call.id)
         return None

@@ -100,18 +100,6 @@ async def read_request(request: web.Request, call: Call, speech: Dialect) -> Tra
     await take_body(request, call)
     if call.gateway.keeping is not None:
         call.spoken = await hash_of(call, call.body)
-    pictures = call.gateway.pictures
-    named = pictures is not None and b'"http' in call.body and not _is_form(call)
-    if pictures is not None and named and (urls := await _off_loop(call, images_named, call.body)):
-        assert call.ticket is not None
-        if isinstance(model := member_of_body(call, "model"), str):
-            # Nobody has anything fetched for a model that is not theirs to use.
-            _model_of(call, True, model)
-        held = call.ticket.held
-        shown = await pictures.fetch(urls, call.ticket.take)
-        body = await asyncio.to_thread(with_images, call.body, shown)
-        call.ticket.take(max(0, len(body) - len(call.body) - (call.ticket.held - held)))
-        call.body = body
     try:
         return await _read(request, call, speech, settled=False)
     except _Unsettled as unsettled:
@@ -161,6 +149,7 @@ class _Unsettled(Exception):
 
 async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: bool) -> Translation | Divided:
     """Read the call's body. ``settled``: what AWS would say of the model was asked for."""
+    await _show(call, settled)
 
     def keep(content: bytes, content_type: str) -> str:
         host = call.headers.get("host")
@@ -176,6 +165,26 @@ async def _read(request: web.Request, call: Call, speech: Dialect, *, settled: b
     )
     # A small form may hold a picture that is large once it is unpacked.
     return await asyncio.to_thread(speech.read, asked) if _is_form(call) else await _off_loop(call, speech.read, asked)
+
+
+async def _show(call: Call, settled: bool) -> None:
+    """Put what pictures show in place of the URLs that name them, where the config lets them be fetched."""
+    pictures = call.gateway.pictures
+    if pictures is None or b'"http' not in call.body or _is_form(call):
+        return
+    urls = await _off_loop(call, images_named, call.body)
+    if not urls:
+        return
+    model = await _off_loop(call, functools.partial(member_of_body, call), "model")
+    if isinstance(model, str):
+        # Nobody has anything fetched for a model that is not theirs to use.
+        _model_of(call, settled, model)
+    assert call.ticket is not None
+    held = call.ticket.held
+    shown = await pictures.fetch(urls, call.ticket.take)
+    body = await asyncio.to_thread(with_images, call.body, shown)
+    call.ticket.take(max(0, len(body) - len(call.body) - (call.ticket.held - held)))
+    call.body = body
 
 
 def _model_of(call: Call, settled: bool, name: str) -> str:
