@@ -27,7 +27,7 @@ store      SQLite: the ledger, what is administered, reports: the only SQL
 metering   pure: usage out of headers, bodies and messages; prices
 routing    pure: deployments, model groups, strategies, sessions, who is left out, what follows a failure
 access     pure: callers and what they may: keys, signatures, rights, budgets, limits
-dialects   pure: how a caller speaks: errors, edits of bodies, relays
+dialects   pure: how a caller speaks: errors, edits of bodies, translations, relays
 config     pure: YAML text and environment → frozen settings
 wire       pure: what AWS specifies: operations, targets, headers, event stream, SigV4
 simulator  an embedded Bedrock for offline work, tests and demos
@@ -43,7 +43,8 @@ call counts against, an *account* whose money it is; a *reservation* holds the m
 one of AWS's API; an *object* what one makes and others name: a session, a job. A *form* is a model id that does not
 tell its model. A *call* is one request of a caller; an *attempt* one request sent upstream for it. *Usage* is what was
 consumed, a *price* a rate, *spend* the money booked. A *message* is one of an event stream. *Downstream* is the
-caller's side, *upstream* AWS's.
+caller's side, *upstream* AWS's. A *dialect* is how a caller speaks, a *translation* its request in Bedrock's words, a
+*relay* what writes an attempt's answer back; a *part* is one of the calls of a request that Bedrock takes one by one.
 """
 
 from bedrock_gateway._version import VERSION
