@@ -18,10 +18,10 @@ from bedrock_gateway.access.rights import may_use
 from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of, take_body
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.naming import check_rights, member_of_body
-from bedrock_gateway.dialects.anthropic import COUNT_TOKENS, MESSAGES
-from bedrock_gateway.dialects.chat_request import DEPLOYED
-from bedrock_gateway.dialects.image_urls import images_named, with_images
-from bedrock_gateway.dialects.openai import (
+from bedrock_gateway.dialects.anthropic.dialect import COUNT_TOKENS, MESSAGES
+from bedrock_gateway.dialects.images.urls import images_named, with_images
+from bedrock_gateway.dialects.openai.chat_request import DEPLOYED
+from bedrock_gateway.dialects.openai.dialect import (
     CHAT,
     EMBEDDINGS,
     IMAGE_EDITS,

@@ -1,7 +1,14 @@
-"""Dialects: how a caller speaks. One module each.
+"""Dialects: how a caller speaks.
 
 A dialect gives errors the caller's shape and gives each *attempt* a relay: an object made for that attempt alone, with
 ``request(body) -> body`` for what is sent, ``receive_data(data) -> data`` and ``receive_eof() -> data`` for what comes
-back. What is sent depends on the deployment, so translation, where there is any, happens behind this seam and not once
-per call.
+back. What is sent depends on the deployment, so that it is written behind this seam and not once per call.
+
+speech       what the chain asks of a dialect
+bedrock      Bedrock's own, and what it is edited by: clamp, request_metadata, named_models
+requests     reading bodies; contents, output_limits, prefixes: what is read of them
+openai/      chat completions, Responses, embeddings, rerank
+images/      OpenAI's images
+anthropic/   messages and their count
+families/    what each family of models is told in its own words
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bedrock_gateway.dialects.chat_request import read_chat
+from bedrock_gateway.dialects.openai.chat_request import read_chat
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.wire.eventstream import encode_event
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_request import ChatTranslation, read_chat
+from bedrock_gateway.dialects.openai.chat_request import ChatTranslation, read_chat
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked
 from bedrock_gateway.wire.eventstream import encode_event
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.messages_request import MessagesTranslation, read_count, read_messages
+from bedrock_gateway.dialects.anthropic.request import MessagesTranslation, read_count, read_messages
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked
 from bedrock_gateway.wire.eventstream import encode_event
 

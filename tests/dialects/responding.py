@@ -8,7 +8,7 @@ from typing import Any
 
 from chatting import CLAUDE, NOW, events_of
 
-from bedrock_gateway.dialects.responses_request import ResponsesTranslation, read_responses
+from bedrock_gateway.dialects.openai.responses_request import ResponsesTranslation, read_responses
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_gateway.config.loading import load_config
-from bedrock_gateway.dialects.chat_families import thinking
+from bedrock_gateway.dialects.families.wishes import thinking
 from bedrock_gateway.errors import ConfigError
 
 NOVA, OPUS, LLAMA = "us.amazon.nova-2-lite-v1:0", "global.anthropic.claude-opus-4-7", "meta.llama3-8b-instruct-v1:0"

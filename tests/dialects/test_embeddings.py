@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.embeddings_answer import EmbeddingsRelay, joined
-from bedrock_gateway.dialects.embeddings_request import EmbeddingsTranslation, read_embeddings
-from bedrock_gateway.dialects.rerank import read_rerank
+from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
+from bedrock_gateway.dialects.openai.embeddings_request import EmbeddingsTranslation, read_embeddings
+from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.speech import Asked, Divided
 from bedrock_gateway.errors import InvalidRequest, MaybeBilled
 

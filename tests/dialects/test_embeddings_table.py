@@ -13,8 +13,8 @@ from dialect_tables import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.embeddings_request import read_embeddings
-from bedrock_gateway.dialects.rerank import read_rerank
+from bedrock_gateway.dialects.openai.embeddings_request import read_embeddings
+from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.speech import Asked, Divided, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bedrock_gateway.dialects.embeddings_request import read_embeddings
-from bedrock_gateway.dialects.image_request import read_edit, read_generation, read_variation
-from bedrock_gateway.dialects.rerank import read_rerank
+from bedrock_gateway.dialects.images.request import read_edit, read_generation, read_variation
+from bedrock_gateway.dialects.openai.embeddings_request import read_embeddings
+from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.speech import Asked, Counted, Divided, Translation
 
 PAIRS = sorted((Path(__file__).parent / "invoke").glob("*.json"))

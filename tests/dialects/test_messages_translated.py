@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.messages_answer import MessageStream
-from bedrock_gateway.dialects.messages_claude import ClaudeRelay, ClaudeStream, with_defaults
-from bedrock_gateway.dialects.messages_request import read_count, read_messages
+from bedrock_gateway.dialects.anthropic.answer import MessageStream
+from bedrock_gateway.dialects.anthropic.claude import ClaudeRelay, ClaudeStream, with_defaults
+from bedrock_gateway.dialects.anthropic.request import read_count, read_messages
 from bedrock_gateway.dialects.speech import Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.messages import encode_event, encode_exception, encode_message

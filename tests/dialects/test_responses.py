@@ -15,8 +15,8 @@ from responding import request
 from responding import streamed as events_for
 from responding import whole as response_for
 
-from bedrock_gateway.dialects.responses_answer import ResponseRelay, ResponseStream
-from bedrock_gateway.dialects.responses_request import ResponsesTranslation, read_responses
+from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
+from bedrock_gateway.dialects.openai.responses_request import ResponsesTranslation, read_responses
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import encode_event, encode_exception

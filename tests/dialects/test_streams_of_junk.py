@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from bedrock_gateway.dialects.anthropic import MESSAGES
-from bedrock_gateway.dialects.openai import CHAT, RESPONSES
+from bedrock_gateway.dialects.anthropic.dialect import MESSAGES
+from bedrock_gateway.dialects.openai.dialect import CHAT, RESPONSES
 from bedrock_gateway.dialects.speech import Asked, Dialect, Divided
 from bedrock_gateway.wire.eventstream import encode_event
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.chat_messages import Block
+from bedrock_gateway.dialects.openai.chat_messages import Block
 from bedrock_gateway.dialects.speech import NO_DEFAULTS
 
 __all__ = ["ANSWER", "EFFORTS", "THOUGHT", "Wishes", "fitting", "thinking"]

@@ -3,7 +3,7 @@
 Knows where each family puts its vectors. Base64 is that of little-endian 32-bit floats.
 
 Source: OpenAI API reference, "The embedding object"; openai-python ``resources/embeddings.py`` (reads ``base64`` as
-float32); Bedrock user guide and Nova user guide, as ``embeddings_request``.
+float32); Bedrock user guide and Nova user guide, as ``openai.embeddings_request``.
 """
 
 from __future__ import annotations

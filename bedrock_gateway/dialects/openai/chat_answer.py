@@ -15,7 +15,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from bedrock_gateway.dialects.fields import written
-from bedrock_gateway.dialects.openai_errors import error_object, status_of
+from bedrock_gateway.dialects.openai.errors import error_object, status_of
 from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder

@@ -1,6 +1,6 @@
 """Requests of OpenAI's images: in JSON to make them, in forms to edit and to vary them; as requests of InvokeModel.
 
-Knows OpenAI's members. What each model takes is known to ``image_models``; what is neither goes to the model as it is.
+Knows OpenAI's members. What each model takes is known to ``images.models``; what is neither goes to the model as it is.
 
 Source: OpenAI API reference, "Create image", "Create image edit", "Create image variation"; openai-python ``images``
 (``image[]`` for several) and ``_qs`` (``a[b][]`` for what is nested); LiteLLM 1.109 for members beyond OpenAI's.
@@ -16,12 +16,12 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.chat_request import members_of
 from bedrock_gateway.dialects.fields import boolean, integer, one_of, text, written, wrong
-from bedrock_gateway.dialects.image_answer import ImageRelay, Keep
-from bedrock_gateway.dialects.image_models import Aim, Wish, family_of
-from bedrock_gateway.dialects.multipart import read_form
-from bedrock_gateway.dialects.openai_labels import take_labels
+from bedrock_gateway.dialects.images.answer import ImageRelay, Keep
+from bedrock_gateway.dialects.images.models import Aim, Wish, family_of
+from bedrock_gateway.dialects.images.multipart import read_form
+from bedrock_gateway.dialects.openai.chat_request import members_of
+from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest

@@ -3,7 +3,7 @@
 Knows what says that nothing was made. Where an image is to be given as a URL, whoever made the translation says where
 it is kept.
 
-Source: Nova user guide and Bedrock user guide as ``image_models`` (``images``, ``error``, ``finish_reasons``); OpenAI
+Source: Nova user guide and Bedrock user guide as ``images.models`` (``images``, ``error``, ``finish_reasons``); OpenAI
 API reference, "The image generation response"; the signatures of PNG, JPEG, GIF and WebP (WHATWG MIME Sniffing, 6.1).
 """
 

@@ -12,7 +12,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_messages import (
+from bedrock_gateway.dialects.anthropic.citations import citing
+from bedrock_gateway.dialects.fields import boolean, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.openai.chat_messages import (
     Block,
     cache_point,
     document,
@@ -24,8 +26,6 @@ from bedrock_gateway.dialects.chat_messages import (
     tool_use_id,
     tools_used,
 )
-from bedrock_gateway.dialects.fields import boolean, items, mapping, one_of, text, wrong
-from bedrock_gateway.dialects.messages_citations import citing
 
 __all__ = ["conversation", "system_blocks", "tool_config"]
 

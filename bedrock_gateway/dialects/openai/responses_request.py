@@ -1,8 +1,8 @@
 """A request of OpenAI's Responses as a request of Converse. Nothing is kept between requests: each brings all of its
 conversation.
 
-Knows which members a request has; what it says in the same words as a chat completion is read in ``chat_members``. Must
-not know deployments.
+Knows which members a request has; what it says in the same words as a chat completion is read in ``chat_members``.
+Must not know deployments.
 
 Source: OpenAI API reference, "Create a model response"; bedrock-runtime service-2.json (``ConverseRequest``); Codex
 (``codex-rs``, ``ResponsesApiRequest``) for ``client_metadata``.
@@ -15,8 +15,9 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.chat_families import Wishes, fitting
-from bedrock_gateway.dialects.chat_members import (
+from bedrock_gateway.dialects.families.wishes import Wishes, fitting
+from bedrock_gateway.dialects.fields import boolean, items, mapping, text, written, wrong
+from bedrock_gateway.dialects.openai.chat_members import (
     READ_ALIKE,
     add_others,
     check_supported,
@@ -24,14 +25,13 @@ from bedrock_gateway.dialects.chat_members import (
     read_wishes,
     tier,
 )
-from bedrock_gateway.dialects.chat_messages import Block, cache_point
-from bedrock_gateway.dialects.chat_request import members_of
-from bedrock_gateway.dialects.chat_tools import JSON_TOOL, Offer, add_tools, choice_of, function, schema_of
-from bedrock_gateway.dialects.fields import boolean, items, mapping, text, written, wrong
-from bedrock_gateway.dialects.openai_labels import take_labels
+from bedrock_gateway.dialects.openai.chat_messages import Block, cache_point
+from bedrock_gateway.dialects.openai.chat_request import members_of
+from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, Offer, add_tools, choice_of, function, schema_of
+from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
+from bedrock_gateway.dialects.openai.responses_items import conversation
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.responses_answer import ResponseRelay, ResponseStream
-from bedrock_gateway.dialects.responses_items import conversation
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 from bedrock_gateway.errors import InvalidRequest
 

@@ -17,7 +17,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_messages import (
+from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.openai.chat_messages import (
     Block,
     cache_point,
     contents,
@@ -32,7 +33,6 @@ from bedrock_gateway.dialects.chat_messages import (
     tool_use_id,
     worded,
 )
-from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
 
 __all__ = ["conversation", "sealed"]
 

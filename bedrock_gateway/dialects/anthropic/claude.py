@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.anthropic_errors import error_event, failure
+from bedrock_gateway.dialects.anthropic.errors import error_event, failure
 from bedrock_gateway.dialects.edits import members, set_at
 from bedrock_gateway.dialects.fields import items, text
 from bedrock_gateway.dialects.speech import Asked, Fit, Whole

@@ -19,10 +19,10 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.chat_request import members_of
-from bedrock_gateway.dialects.embeddings_answer import EmbeddingsRelay, joined
 from bedrock_gateway.dialects.fields import boolean, integer, mapping, one_of, text, written, wrong
-from bedrock_gateway.dialects.openai_labels import take_labels
+from bedrock_gateway.dialects.openai.chat_request import members_of
+from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
+from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay
 from bedrock_gateway.wire.model_ids import plain_model

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_answer import (
+from bedrock_gateway.dialects.openai.chat_answer import (
     Think,
     besides,
     checked,
@@ -26,8 +26,8 @@ from bedrock_gateway.dialects.chat_answer import (
     thoughtful,
     usage_of,
 )
-from bedrock_gateway.dialects.openai_errors import error_object
-from bedrock_gateway.dialects.responses_items import sealed
+from bedrock_gateway.dialects.openai.errors import error_object
+from bedrock_gateway.dialects.openai.responses_items import sealed
 from bedrock_gateway.dialects.speech import Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder

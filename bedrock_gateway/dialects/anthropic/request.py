@@ -15,19 +15,19 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.chat_answer import thoughtful
-from bedrock_gateway.dialects.chat_families import Wishes, fitting
-from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
-from bedrock_gateway.dialects.messages_answer import MessageRelay, MessageStream
-from bedrock_gateway.dialects.messages_claude import (
+from bedrock_gateway.dialects.anthropic.answer import MessageRelay, MessageStream
+from bedrock_gateway.dialects.anthropic.claude import (
     ClaudeRelay,
     ClaudeStream,
     claude_body,
     claude_counted,
     with_defaults,
 )
-from bedrock_gateway.dialects.messages_converse import converse_request, counted
-from bedrock_gateway.dialects.messages_count import CountRelay
+from bedrock_gateway.dialects.anthropic.converse import converse_request, counted
+from bedrock_gateway.dialects.anthropic.count import CountRelay
+from bedrock_gateway.dialects.families.wishes import Wishes, fitting
+from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
+from bedrock_gateway.dialects.openai.chat_answer import thoughtful
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay
 

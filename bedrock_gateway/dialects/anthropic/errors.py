@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from bedrock_gateway.dialects.openai_errors import status_of
+from bedrock_gateway.dialects.openai.errors import status_of
 from bedrock_gateway.wire.eventstream import Message
 
 __all__ = ["error_event", "error_object", "failure"]

@@ -3,7 +3,7 @@ the answer is, how much is thought, the tier, and what is neither OpenAI's nor r
 
 Knows Converse's members, and that what Bedrock has no place for is refused by name, or left out where ``drop_params``
 says so; members that are nobody's go to the model as they are (``additionalModelRequestFields``). Must not know
-deployments, nor what families of models call their own members (``chat_families``).
+deployments, nor what families of models call their own members (``families.wishes``).
 
 Source: OpenAI API reference, "Create chat completion", "Create a model response"; bedrock-runtime service-2.json
 (``ConverseRequest``); LiteLLM 1.109 for ``top_k`` and ``thinking``.
@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.chat_families import ANSWER, EFFORTS, Wishes, thinking
-from bedrock_gateway.dialects.chat_messages import Block
+from bedrock_gateway.dialects.families.wishes import ANSWER, EFFORTS, Wishes, thinking
 from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.openai.chat_messages import Block
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 

@@ -14,9 +14,10 @@ from urllib.parse import unquote
 
 import attrs
 
-from bedrock_gateway.dialects.chat_answer import ChatRelay, ChatStream
-from bedrock_gateway.dialects.chat_families import Wishes, fitting
-from bedrock_gateway.dialects.chat_members import (
+from bedrock_gateway.dialects.families.wishes import Wishes, fitting
+from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
+from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream
+from bedrock_gateway.dialects.openai.chat_members import (
     READ_ALIKE,
     add_others,
     check_supported,
@@ -24,10 +25,9 @@ from bedrock_gateway.dialects.chat_members import (
     read_wishes,
     tier,
 )
-from bedrock_gateway.dialects.chat_messages import Block, converse_messages
-from bedrock_gateway.dialects.chat_tools import JSON_TOOL, add_tools, offered
-from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
-from bedrock_gateway.dialects.openai_labels import take_labels
+from bedrock_gateway.dialects.openai.chat_messages import Block, converse_messages
+from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
+from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.anthropic_errors import error_event, failure
-from bedrock_gateway.dialects.messages_citations import cited
+from bedrock_gateway.dialects.anthropic.citations import cited
+from bedrock_gateway.dialects.anthropic.errors import error_event, failure
 from bedrock_gateway.dialects.speech import Fit, Whole
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.wire.eventstream import Message, MessageDecoder

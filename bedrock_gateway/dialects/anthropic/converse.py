@@ -14,13 +14,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects import chat_families as families
-from bedrock_gateway.dialects.chat_families import Wishes
-from bedrock_gateway.dialects.chat_messages import Block, cache_point
+from bedrock_gateway.dialects.anthropic.blocks import conversation, system_blocks, tool_config
+from bedrock_gateway.dialects.anthropic.citations import without_citations
+from bedrock_gateway.dialects.anthropic.claude import betas
+from bedrock_gateway.dialects.families import wishes as families
+from bedrock_gateway.dialects.families.wishes import Wishes
 from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text
-from bedrock_gateway.dialects.messages_blocks import conversation, system_blocks, tool_config
-from bedrock_gateway.dialects.messages_citations import without_citations
-from bedrock_gateway.dialects.messages_claude import betas
+from bedrock_gateway.dialects.openai.chat_messages import Block, cache_point
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 

@@ -1,0 +1,1 @@
+"""Families of models: what each is told in its own words."""
