@@ -11,7 +11,22 @@ from typing import Any, NoReturn
 
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["boolean", "fraction", "integer", "items", "mapping", "number", "one_of", "text", "written", "wrong"]
+__all__ = [
+    "Block",
+    "boolean",
+    "fraction",
+    "integer",
+    "items",
+    "mapping",
+    "number",
+    "one_of",
+    "text",
+    "written",
+    "wrong",
+]
+
+#: A JSON object of a request or an answer.
+Block = dict[str, Any]
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _dumps_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

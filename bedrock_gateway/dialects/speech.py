@@ -15,7 +15,18 @@ import attrs
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 
-__all__ = ["NO_DEFAULTS", "Asked", "Counted", "Dialect", "Divided", "Fit", "Relay", "Translation", "Whole"]
+__all__ = [
+    "NO_DEFAULTS",
+    "Asked",
+    "Counted",
+    "Dialect",
+    "Divided",
+    "Fit",
+    "Fitted",
+    "Relay",
+    "Translation",
+    "Whole",
+]
 
 Headers = list[tuple[str, str]]
 #: What writes into a body what the model of an attempt is told besides.
@@ -60,23 +71,31 @@ class Relay(Protocol):
         """
 
 
-class Whole:
+class Fitted:
+    """A relay that sends what the translation says, fitted to the model of its attempt."""
+
+    def __init__(self, fit: Fit | None = None) -> None:
+        self._fit = fit
+
+    def request(self, body: bytes | bytearray) -> bytes | bytearray:
+        """As ``Relay``."""
+        return body if self._fit is None else self._fit(body)
+
+
+class Whole(Fitted):
     """A relay whose answer is told once all of it is there; ``receive_eof`` is its own.
 
     Attributes:
         answer: what came from upstream so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fit: Fit | None = None) -> None:
+        super().__init__(fit)
         self._parts: list[bytes] = []
 
     @property
     def answer(self) -> bytes:
         return b"".join(self._parts)
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``Relay``: what is sent is what the translation says."""
-        return body
 
     def receive_data(self, data: bytes) -> bytes:
         """As ``Relay``: nothing can be told before all of it is there."""

@@ -167,7 +167,7 @@ def test_odd_events_of_claude() -> None:
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", "ended before its answer"),
+        (b"", "ended before the answer"),
         (encode_event("chunk", b"[]") + event("contentBlockDelta", {}), "cannot be read"),
         (encode_exception("throttlingException", "slow down"), "slow down"),
         (

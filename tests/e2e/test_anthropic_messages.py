@@ -411,7 +411,7 @@ async def test_behind_an_arn_there_may_be_claude(tmp_path: Path) -> None:
     [
         ("cut after=3", "broke off", "estimated"),
         ("exception after=3 error_type=throttlingException", "rate_limit_error", "estimated"),
-        ("wrong-crc after=3", "cannot be read", "estimated"),
+        ("wrong-crc after=3", "broke off", "estimated"),
         ("cut-clean after=3", "broke off", "estimated"),
     ],
 )

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.anthropic.citations import cited
-from bedrock_gateway.dialects.anthropic.errors import error_event, failure
+from bedrock_gateway.dialects.anthropic.errors import error_event
+from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.speech import Fit, Whole
-from bedrock_gateway.errors import EventStreamError
-from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+from bedrock_gateway.dialects.streams import Streamed
 
 __all__ = ["MessageRelay", "MessageStream"]
 
-Block = dict[str, Any]
 
 _REASONS = {
     "end_turn": "end_turn",
@@ -39,13 +38,8 @@ class MessageRelay(Whole):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
-        super().__init__()
-        self._fit = fit
+        super().__init__(fit)
         self._call_id, self._model = call_id, model
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body if self._fit is None else self._fit(body)
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
@@ -122,52 +116,18 @@ def _usage(usage: Mapping[str, Any]) -> Block:
     return told
 
 
-class MessageStream:
+class MessageStream(Streamed):
     """Relay of one attempt whose answer is streamed; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
-        self._fit = fit
+        super().__init__(fit)
         self._call_id, self._model = call_id, model
-        self._decoder = MessageDecoder()
         self._indexes: dict[int, int] = {}  # by block of Converse, its index among those that were told
         self._open: set[int] = set()
-        self._end: Block | None = None
-        self._ended = False
+        self._last: Block | None = None  # why it ended
 
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body if self._fit is None else self._fit(body)
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: the events of the messages that are whole now."""
-        decoder = self._decoder
-        decoder.receive_data(data)
-        told: list[str] = []
-        try:
-            while (message := decoder.next_message()) is not None:
-                told.append(self._receive(message))
-        except (EventStreamError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if not self._ended:
-                told.append(error_event(424, "A message of upstream's stream cannot be read.", self._call_id).decode())
-            self._ended = True
-        return "".join(told).encode()
-
-    def receive_eof(self) -> bytes:
-        """As ``speech.Relay``: an SDK takes a stream that just ends for a whole one."""
-        if self._ended:
-            return b""
-        if self._end is not None:
-            return self._finish({}).encode()
-        return error_event(424, "Upstream's stream ended before its answer.", self._call_id)
-
-    def _receive(self, message: Message) -> str:
-        if self._ended:
-            return ""
-        if message.message_type in ("exception", "error"):
-            self._ended = True
-            return failure(message, self._call_id).decode()
-        payload = json.loads(message.payload or b"{}")
-        kind = message.event_type
+    def say(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """As ``Streamed``."""
         if kind == "contentBlockDelta":
             return self._delta(payload["contentBlockIndex"], payload["delta"])
         if kind == "messageStart":
@@ -177,10 +137,18 @@ class MessageStream:
         if kind == "contentBlockStop":
             return self._stop(payload["contentBlockIndex"])
         if kind == "messageStop":
-            self._end = _end(payload)
-        elif kind == "metadata" and self._end is not None:
+            self._last = _end(payload)
+        elif kind == "metadata" and self._last is not None:
             return self._finish(payload.get("usage") or {})
         return ""
+
+    def finish(self) -> str | None:
+        """As ``Streamed``."""
+        return None if self._last is None else self._finish({})
+
+    def fail(self, status: int, words: str, error_type: str) -> str:
+        """As ``Streamed``."""
+        return error_event(status, words, self._call_id).decode()
 
     def _delta(self, at: int, delta: Mapping[str, Any]) -> str:
         words = delta.get("text")
@@ -240,8 +208,8 @@ class MessageStream:
         return _event("content_block_stop", {"index": self._indexes[at]})
 
     def _finish(self, usage: Mapping[str, Any]) -> str:
-        self._ended = True
-        return _event("message_delta", {"delta": self._end, "usage": _usage(usage)}) + _event("message_stop", {})
+        self.ended = True
+        return _event("message_delta", {"delta": self._last, "usage": _usage(usage)}) + _event("message_stop", {})
 
 
 def _event(kind: str, members: Block) -> str:

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.anthropic.citations import citing
-from bedrock_gateway.dialects.fields import boolean, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.openai.chat_messages import (
-    Block,
     cache_point,
     document,
     encoded,

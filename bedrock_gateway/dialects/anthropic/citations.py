@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.fields import integer, items, mapping, one_of, text
-from bedrock_gateway.dialects.openai.chat_messages import Block
+from bedrock_gateway.dialects.fields import Block, integer, items, mapping, one_of, text
 
 __all__ = ["cited", "citing", "without_citations"]
 

@@ -14,18 +14,18 @@ HTML Standard section 9.2 (server-sent events).
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.anthropic.errors import error_event, failure
+from bedrock_gateway.dialects.anthropic.errors import error_event
 from bedrock_gateway.dialects.edits import members, set_at
 from bedrock_gateway.dialects.fields import items, text
 from bedrock_gateway.dialects.speech import Asked, Fit, Whole
-from bedrock_gateway.errors import EventStreamError, InvalidRequest
-from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+from bedrock_gateway.dialects.streams import Streamed, chunk
+from bedrock_gateway.errors import InvalidRequest
+from bedrock_gateway.wire.eventstream import Message
 
 __all__ = ["ClaudeRelay", "ClaudeStream", "betas", "claude_body", "claude_counted", "with_defaults"]
 
@@ -40,8 +40,7 @@ _DEFAULTS = {
     "stop": "stop_sequences",
 }
 _SAMPLING = ("temperature", "top_p", "top_k")
-#: How the payload of a chunk and the JSON in it are written; anything else is parsed.
-_BYTES = re.compile(rb'"bytes":"([A-Za-z0-9+/]+={0,2})"')
+#: How the JSON of an event is written; anything else is parsed.
 _TYPE = re.compile(rb'\{"type":"([a-z_]+)"')
 
 
@@ -126,13 +125,8 @@ class ClaudeRelay(Whole):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
-        super().__init__()
-        self._fit = fit
+        super().__init__(fit)
         self._model = json.dumps(model).encode()
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body if self._fit is None else self._fit(body)
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the answer under the name of the model that was asked for."""
@@ -144,48 +138,31 @@ class ClaudeRelay(Whole):
             return answer
 
 
-class ClaudeStream:
+class ClaudeStream(Streamed):
     """Relay of one attempt whose answer is streamed; as ``speech.Relay``."""
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
-        self._fit = fit
+        super().__init__(fit)
         self._call_id = call_id
         self._model = json.dumps(model).encode()
-        self._decoder = MessageDecoder()
-        self._ended = False
 
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return body if self._fit is None else self._fit(body)
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: the events of the messages that are whole now."""
-        decoder = self._decoder
-        decoder.receive_data(data)
-        told: list[bytes] = []
-        try:
-            while (message := decoder.next_message()) is not None:
-                told.append(self._message(message))
-        except (EventStreamError, InvalidRequest, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if not self._ended:
-                told.append(error_event(424, "A message of upstream's stream cannot be read.", self._call_id))
-            self._ended = True
-        return b"".join(told)
-
-    def receive_eof(self) -> bytes:
-        """As ``speech.Relay``: an SDK takes a stream that just ends for a whole one."""
-        return b"" if self._ended else error_event(424, "Upstream's stream ended before its answer.", self._call_id)
-
-    def _message(self, message: Message) -> bytes:
-        if self._ended:
-            return b""
-        payload = message.payload or b"{}"
+    def receive(self, message: Message) -> bytes:
+        """As ``Streamed``: Claude's own event, as it wrote it."""
         if message.event_type == "chunk":
-            return self._event(_chunk(payload))
-        if message.message_type in ("exception", "error"):
-            self._ended = True
-            return failure(message, self._call_id)
-        return b""
+            return self._event(chunk(message.payload or b"{}"))
+        return super().receive(message)
+
+    def say(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """As ``Streamed``: there is nothing else than chunks."""
+        return ""
+
+    def finish(self) -> str | None:
+        """As ``Streamed``: Claude's last event says that it is the last."""
+        return None
+
+    def fail(self, status: int, words: str, error_type: str) -> str:
+        """As ``Streamed``."""
+        return error_event(status, words, self._call_id).decode()
 
     def _event(self, data: bytes) -> bytes:
         found = _TYPE.match(data)
@@ -193,17 +170,11 @@ class ClaudeStream:
         if kind == b"message_start":
             data, _ = set_at(data, ("message", "model"), self._model)
         elif kind in (b"message_stop", b"error"):
-            self._ended = True
+            self.ended = True
         if b"\n" in data or b"\r" in data:
             # A line of its own for each: together they are the same JSON.
             data = b"\ndata: ".join(data.splitlines())
         return b"event: %b\ndata: %b\n\n" % (kind, data) if kind else b"data: %b\n\n" % data
-
-
-def _chunk(payload: bytes) -> bytes:
-    """Return the JSON in the payload of a chunk."""
-    found = _BYTES.search(payload)
-    return binascii.a2b_base64(found[1] if found else json.loads(payload)["bytes"])
 
 
 def _type_of(data: bytes) -> bytes:

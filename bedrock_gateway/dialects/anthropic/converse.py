@@ -19,8 +19,8 @@ from bedrock_gateway.dialects.anthropic.citations import without_citations
 from bedrock_gateway.dialects.anthropic.claude import betas
 from bedrock_gateway.dialects.families import wishes as families
 from bedrock_gateway.dialects.families.wishes import Wishes
-from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text
-from bedrock_gateway.dialects.openai.chat_messages import Block, cache_point
+from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text
+from bedrock_gateway.dialects.openai.chat_messages import cache_point
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 

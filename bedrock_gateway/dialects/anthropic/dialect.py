@@ -14,8 +14,8 @@ import attrs
 
 from bedrock_gateway.dialects.anthropic.errors import error_event, error_object
 from bedrock_gateway.dialects.anthropic.request import read_count, read_messages
-from bedrock_gateway.dialects.openai.errors import status_of
 from bedrock_gateway.dialects.speech import Asked, Headers, Translation
+from bedrock_gateway.dialects.streams import status_of
 from bedrock_gateway.errors import Refusal
 from bedrock_gateway.wire.operations import Operation
 

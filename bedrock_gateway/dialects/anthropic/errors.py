@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 
-from bedrock_gateway.dialects.openai.errors import status_of
-from bedrock_gateway.wire.eventstream import Message
-
-__all__ = ["error_event", "error_object", "failure"]
+__all__ = ["error_event", "error_object"]
 
 _TYPES = {
     400: "invalid_request_error",
@@ -40,14 +37,3 @@ def error_object(status: int, message: str, request_id: str | None = None) -> by
 def error_event(status: int, message: str, request_id: str | None = None) -> bytes:
     """Return an error as the event that ends a stream."""
     return b"event: error\ndata: " + error_object(status, message, request_id) + b"\n\n"
-
-
-def failure(message: Message, call_id: str) -> bytes:
-    """Return the event for an exception in an event stream."""
-    kind = message.exception_type or message.error_code or "error"
-    try:
-        payload = json.loads(message.payload or b"{}")
-    except ValueError:
-        payload = {}
-    told = payload.get("message") or payload.get("Message") if isinstance(payload, dict) else None
-    return error_event(status_of(kind), str(told or message.headers.get(":error-message") or kind), call_id)

@@ -27,7 +27,6 @@ from bedrock_gateway.dialects.anthropic.converse import converse_request, counte
 from bedrock_gateway.dialects.anthropic.count import CountRelay
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
 from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
-from bedrock_gateway.dialects.openai.chat_answer import thoughtful
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay
 
@@ -66,8 +65,8 @@ class MessagesTranslation:
         if self.wishes is None:
             if defaults:
                 fit = functools.partial(with_defaults, defaults=defaults)
-        elif (think := fitting(model_id, self.wishes, defaults)) is not None:
-            fit = functools.partial(thoughtful, think=think)
+        else:
+            fit = fitting(model_id, self.wishes, defaults)
         return _RELAYS[self.operation](call_id, self.model, fit)
 
 

@@ -12,14 +12,15 @@ on), "Tool use with thinking" (no forced choice), "Messages" (``usage``); LiteLL
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.openai.chat_messages import Block
-from bedrock_gateway.dialects.speech import NO_DEFAULTS
+from bedrock_gateway.dialects.fields import Block, written
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Fit
 
 __all__ = ["ANSWER", "EFFORTS", "THOUGHT", "Wishes", "fitting", "thinking"]
 
@@ -64,8 +65,10 @@ class Wishes:
     open_ended: bool = False
 
 
-def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_DEFAULTS) -> _Think | None:
-    """Return what writes wishes and defaults into a request for a model; None where there is nothing to write."""
+def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_DEFAULTS) -> Fit | None:
+    """Return what writes wishes and defaults into a request of Converse for a model; None where there is nothing to
+    write.
+    """
     effort, top_k = wishes.effort, wishes.top_k
     if not effort and not wishes.thinks:
         told = defaults.get("reasoning_effort")
@@ -91,9 +94,11 @@ def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_D
     if not steps:
         return None
 
-    def fit(request: Block) -> None:
+    def fit(body: bytes | bytearray) -> bytes:
+        request = json.loads(body)
         for step in steps:
             step(request)
+        return written(request)
 
     return fit
 

@@ -17,12 +17,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from bedrock_gateway.dialects.fields import mapping, one_of, wrong
+from bedrock_gateway.dialects.fields import Block, mapping, one_of, wrong
 from bedrock_gateway.dialects.images.masks import in_black_and_white
 
 __all__ = ["Aim", "Family", "Wish", "family_of"]
 
-Block = dict[str, Any]
 
 #: Images one request of Amazon's models makes at most.
 MOST_IMAGES = 5

@@ -10,33 +10,27 @@ completion object", "The chat completion chunk object"; LiteLLM 1.109 for ``reas
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
-from bedrock_gateway.dialects.fields import written
-from bedrock_gateway.dialects.openai.errors import error_object, status_of
-from bedrock_gateway.dialects.speech import Whole
-from bedrock_gateway.errors import EventStreamError
-from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+from bedrock_gateway.dialects.fields import Block
+from bedrock_gateway.dialects.openai.errors import error_object
+from bedrock_gateway.dialects.speech import Fit, Whole
+from bedrock_gateway.dialects.streams import Streamed
 
 __all__ = [
     "ChatRelay",
     "ChatStream",
-    "Think",
     "besides",
     "checked",
     "completion",
-    "failure",
     "object_",
     "parts_of",
     "text_",
-    "thoughtful",
     "usage_of",
 ]
 
-Block = dict[str, Any]
-Think = Callable[[Block], None]
 
 _REASONS = {
     "end_turn": "stop",
@@ -50,10 +44,9 @@ _REASONS = {
     "content_filtered": "content_filter",
     "refusal": "content_filter",
 }
-_DONE = b"data: [DONE]\n\n"
+_DONE = "data: [DONE]\n\n"
 _END = ',"logprobs":null,"finish_reason":null}]}\n\n'
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
-_loads = json.JSONDecoder().decode
 #: Blocks of a stream that are no call of the caller's tools: the answer in JSON, and what nobody is told.
 _ANSWER, _NOTHING = -1, -2
 
@@ -61,13 +54,9 @@ _ANSWER, _NOTHING = -1, -2
 class ChatRelay(Whole):
     """Relay of one attempt whose answer comes whole."""
 
-    def __init__(self, think: Think | None, call_id: str, now: int, model: str, json_tool: str) -> None:
-        super().__init__()
-        self._think, self._id, self._now, self._model, self._json_tool = think, call_id, now, model, json_tool
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return thoughtful(body, self._think)
+    def __init__(self, fit: Fit | None, call_id: str, now: int, model: str, json_tool: str) -> None:
+        super().__init__(fit)
+        self._id, self._now, self._model, self._json_tool = call_id, now, model, json_tool
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
@@ -77,15 +66,6 @@ class ChatRelay(Whole):
             return error_object(424, "The answer of upstream cannot be read.", "")
         told = completion(object_(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
         return _dumps(told).encode()
-
-
-def thoughtful(body: bytes | bytearray, think: Think | None) -> bytes | bytearray:
-    """Return a request with what is written into it for the model of an attempt."""
-    if think is None:
-        return body
-    request = json.loads(body)
-    think(request)
-    return written(request)
 
 
 def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, json_tool: str = "") -> Block:
@@ -230,14 +210,14 @@ def usage_of(usage: Mapping[str, Any], fields: object = None) -> Block:
     return told
 
 
-class ChatStream:
+class ChatStream(Streamed):
     """Relay of one attempt whose answer is streamed: messages of Converse's event stream in, chunks out."""
 
     def __init__(
-        self, think: Think | None, call_id: str, now: int, model: str, json_tool: str, include_usage: bool
+        self, fit: Fit | None, call_id: str, now: int, model: str, json_tool: str, include_usage: bool
     ) -> None:
-        self._think, self._json_tool, self._include_usage = think, json_tool, include_usage
-        self._decoder = MessageDecoder()
+        super().__init__(fit)
+        self._json_tool, self._include_usage = json_tool, include_usage
         # Up to what differs from chunk to chunk.
         head = {"id": f"chatcmpl-{call_id}", "object": "chat.completion.chunk", "created": now, "model": model}
         self._head = f"data: {_dumps(head)[:-1]},"
@@ -247,42 +227,11 @@ class ChatStream:
         self._calls = 0
         # With a tool for JSON: what is said before it is known whether that is called.
         self._held: list[str] | None = [] if json_tool else None
-        self._failed = self._stopped = False
+        self._stopped = False
         self._fields: object = None
 
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return thoughtful(body, self._think)
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: the chunks of the messages that are whole now."""
-        if self._failed:
-            return b""
-        decoder = self._decoder
-        decoder.receive_data(data)
-        told: list[str] = []
-        try:
-            while not self._failed and (message := decoder.next_message()) is not None:
-                told.append(self._message(message))
-        except EventStreamError:
-            # The meter sees it too, and the chain ends the answer with an error.
-            self._failed = True
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self._failed = True
-            told.append(_event(error_object(424, "A message of upstream's stream cannot be read.", "")))
-        return "".join(told).encode()
-
-    def receive_eof(self) -> bytes:
-        """As ``speech.Relay``: the end, where there was no error."""
-        if self._failed:
-            return b""
-        if not self._stopped:
-            return _event(error_object(424, "Upstream's stream ended before the answer did.", "")).encode()
-        return _DONE
-
-    def _message(self, message: Message) -> str:
-        kind = message.event_type
-        payload = _loads(str(message.payload, "utf-8")) if message.payload else {}
+    def say(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """As ``Streamed``."""
         if kind == "contentBlockDelta":
             delta = payload["delta"]
             words = delta.get("text")
@@ -297,12 +246,15 @@ class ChatStream:
             return self._close(payload["contentBlockIndex"])
         if kind == "messageStop":
             return self._stop(payload)
-        if kind == "metadata":
-            return self._metadata(payload)
-        if message.message_type in ("exception", "error"):
-            self._failed = True
-            return _event(failure(message, payload))
-        return ""
+        return self._metadata(payload) if kind == "metadata" else ""
+
+    def finish(self) -> str | None:
+        """As ``Streamed``."""
+        return _DONE if self._stopped else None
+
+    def fail(self, status: int, words: str, error_type: str) -> str:
+        """As ``Streamed``."""
+        return f"data: {error_object(status, words, error_type).decode()}\n\n"
 
     def _chunk(self, delta: Block, finish: str | None = None) -> str:
         end = _END if finish is None else f',"logprobs":null,"finish_reason":"{finish}"}}]}}\n\n'
@@ -386,14 +338,3 @@ def checked(words: object) -> str:
     if not isinstance(words, str):
         raise TypeError
     return words
-
-
-def failure(message: Message, payload: Mapping[str, Any]) -> bytes:
-    """Return the error object of an exception that came in a stream."""
-    kind = message.exception_type or message.error_code or "error"
-    told = payload.get("message") or payload.get("Message") or message.headers.get(":error-message") or kind
-    return error_object(status_of(kind), str(told), kind)
-
-
-def _event(data: bytes) -> str:
-    return f"data: {data.decode()}\n\n"

@@ -15,8 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.families.wishes import ANSWER, EFFORTS, Wishes, thinking
-from bedrock_gateway.dialects.fields import boolean, fraction, integer, items, mapping, one_of, text, wrong
-from bedrock_gateway.dialects.openai.chat_messages import Block
+from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 

@@ -15,15 +15,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
 
 __all__ = [
-    *("Block", "cache_point", "contents", "converse_messages", "document", "encoded", "image", "in_turn"),
+    *("cache_point", "contents", "converse_messages", "document", "encoded", "image", "in_turn"),
     *("is_base64", "only_text", "said", "tell_apart", "tool_name", "tool_result", "tool_use", "tool_use_id"),
     *("tools_used", "worded"),
 ]
 
-Block = dict[str, Any]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,")

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import attrs
 
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, mapping, text, written, wrong
 from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream
 from bedrock_gateway.dialects.openai.chat_members import (
     READ_ALIKE,
@@ -25,7 +25,7 @@ from bedrock_gateway.dialects.openai.chat_members import (
     read_wishes,
     tier,
 )
-from bedrock_gateway.dialects.openai.chat_messages import Block, converse_messages
+from bedrock_gateway.dialects.openai.chat_messages import converse_messages
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
@@ -86,11 +86,11 @@ class ChatTranslation:
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
-        think = fitting(model_id, self.wishes, defaults)
+        fit = fitting(model_id, self.wishes, defaults)
         json_tool = JSON_TOOL if self.in_json else ""
         if self.stream:
-            return ChatStream(think, call_id, now, self.model, json_tool, self.include_usage)
-        return ChatRelay(think, call_id, now, self.model, json_tool)
+            return ChatStream(fit, call_id, now, self.model, json_tool, self.include_usage)
+        return ChatRelay(fit, call_id, now, self.model, json_tool)
 
 
 def read_chat(request: Asked) -> ChatTranslation:

@@ -15,10 +15,11 @@ import attrs
 from bedrock_gateway.dialects.images.request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.chat_request import read_chat
 from bedrock_gateway.dialects.openai.embeddings_request import read_embeddings
-from bedrock_gateway.dialects.openai.errors import error_object, status_of
+from bedrock_gateway.dialects.openai.errors import error_object
 from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.openai.responses_request import read_responses
 from bedrock_gateway.dialects.speech import Asked, Divided, Headers, Translation
+from bedrock_gateway.dialects.streams import status_of
 from bedrock_gateway.errors import Refusal, UnknownModel
 from bedrock_gateway.wire.operations import Operation
 

@@ -7,19 +7,8 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["error_object", "status_of"]
+__all__ = ["error_object"]
 
-#: Status by AWS error type in lower case, for errors that have none of their own: those inside a stream.
-_STATUS = {
-    "throttlingexception": 429,
-    "modelnotreadyexception": 429,
-    "serviceunavailableexception": 503,
-    "internalserverexception": 500,
-    "validationexception": 400,
-    "accessdeniedexception": 403,
-    "resourcenotfoundexception": 404,
-    "modeltimeoutexception": 408,
-}
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -40,11 +29,6 @@ _CODES = {
 }
 #: How AWS says that a prompt does not fit.
 _TOO_LONG = ("too long", "maximum context length", "too many input tokens", "exceeds the maximum number of tokens")
-
-
-def status_of(error_type: str) -> int:
-    """Return the status of an AWS error type that came inside a stream."""
-    return _STATUS.get(error_type.lower(), 424)
 
 
 def error_object(status: int, message: str, error_type: str, param: str | None = None) -> bytes:

@@ -15,26 +15,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.openai.chat_answer import (
-    Think,
     besides,
     checked,
-    failure,
     object_,
     parts_of,
     text_,
-    thoughtful,
     usage_of,
 )
 from bedrock_gateway.dialects.openai.errors import error_object
 from bedrock_gateway.dialects.openai.responses_items import sealed
-from bedrock_gateway.dialects.speech import Whole
-from bedrock_gateway.errors import EventStreamError
-from bedrock_gateway.wire.eventstream import Message, MessageDecoder
+from bedrock_gateway.dialects.speech import Fit, Whole
+from bedrock_gateway.dialects.streams import Streamed
 
 __all__ = ["ResponseRelay", "ResponseStream"]
 
-Block = dict[str, Any]
 
 #: Why an answer is not whole, by Converse's reason of its end.
 _INCOMPLETE = {
@@ -50,13 +46,9 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 class ResponseRelay(Whole):
     """Relay of one attempt whose answer comes whole. ``made``: id, times, model and what the request said."""
 
-    def __init__(self, think: Think | None, made: Mapping[str, Any], json_tool: str) -> None:
-        super().__init__()
-        self._think, self._made, self._json_tool = think, made, json_tool
-
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return thoughtful(body, self._think)
+    def __init__(self, fit: Fit | None, made: Mapping[str, Any], json_tool: str) -> None:
+        super().__init__(fit)
+        self._made, self._json_tool = made, json_tool
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``."""
@@ -169,12 +161,12 @@ def _usage(usage: Mapping[str, Any], fields: object) -> Block:
     }
 
 
-class ResponseStream:
+class ResponseStream(Streamed):
     """Relay of one attempt whose answer is streamed: messages of Converse's event stream in, events out."""
 
-    def __init__(self, think: Think | None, made: Mapping[str, Any], json_tool: str) -> None:
-        self._think, self._made, self._json_tool = think, made, json_tool
-        self._decoder = MessageDecoder()
+    def __init__(self, fit: Fit | None, made: Mapping[str, Any], json_tool: str) -> None:
+        super().__init__(fit)
+        self._made, self._json_tool = made, json_tool
         self._number = 0
         self._output: list[Block] = []
         self._kind = ""  # of the item under way: message, function_call, reasoning
@@ -182,66 +174,51 @@ class ResponseStream:
         self._words: list[str] = []
         self._thought: Block = {}
         self._call = ""  # whose arguments come: of a "tool", of the one for JSON ("answer"), or of no concern
-        self._end: Block = {}  # what comes last: why it ends, usage, …
+        self._last: Block = {}  # what comes last: why it ends, usage, …
         # What is said beside the tool for JSON: an answer only where that is never called.
         self._aside: list[str] = []
         self._in_json = False
-        self._begun = self._stopped = self._failed = False
+        self._begun = self._stopped = False
 
-    def request(self, body: bytes | bytearray) -> bytes | bytearray:
-        """As ``speech.Relay``."""
-        return thoughtful(body, self._think)
-
-    def receive_data(self, data: bytes) -> bytes:
-        """As ``speech.Relay``: the events of the messages that are whole now."""
-        self._decoder.receive_data(data)
+    def say(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """As ``Streamed``."""
         told: list[str] = []
-        try:
-            while not self._failed and (message := self._decoder.next_message()) is not None:
-                self._take(message, told)
-        except EventStreamError:
-            self._failed = True
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self._fail(told, error_object(424, "A message of upstream's stream cannot be read.", ""))
-        return "".join(told).encode()
-
-    def receive_eof(self) -> bytes:
-        """As ``speech.Relay``: the whole response once more, where there was no error."""
-        told: list[str] = []
-        if not self._stopped and not self._failed:
-            self._fail(told, error_object(424, "Upstream's stream ended before the answer did.", ""))
-        if self._failed:
-            return "".join(told).encode()
-        if self._aside and not self._in_json:
-            self._text("".join(self._aside), told)
-        self._end_item(told)
-        fields = self._end.get("additionalModelResponseFields")
-        response = _response(self._made, self._output, self._end, fields)
-        self._say(told, f"response.{response['status']}", response=response)
-        return "".join(told).encode()
-
-    def _take(self, message: Message, told: list[str]) -> None:
-        payload = json.loads(message.payload or b"{}")
-        if message.message_type in ("exception", "error"):
-            self._fail(told, failure(message, payload))
-            return
         if not self._begun:
             self._begun = True
             begun = {**self._made, "status": "in_progress", "error": None, "incomplete_details": None, "output": []}
             self._say(told, "response.created", response=begun | {"usage": None})
             self._say(told, "response.in_progress", response=begun | {"usage": None})
-        event = message.event_type
-        if event == "contentBlockDelta":
+        if kind == "contentBlockDelta":
             self._delta(payload["delta"], told)
-        elif event == "contentBlockStart" and "toolUse" in payload["start"]:
+        elif kind == "contentBlockStart" and "toolUse" in payload["start"]:
             self._begin_tool(payload["start"]["toolUse"], told)
-        elif event == "contentBlockStop":
+        elif kind == "contentBlockStop":
             self._end_block(told)
-        elif event == "messageStop":
-            self._end |= payload
+        elif kind == "messageStop":
+            self._last |= payload
             self._stopped = True
-        elif event == "metadata":
-            self._end |= payload
+        elif kind == "metadata":
+            self._last |= payload
+        return "".join(told)
+
+    def finish(self) -> str | None:
+        """As ``Streamed``: the whole response once more."""
+        if not self._stopped:
+            return None
+        told: list[str] = []
+        if self._aside and not self._in_json:
+            self._text("".join(self._aside), told)
+        self._end_item(told)
+        response = _response(self._made, self._output, self._last, self._last.get("additionalModelResponseFields"))
+        self._say(told, f"response.{response['status']}", response=response)
+        return "".join(told)
+
+    def fail(self, status: int, words: str, error_type: str) -> str:
+        """As ``Streamed``: the member ``error`` is what an SDK raises for."""
+        told: list[str] = []
+        error = json.loads(error_object(status, words, error_type))["error"]
+        self._say(told, "error", code=error["code"], message=error["message"], param=None, error=error)
+        return "".join(told)
 
     def _delta(self, delta: Mapping[str, Any], told: list[str]) -> None:
         if "text" in delta:
@@ -346,10 +323,3 @@ class ResponseStream:
         event = {"type": kind, "sequence_number": self._number, **more}
         self._number += 1
         told.append(f"event: {kind}\ndata: {_dumps(event)}\n\n")
-
-    def _fail(self, told: list[str], error: bytes) -> None:
-        """End with an error; its member ``error`` is what an SDK raises for."""
-        self._failed = True
-        told_of = json.loads(error)["error"]
-        more = {"code": told_of["code"], "message": told_of["message"], "param": None, "error": told_of}
-        self._say(told, "error", **more)

@@ -17,9 +17,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.fields import items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.openai.chat_messages import (
-    Block,
     cache_point,
     contents,
     document,

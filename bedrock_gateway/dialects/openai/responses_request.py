@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import boolean, items, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.openai.chat_members import (
     READ_ALIKE,
     add_others,
@@ -25,7 +25,7 @@ from bedrock_gateway.dialects.openai.chat_members import (
     read_wishes,
     tier,
 )
-from bedrock_gateway.dialects.openai.chat_messages import Block, cache_point
+from bedrock_gateway.dialects.openai.chat_messages import cache_point
 from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, Offer, add_tools, choice_of, function, schema_of
 from bedrock_gateway.dialects.openai.labels import take_labels
@@ -98,10 +98,10 @@ class ResponsesTranslation:
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
-        think = fitting(model_id, self.wishes, defaults)
+        fit = fitting(model_id, self.wishes, defaults)
         made = {"id": f"resp_{call_id}", "object": "response", "created_at": now, "model": self.model, **self.echo}
         kind = ResponseStream if self.stream else ResponseRelay
-        return kind(think, made, JSON_TOOL if self.in_json else "")
+        return kind(fit, made, JSON_TOOL if self.in_json else "")
 
 
 def read_responses(request: Asked) -> ResponsesTranslation:
