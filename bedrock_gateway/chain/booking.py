@@ -41,7 +41,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         part=0,
         caller=call.caller.id,
         dialect=call.dialect,
-        operation=call.target.operation.name,
+        operation=attempt.operation.name,
         model_group=call.resolution.model_group,
         deployment=deployment.id,
         model=deployment.model_id,
@@ -90,7 +90,7 @@ def book(
     if attempt.booked is not None:
         return attempt.booked
     settlement = settle(
-        operation=call.target.operation,
+        operation=attempt.operation,
         reading=reading,
         price=_price(call, attempt, reading),
         outcome=outcome,

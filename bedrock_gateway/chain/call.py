@@ -28,6 +28,7 @@ from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.store.objects import MadeObject
 from bedrock_gateway.store.records import NOBODY, Party
 from bedrock_gateway.upstream.session import UpstreamRequest
+from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.sigv4 import Credentials
 from bedrock_gateway.wire.targets import Target
 
@@ -55,6 +56,7 @@ class Attempt:
         use: its place on a deployment, plan: the candidates it was chosen from, group: the model group they are of; it
             counts in the one that was asked for.
         deployment: where it goes.
+        operation: what is asked for there: the call's own, or InvokeModel for a conversation in the model's own words.
         relay: between the dialect of the caller and that of the deployment: what is sent, and what is passed on.
         price: what it costs there, or None.
         last: whether no further attempt can follow it: then nothing of the answer is held back.
@@ -75,6 +77,7 @@ class Attempt:
     plan: Plan
     group: str
     deployment: Deployment
+    operation: Operation
     relay: Relay
     price: Price | None
     last: bool

@@ -22,12 +22,16 @@ from bedrock_gateway.chain.candidates import Candidates
 from bedrock_gateway.chain.giving_up import book_failure, give_up
 from bedrock_gateway.chain.judging import judge
 from bedrock_gateway.chain.queueing import Queue
+from bedrock_gateway.chain.translating import invoking
 from bedrock_gateway.dialects import bedrock
+from bedrock_gateway.dialects.families.bodies import body_of
+from bedrock_gateway.dialects.families.invoked import invoked
 from bedrock_gateway.dialects.speech import Relay
 from bedrock_gateway.errors import CredentialsError, Throttled
 from bedrock_gateway.routing.balancer import Use
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
+from bedrock_gateway.wire.operations import Kind, Operation
 
 __all__ = ["fail_over"]
 
@@ -65,6 +69,7 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
     deployment, target = use.deployment, call.target
     assert target is not None
     call.hops = candidates.hop
+    relay, operation = _relay(call, deployment, target.operation)
     attempt = call.attempt = Attempt(
         call.gateway.new_id(),
         call.attempts + 1,
@@ -72,7 +77,8 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
         candidates.plan,
         candidates.resolution.model_group,
         deployment,
-        _relay(call, deployment),
+        operation,
+        relay,
         call.snapshot.price_of(deployment, target.operation),
         # Only of a stream anything could be held back.
         not target.operation.stream_out or _is_last(call, candidates, use),
@@ -81,15 +87,19 @@ def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservatio
     return attempt
 
 
-def _relay(call: Call, deployment: Deployment) -> Relay:
-    """Return what stands between the caller and an attempt."""
+def _relay(call: Call, deployment: Deployment, operation: Operation) -> tuple[Relay, Operation]:
+    """Return what stands between the caller and an attempt, and what is asked for there."""
     if call.translation is None:
-        return bedrock.NativeRelay()
+        return bedrock.NativeRelay(), operation
     model = deployment.price_model or deployment.model_id or call.asked
     now = call.gateway.clock.now_ms() // 1000
-    if not deployment.defaults:
-        return call.translation.relay(model, call_id=call.id, now=now)
-    return call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
+    relay = call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
+    if deployment.body_format is None or operation.kind is not Kind.CONVERSE:
+        return relay, operation
+    body = body_of(deployment.body_format, next(iter(deployment.behind), model))
+    if body is None:
+        return relay, operation
+    return invoked(relay, body), invoking(call, operation)
 
 
 def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:

@@ -191,7 +191,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     """Meter, book and return a small answer; its spend goes into a header."""
     assert call.target is not None
     status, aws_request_id = response.status, request_id(response)
-    operation, heavy = call.target.operation, call.translation is not None and len(body) > OFF_LOOP
+    operation, heavy = attempt.operation, call.translation is not None and len(body) > OFF_LOOP
     if heavy:
         reading = await asyncio.to_thread(read_body, operation, response.headers, body)
     else:
@@ -218,7 +218,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         if call.target.operation.name == "GetModelInvocationJob":
             call.gateway.batches.seen(body, attempt.deployment)
     if isinstance(attempt.relay, Counted):
-        attempt.relay.counts = _counts(call, reading)
+        attempt.relay.counts = _counts(call, attempt.operation, reading)
     # Written before it is booked: the record of the call tells what its caller was told.
     content, refusal = await asyncio.to_thread(_relayed, attempt, body) if heavy else _relayed(attempt, body)
     if refusal is None:
@@ -241,12 +241,18 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
     return WholeAnswer(status, headers, content)
 
 
-def _counts(call: Call, reading: Reading) -> dict[str, int]:
+def _counts(call: Call, operation: Operation, reading: Reading) -> dict[str, int]:
     """Return what the meter read, as ``speech.Counted`` has it."""
-    assert call.target is not None
-    operation = call.target.operation
     usage = work_of(operation, call.body, reading).usage if operation.kind in FROM_REQUEST else reading.usage
-    return {} if usage is None else {"input_tokens": usage.input_tokens, **dict(usage.meters)}
+    if usage is None:
+        return {}
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        **dict(usage.meters),
+    }
 
 
 def _relayed(attempt: Attempt, body: bytes) -> tuple[bytes, Refusal | None]:

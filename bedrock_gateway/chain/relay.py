@@ -68,7 +68,7 @@ async def relay(
     assert call.target is not None
     operation = call.target.operation
     content_type = response.headers.get("content-type", "")
-    meter = open_meter(operation, content_type, response.headers, call.gateway.heads)
+    meter = open_meter(attempt.operation, content_type, response.headers, call.gateway.heads)
     answer = StreamedAnswer(response.status, [*passed_on(call, response), *gateway_headers(call, attempt)])
     held = prefix
     try:

@@ -57,7 +57,7 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
     call = request[CALL]
     gateway, attempt, target = call.gateway, call.attempt, call.target
     assert attempt is not None and target is not None
-    deployment, operation = attempt.deployment, target.operation
+    deployment, operation = attempt.deployment, attempt.operation
     if deployment.flat and deployment.model_id and not deployment.model_id.startswith("arn:"):
         trouble = gateway.forms.trouble_of(deployment)
         raise AttemptFailed(verdicts.NOT_LOOKED_UP, reason=f"its provisioned throughput is not known: {trouble}")
@@ -66,6 +66,8 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = attempt.relay.request(body)
     else:
         body = await asyncio.to_thread(attempt.relay.request, body)
+    if attempt.relay.headers:
+        headers = [*headers, *attempt.relay.headers]
     if call.models:
         named, body = body, await name_models(call, body, deployment)
         if body is not named:

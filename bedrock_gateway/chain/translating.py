@@ -34,9 +34,10 @@ from bedrock_gateway.dialects.speech import Asked, Dialect, Divided, Translation
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.wire.headers import upstream_headers
+from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.targets import Target
 
-__all__ = ["read_request", "speech_of", "translate"]
+__all__ = ["invoking", "read_request", "speech_of", "translate"]
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -128,6 +129,14 @@ def translate(call: Call, told: Translation) -> Target:
     kept = [(name, value) for name, value in own if name.startswith("x-amzn-")]
     call.forward_headers = [*kept, ("content-type", "application/json"), ("accept", "*/*")]
     return target
+
+
+def invoking(call: Call, operation: Operation) -> Operation:
+    """Return how a conversation is asked for in the model's own words."""
+    name = "InvokeModelWithResponseStream" if operation.stream_out else "InvokeModel"
+    target = call.gateway.target("POST", _PATHS[name].format("model"))
+    assert target is not None
+    return target.operation
 
 
 async def _off_loop(call: Call, read: Callable[[_A], _R], what: _A) -> _R:

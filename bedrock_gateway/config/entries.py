@@ -241,6 +241,7 @@ class Entries:
             max_retries=self._retries(params),
             prices=self._prices(params, info),
             guardrail=_guardrail(params),
+            body_format=name.body_format,
             flat=name.kind is NameKind.PROVISIONED or (arn is not None and arn.kind == "provisioned-model"),
             units=info.integer("model_units", least=1),
             hourly=nano(info.number("price_per_hour", least=0, most=MOST_USD)),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import formatdate
+from typing import ClassVar
 
 import attrs
 
@@ -34,6 +35,8 @@ __all__ = [
 @attrs.define(eq=False)
 class NativeRelay:
     """Relay of one attempt that hands on what it is given: the same bytes, both ways."""
+
+    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """Return the body to send for a caller's body."""

@@ -55,7 +55,14 @@ class Asked:
 
 
 class Relay(Protocol):
-    """Between the dialect of the caller and one attempt."""
+    """Between the dialect of the caller and one attempt.
+
+    Attributes:
+        headers: what is sent with the body beside the caller's own; known once that was asked for.
+    """
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]: ...
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:
         """Return the body to send for the call's body."""
@@ -73,6 +80,8 @@ class Relay(Protocol):
 
 class Fitted:
     """A relay that sends what the translation says, fitted to the model of its attempt."""
+
+    headers: Sequence[tuple[str, str]] = ()
 
     def __init__(self, fit: Fit | None = None) -> None:
         self._fit = fit
@@ -107,7 +116,8 @@ class Counted(Whole):
     """A relay whose answer tells counts that the bytes from upstream do not: it is handed them before the end.
 
     Attributes:
-        counts: as the meter knows them: ``input_tokens`` and meters by name.
+        counts: as the meter knows them: ``input_tokens``, ``output_tokens``, ``cache_read_tokens``,
+            ``cache_write_tokens``, and meters by name.
     """
 
     counts: Mapping[str, int] = MappingProxyType({})

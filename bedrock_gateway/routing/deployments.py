@@ -96,6 +96,8 @@ class Deployment:
         max_retries: further attempts on this deployment's group, or None for the router's.
         prices: the deployment's own prices; they win field by field.
         guardrail: forced guardrail, or None.
+        body_format: conversations in other dialects than Bedrock's go through InvokeModel (``bedrock/invoke/…``): the
+            name of the body's format (``llama``), or "" where the model tells it; None: they go through Converse.
         behind: ids of the foundation models behind an id that does not tell them, as AWS does; none where nobody
             asked, or AWS did not say.
         flat: provisioned throughput, paid by the hour.
@@ -128,6 +130,7 @@ class Deployment:
     max_retries: int | None = None
     prices: Price | None = None
     guardrail: Guardrail | None = None
+    body_format: str | None = None
     behind: tuple[str, ...] = ()
     flat: bool = False
     units: int | None = None

@@ -42,10 +42,10 @@ _DOTTED = re.compile(r"(?:(?:us-gov|[a-z]{2,6})\.)?[a-z][a-z0-9]+\.[a-z][A-Za-z0
 #: Prefixes that choose one of LiteLLM's ways to call the same model id.
 _ROUTES = frozenset({"async_invoke", "chat_completions", "converse", "converse_like", "invoke"})
 
-#: Prefixes that name the body format of the custom or imported model whose ARN follows.
-_FORMATS = frozenset(
-    {"deepseek_r1", "llama", "moonshot", "nova", "nova-2", "openai", "qwen2", "qwen3", "stability"},
-)
+#: Prefixes that name the body format of the custom or imported model whose ARN follows: of those that are conversed
+#: with through InvokeModel, and all others.
+_INVOKED = frozenset({"deepseek_r1", "llama", "moonshot", "openai", "qwen2", "qwen3"})
+_FORMATS = _INVOKED | {"nova", "nova-2", "stability"}
 
 #: Prefixes of things that are not models of bedrock-runtime.
 _OTHER_SERVICES = frozenset({"agent", "agentcore", "claude_platform", "mantle"})
@@ -72,11 +72,14 @@ class ModelName:
         kind: what it is.
         id: id or ARN with every prefix taken off; for another service or provider, the name of that.
         region: region written in ``bedrock/REGION/ID``, or "".
+        body_format: conversations are to go through InvokeModel (``bedrock/invoke/…``): the name of the body's format
+            that is written too (``bedrock/llama/ARN``), else ""; None: through Converse.
     """
 
     kind: NameKind
     id: str
     region: str = ""
+    body_format: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -139,20 +142,25 @@ def parse_model(model: str, custom_provider: str | None = None) -> ModelName:
 
 def _parse_rest(rest: str) -> ModelName:
     """Parse what stands after ``bedrock/``."""
-    region = ""
-    routed = False
+    region = route = form = ""
     while True:
         # An ARN holds slashes of its own: nothing is taken off it.
         head, slash, tail = ("", "", "") if rest.startswith("arn:") else rest.partition("/")
-        if slash and head in _ROUTES and not routed:
-            routed, rest = True, tail
+        if slash and head in _ROUTES and not route:
+            route, rest = head, tail
         elif slash and not region and REGION.fullmatch(head):
             region, rest = head, tail
         elif slash and head in _FORMATS and tail.startswith("arn:"):
-            rest = tail
+            form, rest = head, tail
         elif slash and head == "provisioned":
             return ModelName(kind=NameKind.PROVISIONED, id=tail, region=region)
         elif slash and head in _OTHER_SERVICES:
             return ModelName(kind=NameKind.OTHER_SERVICE, id=head, region=region)
         else:
-            return ModelName(kind=NameKind.WILDCARD if "*" in rest else NameKind.MODEL, id=rest, region=region)
+            invoked = route == "invoke" or (form in _INVOKED and not route)
+            return ModelName(
+                kind=NameKind.WILDCARD if "*" in rest else NameKind.MODEL,
+                id=rest,
+                region=region,
+                body_format=form if invoked else None,
+            )

@@ -1,0 +1,61 @@
+"""The bodies in which families of models converse through InvokeModel, and which model has which.
+
+A conversation is Converse's whichever way it is asked for; a body says it in a family's own words, and reads what the
+family answers as Converse would have told it. Must not know dialects, deployments or transport.
+
+Source: Bedrock user guide, "Inference request parameters and response fields for foundation models".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from bedrock_gateway.dialects.families.claude import CLAUDE
+from bedrock_gateway.dialects.families.nova import NOVA
+from bedrock_gateway.dialects.fields import Block
+from bedrock_gateway.dialects.output_limits import family
+
+__all__ = ["Body", "Events", "body_of"]
+
+
+class Events(Protocol):
+    """Reads the chunks of one streamed answer."""
+
+    def read(self, chunk: Block) -> Iterable[tuple[str, Block]]:
+        """Return the events of Converse, ``(type, what it says)``, that a chunk tells; none of usage."""
+
+
+class Body(Protocol):
+    """The words of a family."""
+
+    def request(self, converse: Block) -> Block:
+        """Return the body of InvokeModel for a request of Converse.
+
+        Raises:
+            InvalidRequest: the family has no place for something of it.
+        """
+
+    def answer(self, told: Block) -> Block:
+        """Return what Converse answers where the family answers this: ``output`` and ``stopReason``."""
+
+    def events(self) -> Events:
+        """Return what reads a streamed answer."""
+
+
+#: By family as ``output_limits`` names them.
+_BODIES: Mapping[str, Body] = {
+    "anthropic": CLAUDE,
+    "amazon.nova": NOVA,
+}
+#: By LiteLLM's names of body formats, which stand before the ARN of an imported model.
+_FORMATS: Mapping[str, Body] = {}
+
+
+def body_of(form: str, model_id: str) -> Body | None:
+    """Return in which words a model converses; None where that is not known.
+
+    Args:
+        form: name of a body format, or "" where the id tells the family.
+    """
+    return _FORMATS.get(form) if form else _BODIES.get(family(model_id))

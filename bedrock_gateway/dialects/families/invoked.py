@@ -1,0 +1,235 @@
+"""Relays of conversations that go through InvokeModel: between the relay of a dialect, which knows Converse alone, and
+the words of a family.
+
+Knows what stands beside a conversation, and that InvokeModel has headers for what Converse has members for. What was
+consumed is told by the meter and by the last chunk, which are the same for all families.
+
+Source: bedrock-runtime service-2.json (``InvokeModelRequest``, ``ConverseRequest``); Bedrock user
+guide, "Use the InvokeModel API with guardrails" (``amazon-bedrock-guardrailConfig``, ``tagSuffix``,
+``amazon-bedrock-guardrailAction``), "Apply tags to user input".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bedrock_gateway.dialects.families.bodies import Body
+from bedrock_gateway.dialects.families.shared import no_place
+from bedrock_gateway.dialects.fields import Block, written
+from bedrock_gateway.dialects.speech import Counted, Headers, Relay
+from bedrock_gateway.dialects.streams import Streamed, chunk
+from bedrock_gateway.wire.eventstream import Message
+
+__all__ = ["InvokedRelay", "InvokedStream", "invoked"]
+
+#: Members of Converse that InvokeModel has headers for: member, what of it, header.
+_HEADERS = (
+    ("guardrailConfig", "guardrailIdentifier", "x-amzn-bedrock-guardrailidentifier"),
+    ("guardrailConfig", "guardrailVersion", "x-amzn-bedrock-guardrailversion"),
+    ("performanceConfig", "latency", "x-amzn-bedrock-performanceconfig-latency"),
+    ("serviceTier", "type", "x-amzn-bedrock-service-tier"),
+)
+_TRACE = "x-amzn-bedrock-trace"
+_METADATA = "x-amzn-bedrock-request-metadata"
+#: What InvokeModel says of usage, by the names of Converse.
+_METRICS = {
+    "inputTokens": "inputTokenCount",
+    "outputTokens": "outputTokenCount",
+    "cacheReadInputTokens": "cacheReadInputTokenCount",
+    "cacheWriteInputTokens": "cacheWriteInputTokenCount",
+}
+#: The same by the names of the meter.
+_COUNTS = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "cacheReadInputTokens": "cache_read_tokens",
+    "cacheWriteInputTokens": "cache_write_tokens",
+}
+_ACTION = "amazon-bedrock-guardrailAction"
+
+
+def invoked(relay: Relay, body: Body) -> InvokedRelay | InvokedStream:
+    """Return what stands between a relay of Converse and a model that is asked through InvokeModel."""
+    return InvokedStream(relay, body) if isinstance(relay, Streamed) else InvokedRelay(relay, body)
+
+
+class _Request:
+    """What becomes of a request of Converse.
+
+    Attributes:
+        headers: that go with the body; known once it was written.
+        paths: what the answer is to tell besides (``additionalModelResponseFieldPaths``).
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.headers: Headers = []
+        self.paths: list[str] = []
+
+    def written(self, body: bytes | bytearray) -> bytes:
+        """Return the body of InvokeModel for that of Converse.
+
+        Raises:
+            InvalidRequest: the family, or InvokeModel, has no place for something of it.
+        """
+        converse: Block = json.loads(body)
+        guard = converse.get("guardrailConfig", {})
+        self.headers = [
+            (header, str(told))
+            for member, name, header in _HEADERS
+            if (told := converse.get(member, {}).get(name)) is not None
+        ]
+        if "trace" in guard:
+            self.headers.append((_TRACE, str(guard["trace"]).upper()))
+        if metadata := converse.pop("requestMetadata", None):
+            self.headers.append((_METADATA, json.dumps(metadata, separators=(",", ":"))))
+        for member, _, _ in _HEADERS:
+            converse.pop(member, None)
+        if converse.pop("promptVariables", None):
+            no_place("promptVariables", "InvokeModel", "promptVariables")
+        self.paths = [path for path in converse.pop("additionalModelResponseFieldPaths", ()) if isinstance(path, str)]
+        suffix = hashlib.sha256(body).hexdigest()[:16]
+        tagged = _tag(converse, suffix if guard else "")
+        told = self._body.request(converse)
+        config = {"tagSuffix": suffix} if tagged and guard else {}
+        if "streamProcessingMode" in guard:
+            config["streamProcessingMode"] = str(guard["streamProcessingMode"]).upper()
+        if config:
+            told["amazon-bedrock-guardrailConfig"] = config
+        return written(told)
+
+
+class InvokedRelay(Counted):
+    """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
+
+    def __init__(self, relay: Relay, body: Body) -> None:
+        super().__init__(relay.request)
+        self._relay, self._body, self._request = relay, body, _Request(body)
+
+    def request(self, body: bytes | bytearray) -> bytes:
+        """As ``speech.Relay``."""
+        told = self._request.written(super().request(body))
+        self.headers = self._request.headers
+        return told
+
+    def receive_eof(self) -> bytes:
+        """As ``speech.Relay``."""
+        told = json.loads(self.answer)
+        answer = {**self._body.answer(told), "usage": _usage(self.counts, _COUNTS)}
+        if told.get(_ACTION) == "INTERVENED":
+            answer["stopReason"] = "guardrail_intervened"
+        if fields := _fields(told, self._request.paths):
+            answer["additionalModelResponseFields"] = fields
+        answer |= _traced(told)
+        return self._relay.receive_data(json.dumps(answer).encode()) + self._relay.receive_eof()
+
+
+class InvokedStream(Streamed):
+    """Relay of one attempt whose answer is streamed; as ``speech.Relay``.
+
+    Why an answer ends is told when it has: the last chunk alone may say that a guardrail ended it, and what it used.
+    """
+
+    def __init__(self, relay: Streamed, body: Body) -> None:
+        super().__init__(relay.request)
+        self._relay, self._request, self._events = relay, _Request(body), body.events()
+        self._stop: Block | None = None
+        self._fields: Block = {}
+        self._last: Block = {}
+
+    def request(self, body: bytes | bytearray) -> bytes:
+        """As ``speech.Relay``."""
+        told = self._request.written(super().request(body))
+        self.headers = self._request.headers
+        return told
+
+    def receive(self, message: Message) -> bytes:
+        """As ``Streamed``."""
+        if message.event_type != "chunk":
+            return super().receive(message)
+        told = json.loads(chunk(message.payload or b"{}"))
+        if self._request.paths:
+            self._fields |= _fields(told, self._request.paths)
+        self._note(told)
+        events = self._told(self._events.read(told))
+        return "".join(self._relay.say(kind, payload) for kind, payload in events).encode()
+
+    def _note(self, told: Block) -> None:
+        """Keep what stands beside the answer in a chunk."""
+        if (metrics := told.get("amazon-bedrock-invocationMetrics")) is not None:
+            self._last["usage"] = _usage(metrics, _METRICS)
+        if told.get(_ACTION) == "INTERVENED":
+            self._last["intervened"] = True
+        self._last |= _traced(told)
+
+    def _told(self, events: Iterable[tuple[str, Block]]) -> Iterator[tuple[str, Block]]:
+        for kind, payload in events:
+            if kind == "messageStop":
+                self._stop = payload
+            else:
+                yield kind, payload
+
+    def say(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """As ``Streamed``: there is nothing else than chunks."""
+        return ""
+
+    def finish(self) -> str | None:
+        """As ``Streamed``."""
+        last = self._last
+        if last.pop("intervened", False):
+            self._stop = {"stopReason": "guardrail_intervened"}
+        if self._stop is None:
+            return None
+        if self._fields:
+            self._stop["additionalModelResponseFields"] = self._fields
+        said = self._relay.say("messageStop", self._stop) + self._relay.say("metadata", {"usage": {}, **last})
+        return said + (self._relay.finish() or "" if not self._relay.ended else "")
+
+    def fail(self, status: int, words: str, error_type: str) -> str:
+        """As ``Streamed``."""
+        return self._relay.fail(status, words, error_type)
+
+
+def _usage(told: Mapping[str, Any], names: Mapping[str, str]) -> Block:
+    return {name: count for name, other in names.items() if type(count := told.get(other)) is int}
+
+
+def _traced(told: Mapping[str, Any]) -> Block:
+    trace = told.get("amazon-bedrock-trace")
+    return {} if trace is None else {"trace": trace}
+
+
+def _fields(told: Block, paths: Iterable[str]) -> Block:
+    """Return what stands at JSON pointers, under the same names (bedrock-runtime API reference, ``Converse``)."""
+    found: Block = {}
+    for path in paths:
+        names = path.split("/")[1:]
+        value: Any = told
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is None or not names:
+            continue
+        holder = found
+        for name in names[:-1]:
+            holder = holder.setdefault(name, {})
+        holder[names[-1]] = value
+    return found
+
+
+def _tag(converse: Block, suffix: str) -> bool:
+    """Put text that a guardrail is to look at (``guardContent``) as InvokeModel has it: in tags; tell whether there
+    was any. ``suffix``: that of the tags, "" where no guardrail is asked for, so that it is text as any other.
+    """
+    tagged = False
+    holders = [converse.get("system", []), *(turn["content"] for turn in converse["messages"])]
+    for blocks in holders:
+        for at, block in enumerate(blocks):
+            if "guardContent" in block:
+                tagged = True
+                words = block["guardContent"].get("text", {}).get("text", "")
+                tag = f"amazon-bedrock-guardrails-guardContent_{suffix}"
+                blocks[at] = {"text": f"<{tag}>{words}</{tag}>" if suffix else words}
+    return tagged

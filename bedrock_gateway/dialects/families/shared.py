@@ -1,0 +1,58 @@
+"""What the words of several families have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from bedrock_gateway.dialects.fields import Block, mapping
+from bedrock_gateway.errors import InvalidRequest
+
+__all__ = ["added", "media_type", "no_place", "source_of", "stopped"]
+
+
+def added(told: Block, more: Mapping[str, Any]) -> Block:
+    """Return a body with the members that a request has for the model itself; of objects in both the members of both.
+
+    They win: whoever names a member of the model's own knows it.
+    """
+    for name, value in more.items():
+        ours = told.get(name)
+        told[name] = {**ours, **value} if isinstance(ours, dict) and isinstance(value, dict) else value
+    return told
+
+
+def no_place(what: str, whose: str, param: str = "messages") -> NoReturn:
+    """Refuse what a family has no words for.
+
+    Args:
+        what: in words; param: the member of the caller's request, by the name that all dialects have for it.
+
+    Raises:
+        InvalidRequest: naming it.
+    """
+    raise InvalidRequest(
+        f"{param}: {whose} has no place for {what}, and this deployment is called by it (bedrock/invoke/).", param=param
+    )
+
+
+def media_type(form: str) -> str:
+    """Return the media type of an image by its format in Converse."""
+    return f"image/{form}"
+
+
+def source_of(holder: Block, whose: str) -> str:
+    """Return the base64 of an image or document.
+
+    Raises:
+        InvalidRequest: it is somewhere else.
+    """
+    data = mapping(holder.get("source"), "source").get("bytes")
+    if not isinstance(data, str):
+        no_place("images and documents in S3", whose)
+    return data
+
+
+def stopped(content: list[Block], reason: str) -> Block:
+    """Return a whole answer of Converse, but for its usage."""
+    return {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": reason}
