@@ -10,7 +10,6 @@ import functools
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import attrs
@@ -53,12 +52,13 @@ from bedrock_gateway.upstream.endpoints import Endpoints
 from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.models import load_operations
 from bedrock_gateway.upstream.pictures import Pictures
+from bedrock_gateway.upstream.published_prices import load_prices
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable
 
-__all__ = ["State", "load_prices", "open_state"]
+__all__ = ["State", "open_state"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -226,11 +226,6 @@ async def open_state(
         models = await AddedModels.open(gateway, config=config, root=root)
         stack.push_async_callback(models.aclose)
         yield State(gateway=gateway, models=models, root=root)
-
-
-def load_prices() -> PriceTable:
-    """Read the price table that comes with the package."""
-    return PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
 
 
 def _snapshot(config: Config, prices: PriceTable) -> Snapshot:

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from bedrock_gateway.cli.check_settings import settings_lines
@@ -19,6 +18,7 @@ from bedrock_gateway.errors import ConfigError, StartError
 from bedrock_gateway.metering.prices import PriceTable
 from bedrock_gateway.routing.rules import Fallbacks
 from bedrock_gateway.routing.table import Alias
+from bedrock_gateway.upstream.published_prices import load_prices
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -55,9 +55,8 @@ def run(args: argparse.Namespace) -> int:
     except StartError as error:
         print(error, file=sys.stderr)
         return 2
-    text = files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8")
     here = [*(f"serve does not start here: {one}" for one in obstacles(config, os.environ)), *doubts(config)]
-    report(Terminal.of(sys.stdout, os.environ), config, PriceTable.from_text(text), here)
+    report(Terminal.of(sys.stdout, os.environ), config, load_prices(), here)
     return 0
 
 

@@ -10,15 +10,15 @@ import getpass
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from typing import Any, TypeAlias
 
 from bedrock_gateway.cli.amounts import exact
 from bedrock_gateway.cli.configured import read_config
-from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceError, PriceTable
+from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceError
 from bedrock_gateway.store.corrections import Booked
 from bedrock_gateway.store.models import read_models
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.published_prices import load_prices
 from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["PriceOf", "corrector", "price_finder", "told"]
@@ -33,7 +33,7 @@ def price_finder(connection: sqlite3.Connection, args: argparse.Namespace) -> Pr
     Raises:
         StartError: the config that is named cannot be read.
     """
-    table = PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    table = load_prices()
     guardrails = {operation.name for operation in load_operations() if operation.kind is Kind.GUARDRAIL}
     own: dict[str, tuple[Price | None, str, str]] = {}
     for row in read_models(connection):

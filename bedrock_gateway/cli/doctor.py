@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
 
 import attrs
 
@@ -18,7 +17,6 @@ from bedrock_gateway._version import VERSION
 from bedrock_gateway.cli.configured import read_config
 from bedrock_gateway.cli.terminal import BOLD, DIM, Terminal
 from bedrock_gateway.config import Config
-from bedrock_gateway.metering.prices import PriceTable
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.upstream.addresses import Addresses
 from bedrock_gateway.upstream.control_plane import ControlPlane
@@ -27,6 +25,7 @@ from bedrock_gateway.upstream.endpoints import Endpoints
 from bedrock_gateway.upstream.examining import Finding, Level, examine, skew
 from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.published_prices import load_prices
 from bedrock_gateway.upstream.session import Upstream
 from bedrock_gateway.wire.sigv4 import Signer
 
@@ -87,7 +86,7 @@ async def _look(config: Config, deployments: Sequence[Deployment]) -> tuple[list
         amz_date=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
     )
     forms = Forms(control)
-    table = PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    table = load_prices()
 
     def is_priced(deployment: Deployment) -> bool:
         return deployment.prices is not None or table.find(deployment.price_model, deployment.region) is not None

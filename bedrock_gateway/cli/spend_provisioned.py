@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib.resources import files
 
 import attrs
 
@@ -25,6 +24,7 @@ from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.store.flat_sums import FlatSums, flat_sums
 from bedrock_gateway.store.periods import Period, parse_time
 from bedrock_gateway.store.reading import open_ledger
+from bedrock_gateway.upstream.published_prices import load_prices
 
 __all__ = ["add_parser"]
 
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     period = Period(since=_time(args, "since", now_ms), until=_time(args, "until", now_ms)).widened
     with open_ledger(database_of(args)) as connection:
         sums = {one.deployment: one for one in flat_sums(connection, period)}
-    table = PriceTable.from_text(files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    table = load_prices()
     lines = [
         _compared(one, sums.get(one.id), table, period, now_ms)
         for one in deployments.values()

@@ -18,10 +18,10 @@ from bedrock_gateway.chain.gateway import Gateway
 from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Simulator
-from bedrock_gateway.state import load_prices
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.keys import Digest, create_key
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.published_prices import load_prices
 
 MASTER = "sk-the-master-key-0123456789"
 NOVA = "us.amazon.nova-pro-v1:0"

@@ -21,9 +21,9 @@ from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.downstream.limits import Limits
 from bedrock_gateway.downstream.sockets import bind
 from bedrock_gateway.simulator import INSTANT, Pace, Simulator
-from bedrock_gateway.state import load_prices
 from bedrock_gateway.store.limits import LedgerLimits
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.published_prices import load_prices
 
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 #: One set of credentials a deployment, so that the simulator can tell (and be told) them apart.

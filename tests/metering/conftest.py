@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import pytest
 
 from bedrock_gateway.metering.prices import PriceTable
 from bedrock_gateway.upstream.models import load_operations
+from bedrock_gateway.upstream.published_prices import load_prices
 from bedrock_gateway.wire.operations import Operation
 
 
@@ -18,12 +17,6 @@ def operations() -> dict[str, Operation]:
 
 
 @pytest.fixture(scope="session")
-def prices_text() -> str:
-    """The text of the shipped prices.yaml."""
-    return (resources.files("bedrock_gateway.metering") / "prices.yaml").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="session")
-def table(prices_text: str) -> PriceTable:
+def table() -> PriceTable:
     """The shipped price table."""
-    return PriceTable.from_text(prices_text)
+    return load_prices()

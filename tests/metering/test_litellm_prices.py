@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
 
 from bedrock_gateway.metering.litellm_prices import litellm_prices, mode_of
@@ -44,8 +42,6 @@ def test_token_keys_are_always_there() -> None:
         ("nobody.knows-this", None),
     ],
 )
-def test_the_mode_follows_from_the_price(model: str, mode: str | None) -> None:
+def test_the_mode_follows_from_the_price(table: PriceTable, model: str, mode: str | None) -> None:
     """What a model is paid for tells what it is for."""
-    text = files("bedrock_gateway.metering").joinpath("prices.yaml").read_text(encoding="utf-8")
-
-    assert mode == mode_of(PriceTable.from_text(text).find(model, "us-east-1"))
+    assert mode == mode_of(table.find(model, "us-east-1"))
