@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import functools
-import importlib
 import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from bedrock_gateway.downstream.tls import TlsFiles
 from bedrock_gateway.errors import StartError
 
+if TYPE_CHECKING:
+    from bedrock_gateway.downstream.certificates import LocalFiles
+
 __all__ = ["Tls", "add_options", "open_tls"]
 
-#: Makes certificates of our own; imported only where one is wanted.
-_CERTIFICATES = "bedrock_gateway.downstream.certificates"
 #: Names this machine has for itself.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::", "")
@@ -73,18 +72,17 @@ def open_tls(args: argparse.Namespace, allowed_hosts: tuple[str, ...], database:
         raise StartError(f"{missing} is missing: a certificate and its key are given together, or neither")
     if args.tls_cert is not None:
         return Tls(files=TlsFiles(args.tls_cert, args.tls_key))
-    try:
-        certificates: Any = importlib.import_module(_CERTIFICATES)
-    except ImportError as error:
-        raise StartError(
-            f"--tls without --tls-cert needs cryptography ({error}): pip install 'bedrock_gateway[tls]'"
-        ) from error
+    # cryptography comes with it: only where a certificate of our own is wanted.
+    from bedrock_gateway.downstream.certificates import local_certificate
+
     host = args.host.strip().removeprefix("[").removesuffix("]")
     names = {*_LOCAL, *(name for name in (host, *allowed_hosts) if name not in _EVERYWHERE and "*" not in name)}
     folder = database.parent / "tls"
     also = _own_names() if host in _EVERYWHERE else set()
 
-    make = functools.partial(_local, certificates, folder, names, also)
+    def make() -> LocalFiles:
+        return local_certificate(folder, names, datetime.datetime.now(datetime.UTC), also=also)
+
     files = make()
     new = " (new: clients that trusted an earlier one have to be told)" if files.made else ""
     told = f"TLS: clients trust it by AWS_CA_BUNDLE={files.authority}, Node.js by NODE_EXTRA_CA_CERTS{new}"
@@ -96,10 +94,6 @@ def open_tls(args: argparse.Namespace, allowed_hosts: tuple[str, ...], database:
     return Tls(
         files=TlsFiles(files.certificate, files.key), renew=make, told=told, authority=files.authority.absolute()
     )
-
-
-def _local(certificates: Any, folder: Path, names: set[str], also: set[str]) -> Any:
-    return certificates.local_certificate(folder, names, datetime.datetime.now(datetime.UTC), also=also)
 
 
 def _own_names() -> set[str]:
