@@ -5,9 +5,10 @@ budgets, limits, attempts and end: it goes through ``resolve`` and all that foll
 own. The call it is of is none itself: it holds the body, waits, and answers with what the parts were answered, as one,
 in the order of the request. The first part has its id, so that the id a caller is told leads into the ledger.
 
-Eight parts are under way at once, fewer where the key may make fewer calls at once. The first refusal ends the request
-and is its answer: no part begins any more, one of which nothing was sent is ended, and what was sent is read to its
-end, since it is billed. A caller that leaves leaves each part that is under way.
+Eight parts are under way at once, fewer where the key may make fewer calls at once, or where they are large: each may
+be a copy of the whole body. Of a part that has ended nothing is kept but its answer and what it cost. The first refusal
+ends the request and is its answer: no part begins any more, one of which nothing was sent is ended, and what was sent
+is read to its end, since it is billed. A caller that leaves leaves each part that is under way.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ __all__ = ["divide"]
 
 #: Parts of one request that are under way at once.
 AT_ONCE = 8
+#: Bytes that those have in all, where there are several.
+AT_ONCE_BYTES = 33_554_432
 #: Headers of a part's answer that tell of this part alone.
 _OF_ONE = (
     *("x-bedrock-gateway-overhead-ms", "x-bedrock-gateway-queued-ms", "x-bedrock-gateway-failed"),
@@ -64,7 +67,8 @@ class _Division:
     """The parts of one call.
 
     Attributes:
-        parts: those that have begun, in order; answers: what they were answered, by place.
+        begun: how many parts have; answers: what they were answered, by place.
+        attempts, spends: of those that have ended; a spend that is not known is None.
         refusal: the first one that is none of what was asked for; ended: why a part was ended before its first step.
         over: no part begins any more.
     """
@@ -73,12 +77,14 @@ class _Division:
     call: Call
     divided: Divided
     handler: Handler
-    parts: list[Call] = attrs.field(factory=list)
+    begun: int = 0
     answers: dict[int, WholeAnswer] = attrs.field(factory=dict)
+    attempts: int = 0
+    spends: list[int | None] = attrs.field(factory=list)
     refusal: WholeAnswer | None = None
     ended: str = ""
     over: bool = False
-    _under_way: dict[asyncio.Task[web.StreamResponse], int] = attrs.field(factory=dict)
+    _under_way: dict[asyncio.Task[web.StreamResponse], tuple[int, Call]] = attrs.field(factory=dict)
 
     async def answer(self) -> web.StreamResponse:
         """As ``divide``."""
@@ -98,7 +104,7 @@ class _Division:
             raise
         if call.left:
             raise CallerLeft("the caller left before its answer")
-        charged = any(part.spend != 0 for part in self.parts)
+        charged = any(spend != 0 for spend in self.spends)
         unanswered = len(self.answers) < len(self.divided.parts)
         if unanswered and (call.abandoned or self.refusal is None):
             told = f"The call was ended: {call.abandoned or self.ended}."
@@ -129,21 +135,22 @@ class _Division:
         if call.deadline is not None:
             # Nobody waits for it any more: its parts have the time of answers that are read on.
             call.deadline.cancel()
-        for place in self._under_way.values():
-            call.gateway.leaving.leave(self.parts[place])
+        for _, part in self._under_way.values():
+            call.gateway.leaving.leave(part)
 
     def _at_once(self) -> int:
         """Return how many parts may be under way at once."""
         assert self.call.caller is not None
         limits = [limit.parallel for _, limit in self.call.caller.policy.limits if limit.parallel is not None]
-        return max(1, min([AT_ONCE, *limits]))
+        largest = max(len(part.body) for part in self.divided.parts)
+        return max(1, min([AT_ONCE, AT_ONCE_BYTES // max(1, largest), *limits]))
 
     def _begin(self, translation: Translation) -> None:
         whole, gateway = self.call, self.call.gateway
         part = Call(
             gateway=gateway,
             snapshot=whole.snapshot,
-            id=gateway.new_id() if self.parts else whole.id,
+            id=gateway.new_id() if self.begun else whole.id,
             method=whole.method,
             raw_target=whole.raw_target,
             headers=whole.headers,
@@ -161,8 +168,8 @@ class _Division:
         gateway.calls.add(part)
         part.task = task = asyncio.create_task(dialect(request, self.handler))
         task.add_done_callback(functools.partial(_settled, part))
-        self._under_way[task] = len(self.parts)
-        self.parts.append(part)
+        self._under_way[task] = self.begun, part
+        self.begun += 1
 
     async def _some(self) -> None:
         """Wait until a part has ended."""
@@ -173,14 +180,15 @@ class _Division:
             if not call.was_ended():
                 raise
             self.over = True
-            for place in self._under_way.values():
-                self.parts[place].overdue = call.overdue
-                call.gateway.leaving.abandon(self.parts[place], call.abandoned)
+            for _, part in self._under_way.values():
+                part.overdue = call.overdue
+                call.gateway.leaving.abandon(part, call.abandoned)
             return
         for task in done:
-            place = self._under_way.pop(task)
-            part = self.parts[place]
+            place, part = self._under_way.pop(task)
             part.task = None
+            self.attempts += part.attempts
+            self.spends.append(part.spend)
             if task.cancelled():
                 self.over, self.ended = True, part.abandoned
                 continue
@@ -195,23 +203,22 @@ class _Division:
     def _refused(self) -> None:
         """End what was not sent yet; what was is billed, so it is read to its end."""
         self.over = True
-        for place in self._under_way.values():
-            attempt = self.parts[place].attempt
-            if attempt is None or not attempt.sent:
-                self.call.gateway.leaving.abandon(self.parts[place], "another part of the request was refused")
+        for _, part in self._under_way.values():
+            if part.attempt is None or not part.attempt.sent:
+                self.call.gateway.leaving.abandon(part, "another part of the request was refused")
 
     def _as_one(self, answer: WholeAnswer, body: bytes | bytearray) -> WholeAnswer:
         """Return an answer of a part as that of the whole call."""
-        call, parts = self.call, self.parts
+        call = self.call
         headers = answer.headers
         for name in _OF_ONE:
             headers.popall(name, None)
         headers["x-bedrock-gateway-call-id"] = call.id
-        headers["x-bedrock-gateway-parts"] = str(len(parts))
-        headers["x-bedrock-gateway-attempts"] = str(sum(part.attempts for part in parts))
+        headers["x-bedrock-gateway-parts"] = str(self.begun)
+        headers["x-bedrock-gateway-attempts"] = str(self.attempts)
         headers.popall("x-bedrock-gateway-spend-usd", None)
-        spends = [part.spend for part in parts if part.spend is not None]
-        known = len(spends) == len(parts)
+        spends = [spend for spend in self.spends if spend is not None]
+        known = len(spends) == self.begun
         if known:
             headers["x-bedrock-gateway-spend-usd"] = usd(sum(spends))
         if call.snapshot.litellm_headers:

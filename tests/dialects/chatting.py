@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.openai.chat_request import ChatTranslation, read_chat
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided
 from bedrock_gateway.wire.eventstream import encode_event
 
 CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
@@ -17,6 +17,19 @@ USAGE = {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18}
 
 def read(body: object, *, drop_params: bool = False, model: str = CLAUDE, path: str = "/v1/x") -> ChatTranslation:
     """Read a request; ``body``: its bytes, or what is to be written as JSON."""
+    told = _read(body, drop_params, model, path)
+    assert isinstance(told, ChatTranslation)
+    return told
+
+
+def read_divided(body: object) -> Divided:
+    """Read a request for several choices."""
+    told = _read(body, False, CLAUDE, "/v1/x")
+    assert isinstance(told, Divided)
+    return told
+
+
+def _read(body: object, drop_params: bool, model: str, path: str) -> ChatTranslation | Divided:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     asked = Asked(path=path, headers={}, body=data, drop_params=drop_params, model_of=lambda name: model)
     return read_chat(asked)

@@ -155,7 +155,10 @@ def test_junk_is_refused(body: bytes) -> None:
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"user": 5}, "user"),
         ({"seed": 1}, "seed"),
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"n": "2"}, "n"),
+        ({"n": 2, "stream": True}, "n"),
         ({"logprobs": True}, "logprobs"),
     ],
 )
@@ -190,9 +193,9 @@ def test_images_that_are_none(url: str, words: str) -> None:
 
 def test_several_that_have_no_place_are_named_together() -> None:
     """All that Bedrock has no place for is told at once; with drop_params all of it is left out."""
-    body = request(seed=1, logprobs=True, n=3, presence_penalty=0)
+    body = request(seed=1, logprobs=True, store=True, presence_penalty=0)
 
-    with pytest.raises(InvalidRequest, match="n, seed, logprobs"):
+    with pytest.raises(InvalidRequest, match="seed, logprobs, store"):
         read(body)
 
     assert {"messages"} == converse(body, drop_params=True).keys()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chatting import CLAUDE, NOW, converse, events_of, read, request, summed, whole
+from chatting import CLAUDE, NOW, converse, events_of, read, read_divided, request, summed, whole
 from chatting import answered as answer
 from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
 )
 #: What Bedrock has no place for, with a value that asks for something.
 UNSUPPORTED: dict[str, Any] = {
-    **{"n": 2, "seed": 1, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2}, "presence_penalty": 1},
+    **{"seed": 1, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2}, "presence_penalty": 1},
     **{"frequency_penalty": 0.5, "audio": {"voice": "a"}, "modalities": ["audio"], "prediction": {"type": "content"}},
     **{"web_search_options": {}, "store": True, "functions": [{"name": "a"}], "function_call": {"name": "a"}},
 }
@@ -339,6 +339,19 @@ def stream(data: st.DataObject) -> None:
     assert (True, usage) == (out["done"], out["usage"] is not None)
 
 
+def n(data: st.DataObject) -> None:
+    count = data.draw(st.integers(2, 128))
+    divided = read_divided(asked := request(n=count, user="ann", metadata={"tags": ["a"]}))
+    assert count == len(divided.parts)
+    assert {read(asked | {"n": 1})} == {*divided.parts}
+    wrong: list[Any] = [0, -1, 129, 1.5, "2", True, [2]]
+    for told in (*wrong, *((count,) if (streamed := data.draw(st.booleans())) else ())):
+        with pytest.raises(InvalidRequest) as caught:
+            read(request(n=told, stream=streamed))
+        assert "n" == caught.value.param
+    assert "ConverseStream" == read(request(n=count, stream=True), drop_params=True).operation
+
+
 def service_tier(data: st.DataObject) -> None:
     tier = data.draw(st.sampled_from(["auto", "default", "flex", "priority"]))
     sent = converse(request(service_tier=tier))["serviceTier"]
@@ -390,7 +403,7 @@ def unsupported(data: st.DataObject) -> None:
     assert all(member in caught.value.message for member in chosen)
     assert caught.value.param in chosen
     assert {"messages"} == converse(asked, drop_params=True).keys()
-    idle = {"n": 1, "logprobs": False, "presence_penalty": 0, "store": False, "modalities": ["text"], "seed": None}
+    idle = {"logprobs": False, "presence_penalty": 0, "store": False, "modalities": ["text"], "seed": None}
     assert {"messages"} == converse(request(**idle)).keys()
 
 
@@ -466,6 +479,25 @@ def besides(data: st.DataObject) -> None:
     assert (trace, fields, "flex") == (told["trace"], told["additionalModelResponseFields"], told["service_tier"])
 
 
+def choices(data: st.DataObject) -> None:
+    given_ = data.draw(st.lists(st.tuples(words, st.integers(0, 9), schemas), min_size=2, max_size=4))
+    divided = read_divided(request(n=len(given_)))
+    told = []
+    for part, (said, tokens, trace) in zip(divided.parts, given_, strict=True):
+        relay = part.relay(CLAUDE, call_id="1", now=NOW)
+        of_part = {"inputTokens": 5, "outputTokens": tokens, "cacheWriteInputTokens": tokens}
+        relay.receive_data(json.dumps(answer([{"text": said}], usage=of_part, trace=trace)).encode())
+        told.append(relay.receive_eof())
+    joined = json.loads(divided.joined(told))
+    each = [(one["index"], one["message"]["content"], one["trace"]) for one in joined["choices"]]
+    assert [(at, said, trace) for at, (said, _, trace) in enumerate(given_)] == each
+    assert "trace" not in joined
+    spoken, usage = sum(tokens for _, tokens, _ in given_), joined["usage"]
+    assert (5 * len(given_) + spoken, spoken) == (usage["prompt_tokens"], usage["completion_tokens"])
+    assert 5 * len(given_) + 2 * spoken == usage["total_tokens"]
+    assert spoken == usage["prompt_tokens_details"].get("cache_creation_tokens", 0)
+
+
 def exception(data: st.DataObject) -> None:
     kinds = ["internalServerException", "modelStreamErrorException", "validationException", "throttlingException"]
     kind, said = data.draw(st.sampled_from(kinds)), data.draw(words)
@@ -490,8 +522,8 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
             thinking,
             stream,
         ),
-        *(service_tier, as_they_are, others, user, tags, unsupported, content, calls_, reasoning, other_blocks),
-        *(finish_reason, usage, besides, exception),
+        *(n, service_tier, as_they_are, others, user, tags, unsupported, content, calls_, reasoning, other_blocks),
+        *(finish_reason, usage, besides, choices, exception),
     )
 }
 

@@ -1,7 +1,8 @@
 """Answers of Converse as OpenAI's chat completions: whole ones, and streams as server-sent events.
 
-Knows both forms of an answer, and what of Converse's a client of OpenAI's is told, in chat or in Responses. A stream's
-events leave as they arrive; nothing of one is held but the message under way.
+Knows both forms of an answer, and what of Converse's a client of OpenAI's is told, in chat or in Responses; several
+completions become one with as many choices. A stream's events leave as they arrive; nothing of one is held but the
+message under way.
 
 Source: bedrock-runtime service-2.json (``ConverseResponse``, ``ConverseStreamOutput``); OpenAI API reference, "The chat
 completion object", "The chat completion chunk object"; LiteLLM 1.109 for ``reasoning_content`` and ``thinking_blocks``.
@@ -10,7 +11,7 @@ completion object", "The chat completion chunk object"; LiteLLM 1.109 for ``reas
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "besides",
     "checked",
     "completion",
+    "joined",
     "object_",
     "parts_of",
     "text_",
@@ -47,6 +49,8 @@ _REASONS = {
 _DONE = "data: [DONE]\n\n"
 _END = ',"logprobs":null,"finish_reason":null}]}\n\n'
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
+#: Members of a completion that tell of its one answer.
+_OF_ONE = ("trace", "additionalModelResponseFields")
 #: Blocks of a stream that are no call of the caller's tools: the answer in JSON, and what nobody is told.
 _ANSWER, _NOTHING = -1, -2
 
@@ -97,6 +101,32 @@ def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, js
         "usage": usage_of(object_(answer.get("usage")), fields),
     }
     return told | besides(answer, fields)
+
+
+def joined(answers: Sequence[bytes]) -> bytes:
+    """Return completions that relays have written, of one request, as one.
+
+    Its choices are theirs, in order, its usage is their sum. What AWS says besides of one answer stands in its choice.
+    """
+    first, *others = completions = [json.loads(answer) for answer in answers]
+    choices = []
+    for index, told in enumerate(completions):
+        (choice,) = told["choices"]
+        of_one = {name: told.pop(name) for name in _OF_ONE if name in told}
+        choices.append(choice | {"index": index} | of_one)
+    usage = first["usage"]
+    for told in others:
+        _add(usage, told["usage"])
+    return _dumps(first | {"choices": choices, "usage": usage}).encode()
+
+
+def _add(counts: Block, more: Mapping[str, Any]) -> None:
+    """Add counts by name, those of members too."""
+    for name, told in more.items():
+        if isinstance(told, dict):
+            _add(counts.setdefault(name, {}), told)
+        else:
+            counts[name] = counts.get(name, 0) + told
 
 
 def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, i
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["READ_ALIKE", "add_others", "check_supported", "read_inference", "read_wishes", "tier"]
+__all__ = ["DROP", "READ_ALIKE", "add_others", "check_supported", "read_inference", "read_wishes", "tier"]
 
 #: Members that are read by name on both routes, or say nothing about the answer.
 READ_ALIKE = frozenset(
@@ -40,7 +40,8 @@ _CONVERSE: Mapping[str, Callable[[object, str], Any]] = {
     ),
     "additionalModelResponseFieldPaths": items,
 }
-_DROP = ": leave {} out, or let the gateway do so (drop_params: true, in the request or under litellm_settings)"
+#: What mends a request for something that there is not.
+DROP = ": leave {} out, or let the gateway do so (drop_params: true, in the request or under litellm_settings)"
 
 
 def check_supported(asked: Mapping[str, Any], unsupported: Mapping[str, tuple[object, ...]], drop_params: bool) -> None:
@@ -55,7 +56,7 @@ def check_supported(asked: Mapping[str, Any], unsupported: Mapping[str, tuple[ob
     found = [name for name, idle in unsupported.items() if name in asked and asked[name] not in idle]
     if found and not drop_params:
         raise InvalidRequest(
-            f"Bedrock has no place for {', '.join(found)}{_DROP.format('it' if len(found) == 1 else 'them')}.",
+            f"Bedrock has no place for {', '.join(found)}{DROP.format('it' if len(found) == 1 else 'them')}.",
             param=found[0],
         )
 
@@ -89,7 +90,7 @@ def read_wishes(
     thinks = "thinking" in asked and _own_thinking(asked["thinking"], inference)
     if effort not in ("", "none") and not thinks and not _may_think(request.model_of(asked["model"]), effort):
         if not drop_params:
-            wrong(path, f"is nothing that {asked['model']} knows{_DROP.format('it')}")
+            wrong(path, f"is nothing that {asked['model']} knows{DROP.format('it')}")
         effort = "none"
     return Wishes(
         effort=effort,

@@ -1,7 +1,8 @@
 """A request of OpenAI's chat completions as a request of Converse.
 
-Knows which members a request has; what it says in the same words as one of Responses is read in ``chat_members``. Must
-not know deployments.
+Knows which members a request has; what it says in the same words as one of Responses is read in ``chat_members``. An
+answer of Converse is one choice: a request for several (``n``) is as many requests, all alike. Must not know
+deployments.
 
 Source: OpenAI API reference, "Create chat completion"; bedrock-runtime service-2.json (``ConverseRequest``);
 LiteLLM 1.109 for members beyond OpenAI's.
@@ -15,9 +16,10 @@ from urllib.parse import unquote
 import attrs
 
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, mapping, text, written, wrong
-from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream
+from bedrock_gateway.dialects.fields import Block, boolean, integer, mapping, text, written, wrong
+from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream, joined
 from bedrock_gateway.dialects.openai.chat_members import (
+    DROP,
     READ_ALIKE,
     add_others,
     check_supported,
@@ -29,15 +31,16 @@ from bedrock_gateway.dialects.openai.chat_messages import converse_messages
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay
 
 __all__ = ["DEPLOYED", "ChatTranslation", "members_of", "read_chat"]
 
 #: How paths begin that name the model themselves, as Azure's OpenAI has them.
 DEPLOYED = "/openai/deployments/"
+#: Choices of one request, as OpenAI bounds them.
+MOST_CHOICES = 128
 #: Members that Bedrock has no place for, and the values of them that ask for nothing.
 _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
-    "n": (1,),
     "seed": (),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -56,7 +59,7 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 _KNOWN = (
     READ_ALIKE
     | _UNSUPPORTED.keys()
-    | {"messages", "max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "verbosity"}
+    | {"messages", "max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "verbosity", "n"}
 )
 
 
@@ -93,7 +96,7 @@ class ChatTranslation:
         return ChatRelay(fit, call_id, now, self.model, json_tool)
 
 
-def read_chat(request: Asked) -> ChatTranslation:
+def read_chat(request: Asked) -> ChatTranslation | Divided:
     """Read a request.
 
     Raises:
@@ -120,8 +123,9 @@ def read_chat(request: Asked) -> ChatTranslation:
     converse |= tier(asked)
     add_others(converse, asked, _KNOWN)
     stream = boolean(asked.get("stream", False), "stream")
+    count = _choices(asked, stream, drop_params)
     options = mapping(asked.get("stream_options", {}), "stream_options")
-    return ChatTranslation(
+    translation = ChatTranslation(
         model=model,
         body=written(converse),
         end_user=end_user,
@@ -131,6 +135,19 @@ def read_chat(request: Asked) -> ChatTranslation:
         in_json=in_json,
         wishes=wishes,
     )
+    return translation if count == 1 else Divided((translation,) * count, joined)
+
+
+def _choices(asked: Mapping[str, object], stream: bool, drop_params: bool) -> int:
+    """Return how many answers a request asks for; of a stream there is one."""
+    count = integer(asked.get("n", 1), "n", 1)
+    if count > MOST_CHOICES:
+        wrong("n", f"must be {MOST_CHOICES} or less")
+    if count > 1 and stream:
+        if not drop_params:
+            wrong("n", f"cannot be more than 1 with stream: several choices cannot be streamed{DROP.format('it')}")
+        return 1
+    return count
 
 
 def members_of(body: Block, path: str) -> Block:
