@@ -41,7 +41,7 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
         part=0,
         caller=call.caller.id,
         dialect=call.dialect,
-        operation=attempt.operation.name,
+        operation=call.target.operation.name,
         model_group=call.resolution.model_group,
         deployment=deployment.id,
         model=deployment.model_id,

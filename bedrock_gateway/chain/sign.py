@@ -66,7 +66,8 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = attempt.relay.request(body)
     else:
         body = await asyncio.to_thread(attempt.relay.request, body)
-    if attempt.relay.headers:
+    if operation is not target.operation:
+        attempt.notes.append(f"sent as {operation.name}")
         headers = [*headers, *attempt.relay.headers]
     if call.models:
         named, body = body, await name_models(call, body, deployment)

@@ -20,6 +20,7 @@ from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
 from bedrock_gateway.config.reading import Reader, Section, nearest
 from bedrock_gateway.config.surroundings import RUNTIME, Surroundings
+from bedrock_gateway.dialects.families.bodies import body_of
 from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS, Price, PriceError
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment, Guardrail
 from bedrock_gateway.routing.model_names import ModelName, NameKind, bedrock_id, parse_arn, parse_model
@@ -218,6 +219,13 @@ class Entries:
         urls = endpoints(params, self.around)
         base_model = info.text("base_model")
         priced_by = parse_model(base_model, "bedrock").id if base_model else name.id if key == "model_id" else model_id
+        if name.body_format is not None and "*" not in model_id and body_of(name.body_format, priced_by) is None:
+            params.warn(
+                "model",
+                f"{model_id!r} does not tell in which words InvokeModel is to be asked: unless AWS tells the model "
+                "behind it, conversations go through Converse; write model_info.base_model, or the format of the body "
+                "(bedrock/llama/arn:…)",
+            )
         self._numbers[group] = number = self._numbers.get(group, 0) + 1
         return Deployment(
             id=self._id(info, group, model_id, where, urls.get(RUNTIME), source, line),

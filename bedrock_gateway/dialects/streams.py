@@ -35,6 +35,7 @@ _STATUS = {
 }
 #: What a message may do to its reader that is not of the shape it should be.
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_UNREAD = "A message of upstream's stream cannot be read."
 #: How the payload of a chunk of InvokeModel is written; anything else is parsed.
 _BYTES = re.compile(rb'"bytes":"([A-Za-z0-9+/]+={0,2})"')
 _loads = json.JSONDecoder().decode
@@ -77,14 +78,17 @@ class Streamed(Fitted, ABC):
             # The meter sees it too, and the chain ends the answer with an error.
             self.ended = True
         except _UNREADABLE:
-            told.append(self._end(424, "A message of upstream's stream cannot be read."))
+            told.append(self._end(424, _UNREAD))
         return b"".join(told)
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the end, where there was no error."""
         if self.ended:
             return b""
-        told = self.finish()
+        try:
+            told = self.finish()
+        except _UNREADABLE:
+            return self._end(424, _UNREAD)
         return self._end(424, "Upstream's stream ended before the answer did.") if told is None else told.encode()
 
     def receive(self, message: Message) -> bytes:

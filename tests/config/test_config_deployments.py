@@ -232,6 +232,21 @@ def test_a_region_beside_an_arn_of_another_is_warned_of() -> None:
     ]
 
 
+def test_an_arn_without_its_model_that_is_to_be_asked_in_its_own_words_is_warned_of() -> None:
+    """What the model is has to be known for InvokeModel: by a base model, or the format of an imported model's body."""
+    arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
+    text = "model_list:\n" + "".join(
+        f"  - {{model_name: {name}, litellm_params: {{model: {model}}}{info}}}\n"
+        for name, model, info in (
+            ("a", f"bedrock/invoke/{arn}", ""),
+            ("b", f"bedrock/invoke/{arn}", ", model_info: {base_model: us.anthropic.claude-sonnet-4-20250514-v1:0}"),
+            ("c", "bedrock/invoke/us.amazon.nova-pro-v1:0", ""),
+        )
+    )
+    (warning,) = load(text).warnings
+    assert (2, True) == (warning.line, "conversations go through Converse" in warning.message)
+
+
 def test_misspelt_keys_of_model_info_are_warned_of() -> None:
     """Model_info may hold anything; what is all but one of the keys that are read is most likely meant to be it."""
     info = "{price_per_hourr: 1, price_per_hour_usd: 1, comitment: x, max_input_tokens: 5, mode: chat, owner: me}"

@@ -115,6 +115,27 @@ def test_spellings_of_model(written: str, provider: str | None, kind: NameKind, 
 
 
 @pytest.mark.parametrize(
+    ("written", "body_format"),
+    [
+        ("bedrock/x.y", None),
+        ("bedrock/converse/x.y", None),
+        ("bedrock/invoke/x.y", ""),
+        ("bedrock/us-east-1/invoke/x.y", ""),
+        ("bedrock/invoke/*", ""),
+        ("bedrock/llama/arn:a/b", "llama"),
+        ("bedrock/invoke/us-east-1/qwen3/arn:a/b", "qwen3"),
+        ("bedrock/converse/llama/arn:a/b", None),
+        ("bedrock/nova/arn:a/b", None),
+        ("bedrock/invoke/nova/arn:a/b", "nova"),
+        ("bedrock/stability/arn:a/b", None),
+    ],
+)
+def test_what_goes_through_invoke_model(written: str, body_format: str | None) -> None:
+    """A route or the format of an imported model's body says that conversations go through InvokeModel."""
+    assert body_format == parse_model(written).body_format
+
+
+@pytest.mark.parametrize(
     "region", ["us-east-1", "ap-southeast-7", "us-gov-west-1", "us-iso-east-1", "eusc-de-east-1", "cn-north-1"]
 )
 def test_regions(region: str) -> None:

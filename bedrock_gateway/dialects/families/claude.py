@@ -177,12 +177,18 @@ def _block(told: Block) -> Block | None:
 
 
 def _begun(chunk: Block) -> Iterator[tuple[str, Block]]:
+    """Return the beginning of a block, and what it says already: most begin empty."""
     block = chunk["content_block"]
-    if block["type"] == "tool_use":
+    kind = block["type"]
+    if kind == "tool_use":
         start = {"toolUse": {"toolUseId": block["id"], "name": block["name"]}}
         yield _at(chunk, "contentBlockStart", {"start": start})
-    elif block["type"] == "redacted_thinking":
+    elif kind == "redacted_thinking":
         yield _at(chunk, "contentBlockDelta", {"delta": {"reasoningContent": {"redactedContent": block["data"]}}})
+    elif kind == "thinking":
+        for name, ours in (("thinking", "text"), ("signature", "signature")):
+            if block.get(name):
+                yield _at(chunk, "contentBlockDelta", {"delta": {"reasoningContent": {ours: block[name]}}})
     elif block.get("text"):
         yield _at(chunk, "contentBlockDelta", {"delta": {"text": block["text"]}})
 

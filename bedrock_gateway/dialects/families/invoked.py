@@ -4,9 +4,9 @@ the words of a family.
 Knows what stands beside a conversation, and that InvokeModel has headers for what Converse has members for. What was
 consumed is told by the meter and by the last chunk, which are the same for all families.
 
-Source: bedrock-runtime service-2.json (``InvokeModelRequest``, ``ConverseRequest``); Bedrock user
-guide, "Use the InvokeModel API with guardrails" (``amazon-bedrock-guardrailConfig``, ``tagSuffix``,
-``amazon-bedrock-guardrailAction``), "Apply tags to user input".
+Source: bedrock-runtime service-2.json (``InvokeModelRequest``, ``ConverseRequest``); Bedrock user guide, "Use the
+InvokeModel API with guardrails" (``amazon-bedrock-guardrailAction``), "Apply tags to user input" (``tagSuffix``),
+"Configure streaming response behavior" (``streamProcessingMode``).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _HEADERS = (
     ("performanceConfig", "latency", "x-amzn-bedrock-performanceconfig-latency"),
     ("serviceTier", "type", "x-amzn-bedrock-service-tier"),
 )
+#: How a guardrail looks at a stream, which is said in the body.
+_MODES = {"sync": "SYNCHRONOUS", "async": "ASYNCHRONOUS"}
 _TRACE = "x-amzn-bedrock-trace"
 _METADATA = "x-amzn-bedrock-request-metadata"
 #: What InvokeModel says of usage, by the names of Converse.
@@ -96,7 +98,8 @@ class _Request:
         told = self._body.request(converse)
         config = {"tagSuffix": suffix} if tagged and guard else {}
         if "streamProcessingMode" in guard:
-            config["streamProcessingMode"] = str(guard["streamProcessingMode"]).upper()
+            mode = guard["streamProcessingMode"]
+            config["streamProcessingMode"] = _MODES.get(mode, mode)
         if config:
             told["amazon-bedrock-guardrailConfig"] = config
         return written(told)
