@@ -215,6 +215,9 @@ def tools(data: st.DataObject) -> None:
         for spec in (tool["toolSpec"] for tool in sent)
     ]
     assert [{k: v for k, v in one.items() if k != "strict"} for one in told] == again
+    for of in (NOVA, GPT, LLAMA, ADAPTIVE):
+        asked = request(tools=[{"type": "function", "function": one} for one in told])
+        assert sent == converse(asked, model=of)["toolConfig"]["tools"]
     used = {"role": "assistant", "tool_calls": [data.draw(calls)]}
     history = [{"role": "user", "content": "a"}, used]
     (declared,) = converse(request(messages=history))["toolConfig"]["tools"]

@@ -88,6 +88,7 @@ async def test_tools_are_streamed_and_parsed(tmp_path: Path) -> None:
             final = await events.get_final_completion()
 
         (call,) = final.choices[0].message.tool_calls or ()
+        assert {"name", "inputSchema", "description"} == received(here)["toolConfig"]["tools"][0]["toolSpec"].keys()
         assert "tool_calls.function.arguments.done" in kinds
         assert isinstance(call.function.parsed_arguments, Look)
         assert {"type": "any", "disable_parallel_tool_use": True} == received(here)["additionalModelRequestFields"][

@@ -96,7 +96,11 @@ def spec(name: str, schema: Mapping[str, Any], description: str | None = None) -
 
 
 def function(told: Mapping[str, Any], path: str) -> Block:
-    """Return a function that a model may call as Converse has it."""
+    """Return a function that a model may call as Converse has it.
+
+    ``strict`` is left out: what AWS takes of a strict tool differs from model to model and is less than what OpenAI
+    takes, so that a call that works without it would be refused.
+    """
     name = tool_name(told.get("name"), f"{path}.name")
     description = told.get("description")
     schema = mapping(told.get("parameters") or {"type": "object"}, f"{path}.parameters")
