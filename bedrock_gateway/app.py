@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.issued_credentials import LIFETIME_MS, IssuedCredentials, issue
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.admin import API, container_credentials, health, image_files, metrics
 from bedrock_gateway.admin.added_models import ADDED_MODELS
 from bedrock_gateway.admin.authority import ADMIN, Admin
@@ -120,7 +121,11 @@ def build_app(state: State) -> web.Application:
     app[GATEWAY] = gateway
     app[ADDED_MODELS] = state.models
     app[ADMIN] = Admin(
-        registry=gateway.registry, find=gateway.callers.find, now_ms=gateway.clock.now_ms, random_bytes=os.urandom
+        registry=gateway.registry,
+        find=gateway.callers.find,
+        now_ms=gateway.clock.now_ms,
+        random_bytes=os.urandom,
+        operations=OperationNames(gateway.routes.operations),
     )
     for part in API:
         app.add_routes(part.routes())

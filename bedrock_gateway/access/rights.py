@@ -9,13 +9,22 @@ whose model is not known fits no pattern, only its own name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bedrock_gateway.access.callers import Caller, Policy
 from bedrock_gateway.errors import AccessDenied
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["DEFAULT_OPERATIONS", "check_model", "check_operation", "in_lists", "may_operate", "may_use"]
+__all__ = [
+    "DEFAULT_OPERATIONS",
+    "check_model",
+    "check_operation",
+    "in_lists",
+    "is_named",
+    "may_operate",
+    "may_use",
+    "names_of",
+]
 
 #: What a virtual key may use unless it or the config says more: calling models, and the reads that SDKs and coding
 #: agents need.
@@ -65,13 +74,22 @@ def may_operate(policy: Policy, operation: Operation, name: str, more: Iterable[
         name: it goes by; method and path where AWS's own name is not known.
         more: globs the config adds to the default set.
     """
-    full = f"{operation.service}:{name}"
-    if policy.operations is None and full in DEFAULT_OPERATIONS:
+    if policy.operations is None and f"{operation.service}:{name}" in DEFAULT_OPERATIONS:
         return True
     if policy.operations == ("*",):
         return True
-    globs = tuple(more) if policy.operations is None else policy.operations
-    return _fits(full, globs) or _fits(name, globs) or _in_iam(operation, name) in globs
+    return is_named(operation, name, tuple(more) if policy.operations is None else policy.operations)
+
+
+def is_named(operation: Operation, name: str, globs: Collection[str]) -> bool:
+    """Tell whether a list of names and globs has an operation; ``name`` as in ``may_operate``."""
+    full, bare, in_iam = names_of(operation, name)
+    return _fits(full, globs) or _fits(bare, globs) or in_iam in globs
+
+
+def names_of(operation: Operation, name: str) -> tuple[str, str, str]:
+    """Return what lists may call an operation: with its service, by its name alone, and as IAM does."""
+    return f"{operation.service}:{name}", name, _in_iam(operation, name)
 
 
 def _in_iam(operation: Operation, name: str) -> str:

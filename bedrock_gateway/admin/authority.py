@@ -24,6 +24,7 @@ from aiohttp import web
 
 from bedrock_gateway.access.authentication import LOCAL, MASTER
 from bedrock_gateway.access.callers import Caller, Role
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.errors import AccessDenied, InvalidField
 from bedrock_gateway.store.administration import Writing
 from bedrock_gateway.store.registry import Registry
@@ -40,6 +41,7 @@ class Admin:
         find: returns whose key came with these headers, at a time (UTC ms); raises ``Unauthenticated``.
         now_ms: the wall clock, UTC ms.
         random_bytes: returns so many bytes nobody can guess.
+        operations: what keys can be allowed.
         body_seconds: how long the body of a request may take.
     """
 
@@ -47,6 +49,7 @@ class Admin:
     find: Callable[[Mapping[str, str], int], Caller]
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
+    operations: OperationNames
     body_seconds: float = 30.0
 
     def writing(self, caller: Caller) -> Writing:

@@ -38,10 +38,19 @@ _REGENERATE: Mapping[str, Parser] = {**_UPDATE, "new_key": own_key, "grace_perio
 _DELETE: Mapping[str, Parser] = {"keys": list_of(text), "key_aliases": list_of(name)}
 
 
+def _also(admin: Admin, caller: Caller, also: Mapping[str, Parser]) -> Mapping[str, Parser]:
+    """Return what a request takes beside a key's fields, and how a list of operations is read: with a look for each
+    whether there is one, for those who may set the list.
+    """
+    if caller.role is not Role.ADMIN:
+        return also
+    return {**also, "allowed_operations": list_of(admin.operations.parse)}
+
+
 async def generate(request: web.Request) -> dict[str, Any]:
     """Make a key."""
     admin, caller = request.app[ADMIN], authority(request)
-    given = parse("key", await body_of(request), also=GENERATE)
+    given = parse("key", await body_of(request), also=_also(admin, caller, GENERATE))
     _refuse_master(admin, given, "key")
     return await admin.registry.write(_generate, admin, caller, given)
 
@@ -88,7 +97,7 @@ def _refuse_master(admin: Admin, given: Mapping[str, Any], field: str) -> None:
 async def update(request: web.Request) -> dict[str, Any]:
     """Change what is given of a key."""
     admin, caller = request.app[ADMIN], authority(request)
-    given = parse("key", await body_of(request), also=_UPDATE)
+    given = parse("key", await body_of(request), also=_also(admin, caller, _UPDATE))
     return await admin.registry.write(_update, admin, caller, given)
 
 
@@ -117,7 +126,7 @@ async def regenerate(request: web.Request) -> dict[str, Any]:
     body = await body_of(request)
     if body.pop("new_master_key", None) is not None:
         raise InvalidField("new_master_key", "cannot be set here: the master key stands in the config")
-    given = parse("key", body, also=_REGENERATE)
+    given = parse("key", body, also=_also(admin, caller, _REGENERATE))
     _refuse_master(admin, given, "new_key")
     if "key" in request.match_info:
         given["key"] = request.match_info["key"]

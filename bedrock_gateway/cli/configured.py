@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.config import Config, load_config, load_database_url
 from bedrock_gateway.config.document import LARGEST
 from bedrock_gateway.errors import StartError
 
-__all__ = ["read_config", "read_database_url"]
+__all__ = ["operation_names", "read_config", "read_database_url"]
 
 #: Where regions of profiles are kept: the variable that names a file, and where it is without one.
 _AWS_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
@@ -27,7 +28,7 @@ def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
     region_of = functools.partial(_region_of, environ)
     if path is None:
         return load_config(None, environ=environ, profile_region=region_of)
-    return load_config(_text(path), file=path, environ=environ, profile_region=region_of)
+    return load_config(_text(path), file=path, environ=environ, profile_region=region_of, operations=operation_names)
 
 
 def read_database_url(path: str, environ: Mapping[str, str]) -> str | None:
@@ -52,6 +53,14 @@ def _text(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise StartError(f"{path}: cannot be read: {reason}") from error
+
+
+def operation_names() -> OperationNames:
+    """Return what operations can be called; some tens of milliseconds."""
+    # Most commands, and most configs, name none.
+    from bedrock_gateway.upstream.models import load_operations
+
+    return OperationNames(load_operations())
 
 
 def _region_of(environ: Mapping[str, str], profile: str | None) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.access.fields import KINDS, parse
-from bedrock_gateway.access.values import Parser
+from bedrock_gateway.access.values import Parser, list_of
+from bedrock_gateway.cli.configured import operation_names
 from bedrock_gateway.errors import Refusal, StartError
 
 __all__ = ["add_fields", "fields_of", "start_error"]
@@ -87,7 +88,7 @@ def add_fields(parser: argparse.ArgumentParser, *, change: bool) -> None:
 
 
 def fields_of(args: argparse.Namespace, also: Mapping[str, Parser]) -> dict[str, Any]:
-    """Return the fields that options set, as ``access.fields.parse`` does.
+    """Return the fields that options set, as ``access.fields.parse`` does; operations have to be there.
 
     Raises:
         StartError: one is wrong, under the option's name.
@@ -114,6 +115,9 @@ def fields_of(args: argparse.Namespace, also: Mapping[str, Parser]) -> dict[str,
         body["metadata"] = {**more, **dict(_pair(pair) for pair in args.metadata)}
     for word in getattr(args, "unset", None) or ():
         body[_field_named(word)] = None
+    if body.get("allowed_operations"):
+        # Some tens of milliseconds: where they are asked for.
+        also = {**also, "allowed_operations": list_of(operation_names().parse)}
     try:
         return parse("key", body, also=also)
     except Refusal as refusal:

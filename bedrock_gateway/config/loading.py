@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.config.added import ModelRules, api_permissions
 from bedrock_gateway.config.aliases import aliases
 from bedrock_gateway.config.budgets import gateway_budget, time_zone
@@ -55,6 +56,7 @@ def load_config(
     environ: Mapping[str, str],
     profile_region: Callable[[str | None], str | None] = _no_profiles,
     regions: Collection[str] = (),
+    operations: Callable[[], OperationNames | None] = lambda: None,
 ) -> Config:
     """Turn a config into frozen settings.
 
@@ -65,6 +67,7 @@ def load_config(
         environ: environment variables.
         profile_region: gives the region of an AWS profile (None: the default one) out of the AWS config files, or None.
         regions: regions that exist; empty takes every one that looks like one.
+        operations: gives what operations can be called, where a list of them is to be looked at; None takes every name.
 
     Raises:
         ConfigError: with every fault of the file and the environment.
@@ -91,7 +94,7 @@ def load_config(
     )
     ignored = _ignored(general)
     check_keys(top, TOP, ignored=ignored)
-    around = Surroundings(environ, profile_region, frozenset(regions))
+    around = Surroundings(environ, profile_region, frozenset(regions), operations=operations)
     around.allowed_regions = _allowed_regions(general, around)
     reader.faults.extend(around.bad_endpoints())
     proxies, bad_proxies = around.proxies()

@@ -19,6 +19,7 @@ from bedrock_gateway.access.callers import OnLeave
 from bedrock_gateway.config.added import ModelRules
 from bedrock_gateway.config.alerting import webhooks
 from bedrock_gateway.config.keys import GENERAL, LITELLM, ROUTER, check_keys
+from bedrock_gateway.config.operations import allowed_operations
 from bedrock_gateway.config.reading import Section, nearest
 from bedrock_gateway.config.routing import queue_rules
 from bedrock_gateway.config.surroundings import Surroundings, bad_url
@@ -335,7 +336,7 @@ def general_settings(
         allowed_hosts=allowed_hosts,
         allowed_origins=allowed_origins,
         allowed_regions=tuple(sorted(around.allowed_regions)),
-        default_allowed_operations=general.texts("default_allowed_operations"),
+        default_allowed_operations=allowed_operations(general, around),
         pass_through_all_models=bool(pass_through),
         on_disconnect=OnLeave(leave or OnLeave.DRAIN),
         ledger_durability=general.choice("ledger_durability", ("process", "power")) or "process",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.config.keys import ENDPOINT_KEYS
 from bedrock_gateway.config.reading import nearest
 from bedrock_gateway.errors import Fault
@@ -63,6 +64,7 @@ class Surroundings:
         regions: regions that exist; empty means any that looks like one.
         allowed_regions: regions that may be used; empty means any.
         calendar: time zone whose days and months budgets go by.
+        operations: gives what operations can be called, or None where nobody knows.
         warnings: what was passed over.
     """
 
@@ -71,6 +73,7 @@ class Surroundings:
     regions: frozenset[str] = frozenset()
     allowed_regions: frozenset[str] = frozenset()
     calendar: tzinfo = UTC
+    operations: Callable[[], OperationNames | None] = attrs.field(default=lambda: None, repr=False)
     warnings: list[Fault] = attrs.field(factory=list)
 
     def get(self, name: str) -> str | None:

@@ -136,7 +136,11 @@ class _Route:
 
 
 class RouteTable:
-    """Operations by method and path. Built once; holds nothing of the requests it has seen."""
+    """Operations by method and path. Built once; holds nothing of the requests it has seen.
+
+    Attributes:
+        operations: those it was built of.
+    """
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         """Index the operations.
@@ -144,12 +148,13 @@ class RouteTable:
         Raises:
             ValueError: one service has two operations of the same method and path that nothing tells apart.
         """
+        self.operations = tuple(operations)
         shapes: dict[tuple[str | None, ...], _Route] = {}
         # By root, what may stand last in its paths: to name the nearest when something else does.
         self._actions: dict[str, list[str]] = {}
         # By root, one operation of each service that has it: what is not known is sent there.
         self._services: dict[str, dict[str, Operation]] = {}
-        for operation in operations:
+        for operation in self.operations:
             segments = tuple(None if part.startswith("{") else part for part in operation.template[1:].split("/"))
             route = shapes.setdefault(segments, _Route(segments))
             same = route.methods.setdefault(operation.method, [])

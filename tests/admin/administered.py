@@ -17,14 +17,17 @@ from bedrock_gateway.access.authentication import Callers
 from bedrock_gateway.access.callers import Caller
 from bedrock_gateway.access.directory import Directory
 from bedrock_gateway.access.keys import digest
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.admin import activity, administered_routes, spend, spend_reports
 from bedrock_gateway.admin.authority import ADMIN, Admin
 from bedrock_gateway.store.registry import Registry
 from bedrock_gateway.store.schema import connect, migrate
+from bedrock_gateway.upstream.models import load_operations
 
 MASTER = "sk-master-key-of-the-tests"
 #: 2026-11-18 11:06:40 UTC.
 NOW = 1_795_000_000_000
+OPERATIONS = OperationNames(load_operations(["bedrock-runtime", "bedrock-agent-runtime", "bedrock"]))
 TABLES = ("subjects", "key_digests", "members", "accounts")
 
 
@@ -118,6 +121,7 @@ async def administered(
             find=callers.find,
             now_ms=lambda: api.now,
             random_bytes=lambda n: api.random_bytes(n),
+            operations=OPERATIONS,
             body_seconds=body_seconds,
         )
         for part in (administered_routes, spend, spend_reports, activity):

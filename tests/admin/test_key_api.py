@@ -153,6 +153,7 @@ async def test_a_key_of_ones_own(api: Api) -> None:
         ({"model_max_budget": {"m": {"budget_limit": -1}}}, "model_max_budget.m.budget_limit"),
         ({"budget_timezone": "Europe/Nowhere"}, "budget_timezone"),
         ({"allowed_operations": ["a b"]}, "allowed_operations[0]"),
+        ({"allowed_operations": ["Converse", "Convrese"]}, "allowed_operations[1]"),
     ],
 )
 async def test_wrong_fields_are_named(api: Api, body: dict[str, Any], field: str) -> None:
@@ -161,6 +162,18 @@ async def test_wrong_fields_are_named(api: Api, body: dict[str, Any], field: str
 
     assert (400, field) == (status, param)
     assert message.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("path", ["/key/generate", "/key/update", "/key/regenerate"])
+async def test_an_operation_that_nothing_is_called_is_refused(api: Api, path: str) -> None:
+    """A slip in a list of operations is 400 with the name that was meant, wherever keys are written."""
+    key = {} if path == "/key/generate" else {"key": (await api.post("/key/generate"))["key"]}
+
+    assert (
+        400,
+        "allowed_operations[0]",
+        'allowed_operations[0]: "bedrock:Invoke*" names no operation; did you mean bedrock-runtime:Invoke*?',
+    ) == await api.refused(path, {**key, "allowed_operations": ["bedrock:Invoke*"]})
 
 
 async def test_unknown_ids_are_404(api: Api) -> None:

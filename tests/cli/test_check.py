@@ -242,6 +242,20 @@ def test_a_config_that_holds_its_keys_is_read_without_botocores_session(tmp_path
     assert ["False\n", "True\n"] == [one.stdout for one in done]
 
 
+def test_a_misspelt_operation_is_warned_of(tmp_path: Path) -> None:
+    """What virtual keys may call by default is held against the operations there are."""
+    file = tmp_path / "config.yaml"
+    file.write_text("general_settings: {default_allowed_operations: [ListAsyncInvokes, InvokeAgnt]}\n")
+
+    done = run("--config", str(file), AWS_REGION="us-east-1")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert [
+        f"warning: {file}:1:67: general_settings.default_allowed_operations: 'InvokeAgnt' names no operation; did you "
+        "mean InvokeAgent?"
+    ] == [line for line in done.stdout.splitlines() if line.startswith("warning: ") and "operation" in line]
+
+
 def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:
     """A group's name in another script is escaped where the terminal has no letters for it."""
     file = tmp_path / "config.yaml"

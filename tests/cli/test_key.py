@@ -129,6 +129,7 @@ def test_every_option_sets_its_field(keys: Keys) -> None:
         (("--team", "t1"), "--team: there is no team 't1'"),
         (("--alias", "ci"), "--alias: there is a key 'ci' already"),
         (("--metadata", "owner"), "--metadata owner: write NAME=VALUE"),
+        (("--allowed-operations", "Converse,Convrese"), '--allowed-operations: "Convrese" names no operation; did you'),
         (("--set", "nothing"), "--set nothing: write FIELD=JSON"),
         (("--set", "models=claude"), "--set models: "),
         (("--set", 'modls=["x"]'), "modls: is not known; did you mean models?"),

@@ -8,13 +8,16 @@ import pytest
 
 from bedrock_gateway.access.budgets import Budget
 from bedrock_gateway.access.callers import OnLeave
+from bedrock_gateway.access.operation_names import OperationNames
 from bedrock_gateway.access.windows import Window, zone
 from bedrock_gateway.config import Config, GeneralSettings, Limits, RouterSettings, load_config, master_key_weakness
 from bedrock_gateway.errors import ConfigError
 from bedrock_gateway.routing.deployments import CredentialKind
 from bedrock_gateway.routing.rules import QueueRules
 from bedrock_gateway.routing.table import Alias
+from bedrock_gateway.upstream.models import load_operations
 
+OPERATIONS = OperationNames(load_operations(["bedrock-runtime", "bedrock"]))
 MODEL = (
     "model_list:\n"
     "  - {model_name: a, litellm_params: {model: bedrock/amazon.nova-pro-v1:0, aws_region_name: us-east-1}}\n"
@@ -228,6 +231,27 @@ def test_a_chain_of_aliases_that_is_too_long_is_a_fault() -> None:
         load(MODEL + "router_settings:\n  model_group_alias:\n    n0: a\n" + chain)
 
     assert "is an alias of an alias" in str(caught.value)
+
+
+def test_an_operation_that_nothing_is_called_is_a_warning_with_its_line() -> None:
+    """A slip in the default set is told with what was meant, and one out of the environment without its text."""
+    text = MODEL + (
+        "general_settings:\n  default_allowed_operations:\n    - ListAsyncInvokes\n    - bedrock:Invoke*\n"
+        "    - os.environ/MORE\n"
+    )
+
+    config = load_config(text, environ={"MORE": "GetAsyncInvoke,sk-secret"}, operations=lambda: OPERATIONS)
+
+    assert [
+        "config.yaml:6:7: general_settings.default_allowed_operations: 'bedrock:Invoke*' names no operation; did you "
+        "mean bedrock-runtime:Invoke*?",
+        "config.yaml:7:7: general_settings.default_allowed_operations: a value out of the environment names no "
+        "operation",
+    ] == [str(warning) for warning in config.warnings]
+    assert ("ListAsyncInvokes", "bedrock:Invoke*", "GetAsyncInvoke", "sk-secret") == (
+        config.general.default_allowed_operations
+    )
+    assert () == load(text, {"MORE": "*"}).warnings
 
 
 def test_what_does_nothing_is_a_warning_with_its_line() -> None:
