@@ -150,6 +150,8 @@ def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
     if admission.document is None:
         admission.document = read_body(call.body)
     model = deployment.price_model or deployment.model_id
+    if call.translation is not None:
+        model = call.translation.words or model
     spoken = family(model)
     if prompt:
         model = spoken = deployment.model_id

@@ -28,7 +28,7 @@ from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.store.objects import MadeObject
 from bedrock_gateway.store.records import NOBODY, Party
 from bedrock_gateway.upstream.session import UpstreamRequest
-from bedrock_gateway.wire.operations import Operation
+from bedrock_gateway.wire.operations import Kind, Operation
 from bedrock_gateway.wire.sigv4 import Credentials
 from bedrock_gateway.wire.targets import Target
 
@@ -243,6 +243,14 @@ class Call:
     def dialect(self) -> str:
         """Name of the caller's dialect."""
         return "bedrock" if self.speech is None else self.speech.name
+
+    @property
+    def words_of_one(self) -> bool:
+        """Whether its body is in the words of one family of models, and nobody tells it in those of others."""
+        kind = None if self.target is None else self.target.operation.kind
+        if self.translation is None:
+            return kind is Kind.INVOKE
+        return kind in (Kind.INVOKE, Kind.COUNT) and not self.translation.words
 
     def was_ended(self) -> bool:
         """Tell whether the cancellation just met is the end that was put to this call, and take it back then: there is

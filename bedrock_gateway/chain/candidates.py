@@ -22,7 +22,6 @@ from bedrock_gateway.routing.balancer import Plan, Use
 from bedrock_gateway.routing.resolutions import Resolution, kinds, of_kind
 from bedrock_gateway.routing.rules import TagRules
 from bedrock_gateway.routing.tags import tagged
-from bedrock_gateway.wire.operations import Kind
 
 __all__ = ["Candidates"]
 
@@ -66,7 +65,7 @@ class Candidates:
         if tags is not None:
             every = (tagged(resolution, call.tags, tags), *_tagged(call.fallbacks, call.tags, tags))
             call.longer = _tagged(call.longer, call.tags, tags)
-        if not resolution.lone and _in_words_of_one(call):
+        if not resolution.lone and call.words_of_one:
             first = every[0]
             # What came in another dialect is in the words of the first model that its name leads to, with any tags.
             words = kinds(first if call.translation is None else resolution)[0]
@@ -223,12 +222,6 @@ class Candidates:
             retry_after=over.retry_after,
             at=f"{over.name}: {over.kind}",
         )
-
-
-def _in_words_of_one(call: Call) -> bool:
-    """Tell whether the body of a call is in the words of one family of models."""
-    kind = None if call.target is None else call.target.operation.kind
-    return kind is Kind.INVOKE or (kind is Kind.COUNT and call.translation is not None)
 
 
 def _repeated(call: Call) -> bool:

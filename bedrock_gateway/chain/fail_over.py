@@ -22,7 +22,7 @@ from bedrock_gateway.chain.candidates import Candidates
 from bedrock_gateway.chain.giving_up import book_failure, give_up
 from bedrock_gateway.chain.judging import judge
 from bedrock_gateway.chain.queueing import Queue
-from bedrock_gateway.chain.translating import invoking
+from bedrock_gateway.chain.translating import operation_named
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.dialects.families.bodies import body_of
 from bedrock_gateway.dialects.families.invoked import invoked
@@ -31,11 +31,13 @@ from bedrock_gateway.errors import CredentialsError, Throttled
 from bedrock_gateway.routing.balancer import Use
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
-from bedrock_gateway.wire.operations import Kind, Operation
+from bedrock_gateway.wire.operations import Operation
 
 __all__ = ["fail_over"]
 
 _LOG = logging.getLogger("bedrock_gateway.deployments")
+#: What a deployment may ask for in the model's own words instead.
+_CONVERSED = ("Converse", "ConverseStream")
 
 
 @web.middleware
@@ -94,12 +96,10 @@ def _relay(call: Call, deployment: Deployment, operation: Operation) -> tuple[Re
     model = deployment.price_model or deployment.model_id or call.asked
     now = call.gateway.clock.now_ms() // 1000
     relay = call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
-    if deployment.body_format is None or operation.kind is not Kind.CONVERSE:
-        return relay, operation
-    body = body_of(deployment.body_format, next(iter(deployment.behind), model))
-    if body is None:
-        return relay, operation
-    return invoked(relay, body), invoking(call, operation)
+    if deployment.body_format is not None and (relay.operation or operation.name) in _CONVERSED:
+        body = body_of(deployment.body_format, next(iter(deployment.behind), model))
+        relay = relay if body is None else invoked(relay, body)
+    return relay, operation if relay.operation in ("", operation.name) else operation_named(call, relay.operation)
 
 
 def _is_last(call: Call, candidates: Candidates, use: Use) -> bool:

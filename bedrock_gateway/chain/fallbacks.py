@@ -45,8 +45,8 @@ def _allowed(call: Call, names: Sequence[str], first: Resolution) -> tuple[Resol
             continue
         if not _may_use(call.caller, name, resolution, first):
             continue
-        # An InvokeModel is in the words of one family, and nothing is translated.
-        fitting = of_kind(resolution, kinds(first)[0]) if call.target.operation.kind is Kind.INVOKE else resolution
+        # In the words of one family, and nothing is translated.
+        fitting = of_kind(resolution, kinds(first)[0]) if call.words_of_one else resolution
         if fitting is not None:
             found.append(fitting)
     return tuple(found)

@@ -68,7 +68,8 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = await asyncio.to_thread(attempt.relay.request, body)
     if operation is not target.operation:
         attempt.notes.append(f"sent as {operation.name}")
-        headers = [*headers, *attempt.relay.headers]
+        # Those for the call's own operation would say nothing to this one: they are in the relay's words by now.
+        headers = [*(one for one in headers if not one[0].startswith("x-amzn-")), *attempt.relay.headers]
     if call.models:
         named, body = body, await name_models(call, body, deployment)
         if body is not named:

@@ -37,7 +37,7 @@ from bedrock_gateway.wire.headers import upstream_headers
 from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.targets import Target
 
-__all__ = ["invoking", "read_request", "speech_of", "translate"]
+__all__ = ["operation_named", "read_request", "speech_of", "translate"]
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -131,9 +131,8 @@ def translate(call: Call, told: Translation) -> Target:
     return target
 
 
-def invoking(call: Call, operation: Operation) -> Operation:
-    """Return how a conversation is asked for in the model's own words."""
-    name = "InvokeModelWithResponseStream" if operation.stream_out else "InvokeModel"
+def operation_named(call: Call, name: str) -> Operation:
+    """Return an operation that attempts ask for, by its name."""
     target = call.gateway.target("POST", _PATHS[name].format("model"))
     assert target is not None
     return target.operation

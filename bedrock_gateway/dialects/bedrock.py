@@ -36,6 +36,7 @@ __all__ = [
 class NativeRelay:
     """Relay of one attempt that hands on what it is given: the same bytes, both ways."""
 
+    operation: ClassVar[str] = ""
     headers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def request(self, body: bytes | bytearray) -> bytes | bytearray:

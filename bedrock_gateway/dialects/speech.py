@@ -58,9 +58,12 @@ class Relay(Protocol):
     """Between the dialect of the caller and one attempt.
 
     Attributes:
+        operation: Bedrock's operation that the attempt asks for, as AWS spells it; "": the call's own.
         headers: what is sent with the body beside the caller's own; known once that was asked for.
     """
 
+    @property
+    def operation(self) -> str: ...
     @property
     def headers(self) -> Sequence[tuple[str, str]]: ...
 
@@ -81,6 +84,7 @@ class Relay(Protocol):
 class Fitted:
     """A relay that sends what the translation says, fitted to the model of its attempt."""
 
+    operation: str = ""
     headers: Sequence[tuple[str, str]] = ()
 
     def __init__(self, fit: Fit | None = None) -> None:
@@ -129,6 +133,8 @@ class Translation(Protocol):
     Attributes:
         model: name it asks for; operation: Bedrock's operation, as AWS spells it; body: its request body, which names
             no model.
+        words: of a body in the words of one family, a model id of it, where relays tell it to models of other families
+            in theirs; else "".
         end_user: whom the caller says it calls for, or ""; tags: what it says the call is for.
     """
 
@@ -138,6 +144,8 @@ class Translation(Protocol):
     def operation(self) -> str: ...
     @property
     def body(self) -> bytes: ...
+    @property
+    def words(self) -> str: ...
     @property
     def end_user(self) -> str: ...
     @property

@@ -476,12 +476,57 @@ async def test_another_model_answers(tmp_path: Path) -> None:
         assert [{"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}, {"thinking": thinking}] == [
             {name: one[name] for name in ("reasoningConfig", "thinking") if name in one} for one in fields
         ]
-        # What is in Claude's own words is nobody else's to answer.
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_another_family_stands_in_for_claude(tmp_path: Path, stream: bool) -> None:
+    """What Claude was asked in its own words another family is asked by Converse: tools, thought, and the guardrail
+    that came as headers; what only Claude has a place for is left out.
+    """
+    config = GROUP.replace("num_retries: 0", "num_retries: 0, fallbacks: [{single: [nova-2]}]")
+    async with running(tmp_path, config) as here:
         here.simulator.faults.add("unavailable", model="*claude*", times=None)
-        with pytest.raises(anthropic.InternalServerError):
-            await asyncio.to_thread(call, sdk(here), given | {"model": "single"})
-        assert {"nova-2", "claude"} == {
-            "nova-2" if "nova-2" in str(r.model) else "claude" for r in here.simulator.received
+        given: dict[str, Any] = {"model": "single", "messages": QUESTION, "max_tokens": 3000, "stream": stream}
+        given |= {"thinking": {"type": "enabled", "budget_tokens": 2048}, "tools": [WEATHER], "system": "Be brief."}
+        given["extra_body"] = {"container": "c"}
+        given["extra_headers"] = {
+            "x-amzn-bedrock-guardrailidentifier": "gr",
+            "x-amzn-bedrock-guardrailversion": "1",
+            "x-amzn-bedrock-trace": "ENABLED",
+            "anthropic-beta": "context-1m",
+        }
+
+        answer = await asyncio.to_thread(call, sdk(here), given)
+        await here.settled()
+
+        assert ("single", True) == (answer.model, answer.usage.output_tokens > 0)
+        *_, sent = here.simulator.received
+        body = json.loads(sent.body)
+        assert ["Converse", "ConverseStream"][stream] == sent.operation
+        assert sent.header("x-amzn-bedrock-guardrailidentifier") is None
+        assert {"guardrailIdentifier": "gr", "guardrailVersion": "1", "trace": "enabled"} == body["guardrailConfig"]
+        assert {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}} == body[
+            "additionalModelRequestFields"
+        ]
+        assert ["weather", [{"text": "Be brief."}]] == [
+            body["toolConfig"]["tools"][0]["toolSpec"]["name"],
+            body["system"],
+        ]
+        assert ["refused", "metered"] == [
+            row["state"] for row in here.rows("SELECT state FROM attempts ORDER BY number")
+        ]
+
+
+async def test_a_group_of_several_families(tmp_path: Path) -> None:
+    """A group that holds Claude and Nova answers from either, each asked in the way it is asked by."""
+    config = GROUP.replace("model_name: nova\n", "model_name: single\n")
+    async with running(tmp_path, config) as here:
+        for index in range(8):
+            given = {"model": "single", "messages": [{"role": "user", "content": f"Question {index}"}], "max_tokens": 9}
+            await asyncio.to_thread(call, sdk(here), given | {"stream": False})
+
+        assert {("InvokeModel", True), ("Converse", False)} == {
+            (one.operation, "claude" in str(one.model)) for one in here.simulator.received
         }
 
 

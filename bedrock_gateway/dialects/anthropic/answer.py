@@ -37,6 +37,8 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 class MessageRelay(Whole):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
+    operation = "Converse"
+
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
         super().__init__(fit)
         self._call_id, self._model = call_id, model
@@ -118,6 +120,8 @@ def _usage(usage: Mapping[str, Any]) -> Block:
 
 class MessageStream(Streamed):
     """Relay of one attempt whose answer is streamed; as ``speech.Relay``."""
+
+    operation = "ConverseStream"
 
     def __init__(self, call_id: str, model: str, fit: Fit | None = None) -> None:
         super().__init__(fit)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from bedrock_gateway.dialects.anthropic.claude import (
 )
 from bedrock_gateway.dialects.anthropic.converse import converse_request, counted
 from bedrock_gateway.dialects.anthropic.count import CountRelay
+from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
 from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
@@ -42,12 +44,17 @@ _RELAYS: Mapping[str, Callable[[str, str, Fit | None], Relay]] = {
 }
 
 
+#: What other models than Claude are asked by.
+_FOR_OTHERS = {"InvokeModel": "Converse", "InvokeModelWithResponseStream": "ConverseStream"}
+
+
 @attrs.frozen(kw_only=True)
 class MessagesTranslation:
     """A message that is asked for, in Bedrock's words; as ``speech.Translation``.
 
     Attributes:
         wishes: what Converse is told in the words of the model of each attempt; None where Claude is asked itself.
+        beside: what Converse has as members and Claude is told by headers.
     """
 
     model: str
@@ -55,19 +62,23 @@ class MessagesTranslation:
     body: bytes
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     wishes: Wishes | None = None
+    beside: Mapping[str, Any] = attrs.field(factory=dict)
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
         if self.operation == "CountTokens":
             return CountRelay()
-        fit: Fit | None = None
-        if self.wishes is None:
-            if defaults:
-                fit = functools.partial(with_defaults, defaults=defaults)
-        else:
+        operation, fit = self.operation, None
+        if self.wishes is not None:
             fit = fitting(model_id, self.wishes, defaults)
-        return _RELAYS[self.operation](call_id, self.model, fit)
+        elif _CLAUDE not in model_id:
+            operation = _FOR_OTHERS[operation]
+            fit = functools.partial(_as_converse, model_id=model_id, defaults=defaults, beside=self.beside)
+        elif defaults:
+            fit = functools.partial(with_defaults, defaults=defaults)
+        return _RELAYS[operation](call_id, self.model, fit)
 
 
 def read_messages(request: Asked) -> MessagesTranslation:
@@ -97,6 +108,8 @@ def read_messages(request: Asked) -> MessagesTranslation:
         operation=operation,
         body=body,
         end_user=user if isinstance(user, str) else "",
+        words=model_id if wishes is None else "",
+        beside=members_beside(request.headers) if wishes is None else {},
         tags=tuple(tag for tag in own if isinstance(tag, str)) if isinstance(own, list) else (),
         wishes=wishes,
     )
@@ -118,6 +131,24 @@ def read_count(request: Asked) -> MessagesTranslation:
     else:
         told = {"converse": counted(request, asked, model_id)}
     return MessagesTranslation(model=model, operation="CountTokens", body=written({"input": told}))
+
+
+def _as_converse(
+    body: bytes | bytearray, *, model_id: str, defaults: Mapping[str, object], beside: Mapping[str, Any]
+) -> bytes | bytearray:
+    """Return a request of Claude's as one of Converse, for a model that stands in; what only Claude has something for
+    is left out.
+
+    Raises:
+        InvalidRequest: there is something else that Converse has no place for.
+    """
+    # Its betas are in the body by now.
+    asked = Asked(path="", headers={}, body=body, drop_params=True, model_of=str)
+    claudes = json.loads(body)
+    claudes.pop("amazon-bedrock-guardrailConfig", None)
+    converse, wishes = converse_request(asked, claudes, model_id)
+    told, fit = written({**converse, **beside}), fitting(model_id, wishes, defaults)
+    return told if fit is None else fit(told)
 
 
 def _model(asked: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from bedrock_gateway.dialects.speech import Counted, Headers, Relay
 from bedrock_gateway.dialects.streams import Streamed, chunk
 from bedrock_gateway.wire.eventstream import Message
 
-__all__ = ["InvokedRelay", "InvokedStream", "invoked"]
+__all__ = ["InvokedRelay", "InvokedStream", "invoked", "members_beside"]
 
 #: Members of Converse that InvokeModel has headers for: member, what of it, header.
 _HEADERS = (
@@ -51,6 +51,18 @@ _COUNTS = {
     "cacheWriteInputTokens": "cache_write_tokens",
 }
 _ACTION = "amazon-bedrock-guardrailAction"
+
+
+def members_beside(headers: Mapping[str, str]) -> Block:
+    """Return the members of Converse for the headers of an InvokeModel, names in any case: guardrail, tier, latency."""
+    given = {name.lower(): value for name, value in headers.items()}
+    told: Block = {}
+    for member, name, header in _HEADERS:
+        if value := given.get(header):
+            told.setdefault(member, {})[name] = value
+    if "guardrailConfig" in told and (trace := given.get(_TRACE)):
+        told["guardrailConfig"]["trace"] = trace.lower()
+    return told
 
 
 def invoked(relay: Relay, body: Body) -> InvokedRelay | InvokedStream:
@@ -108,6 +120,8 @@ class _Request:
 class InvokedRelay(Counted):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
+    operation = "InvokeModel"
+
     def __init__(self, relay: Relay, body: Body) -> None:
         super().__init__(relay.request)
         self._relay, self._body, self._request = relay, body, _Request(body)
@@ -135,6 +149,8 @@ class InvokedStream(Streamed):
 
     Why an answer ends is told when it has: the last chunk alone may say that a guardrail ended it, and what it used.
     """
+
+    operation = "InvokeModelWithResponseStream"
 
     def __init__(self, relay: Streamed, body: Body) -> None:
         super().__init__(relay.request)

@@ -61,6 +61,7 @@ class ImageTranslation:
     body: bytes = attrs.field(repr=False)
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     keep: Keep | None = None
 
     @property

@@ -77,6 +77,7 @@ class ChatTranslation:
     body: bytes
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     stream: bool = False
     include_usage: bool = False
     in_json: bool = False

@@ -54,6 +54,7 @@ class EmbeddingsTranslation:
     packed: bool
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     operation: str = "InvokeModel"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:

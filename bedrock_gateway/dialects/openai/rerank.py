@@ -41,6 +41,7 @@ class RerankTranslation:
     documents: Sequence[Any] | None = None
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     operation: str = "Rerank"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:

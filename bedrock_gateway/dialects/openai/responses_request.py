@@ -86,6 +86,7 @@ class ResponsesTranslation:
     body: bytes
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    words: str = ""
     stream: bool = False
     in_json: bool = False
     wishes: Wishes = attrs.field(factory=Wishes)
