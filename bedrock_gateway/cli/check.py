@@ -55,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
     except StartError as error:
         print(error, file=sys.stderr)
         return 2
-    here = [*(f"serve does not start here: {one}" for one in obstacles(config, os.environ)), *doubts(config)]
+    here = [
+        *(f"serve does not start here: {one}" for one in obstacles(config, os.environ)),
+        *doubts(config, os.environ),
+    ]
     report(Terminal.of(sys.stdout, os.environ), config, load_prices(), here)
     return 0
 

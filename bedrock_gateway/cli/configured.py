@@ -12,10 +12,10 @@ from bedrock_gateway.config import Config, load_config, load_database_url
 from bedrock_gateway.config.document import LARGEST
 from bedrock_gateway.errors import StartError
 
-__all__ = ["operation_names", "read_config", "read_database_url"]
+__all__ = ["AWS_FILES", "aws_path", "operation_names", "read_config", "read_database_url"]
 
-#: Where regions of profiles are kept: the variable that names a file, and where it is without one.
-_AWS_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+#: Where profiles are kept: the variable that names a file, and where it is without one.
+AWS_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
 
 
 def read_config(path: str | None, environ: Mapping[str, str]) -> Config:
@@ -55,6 +55,11 @@ def _text(path: str) -> bytes:
         raise StartError(f"{path}: cannot be read: {reason}") from error
 
 
+def aws_path(path: str) -> str:
+    """Return where a path of AWS's config files leads, as botocore reads it."""
+    return os.path.expanduser(os.path.expandvars(path))
+
+
 def operation_names() -> OperationNames:
     """Return what operations can be called; some tens of milliseconds."""
     # Most commands, and most configs, name none.
@@ -65,8 +70,8 @@ def operation_names() -> OperationNames:
 
 def _region_of(environ: Mapping[str, str], profile: str | None) -> str | None:
     """Return the region the AWS config files give a profile (None: the ambient one), or None."""
-    paths = [environ.get(name) or usual for name, usual in _AWS_FILES]
-    if not any(os.path.isfile(os.path.expanduser(path)) for path in paths):
+    paths = [environ.get(name) or usual for name, usual in AWS_FILES]
+    if not any(os.path.isfile(aws_path(path)) for path in paths):
         return None
     # botocore's session, 9 MB with all it imports: only where there is something for it to read.
     from bedrock_gateway.upstream.sources import ambient_region

@@ -4,9 +4,11 @@ start without it, ``check`` warns of it. Knows where to look; decides nothing.
 
 from __future__ import annotations
 
+import os.path
 import ssl
 from collections.abc import Iterator, Mapping
 
+from bedrock_gateway.cli.configured import AWS_FILES, aws_path
 from bedrock_gateway.config.reading import nearest
 from bedrock_gateway.config.settings import Config, master_key_weakness
 from bedrock_gateway.errors import StartError
@@ -22,13 +24,18 @@ def obstacles(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     yield from _bad_bundles(config)
 
 
-def doubts(config: Config) -> Iterator[str]:
-    """Yield what is most likely meant otherwise."""
+def doubts(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is most likely meant otherwise.
+
+    Args:
+        environ: environment variables, where AWS's are used.
+    """
     key = config.general.master_key
     weakness = None if key is None else master_key_weakness(key)
     if weakness is not None:
         yield f"the master key is weak: {weakness}"
     yield from _unknown_regions(config)
+    yield from _missing_files(environ)
 
 
 def _without_credentials(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
@@ -60,6 +67,14 @@ def _bad_bundles(config: Config) -> Iterator[str]:
             ssl.create_default_context(cafile=bundle)
         except OSError as error:
             yield f"The CA bundle of deployment {name!r} ({bundle}) cannot be used: {error.strerror or error}."
+
+
+def _missing_files(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield which variables name a file of AWS's that is not there: botocore says nothing of it."""
+    for name, _ in AWS_FILES:
+        path = environ.get(name)
+        if path and not os.path.exists(aws_path(path)):
+            yield f"{name}: there is no file {path!r}, so that no profile is read from it"
 
 
 def _unknown_regions(config: Config) -> Iterator[str]:

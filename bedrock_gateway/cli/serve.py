@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.simulate:
         for obstacle in obstacles(config, os.environ):
             raise StartError(obstacle)
-    for doubt in doubts(config):
+    for doubt in doubts(config, {} if args.simulate else os.environ):
         _LOG.warning("%s", doubt)
     # The database is touched by nobody who does not have the port.
     with contextlib.ExitStack() as stack:

@@ -197,6 +197,21 @@ def test_what_this_machine_does_not_have_is_warned_of(tmp_path: Path) -> None:
     assert told == done.stdout.splitlines()[-1]
 
 
+def test_aws_files_that_are_not_there_are_warned_of(tmp_path: Path) -> None:
+    """A variable that names a file of AWS's where there is none is told; botocore's ways to write it are known."""
+    (tmp_path / "config").write_text("[default]\nregion = ap-south-1\n")
+    gone = tmp_path / "gone"
+    done = run(AWS_CONFIG_FILE="$PLACE/config", PLACE=str(tmp_path), AWS_SHARED_CREDENTIALS_FILE=str(gone))
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "ap-south-1" in done.stdout
+    assert [f"warning: AWS_SHARED_CREDENTIALS_FILE: there is no file '{gone}', so that no profile is read from it"] == [
+        line for line in done.stdout.splitlines() if line.startswith("warning: ")
+    ]
+    done = run(AWS_CONFIG_FILE="~/none", HOME=str(tmp_path), AWS_REGION="us-east-1")
+    assert "warning: AWS_CONFIG_FILE: there is no file '~/none', so that no profile is read from it\n" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("services", "line"),
     [
