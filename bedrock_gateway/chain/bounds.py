@@ -149,7 +149,7 @@ def _extent(call: Call, admission: Admission, deployment: Deployment) -> Extent:
     assert call.target is not None
     if admission.document is None:
         admission.document = read_body(call.body)
-    model = deployment.price_model or deployment.model_id
+    model = deployment.foundation
     if call.translation is not None:
         model = call.translation.words or model
     spoken = family(model)

@@ -93,11 +93,11 @@ def _relay(call: Call, deployment: Deployment, operation: Operation) -> tuple[Re
     """Return what stands between the caller and an attempt, and what is asked for there."""
     if call.translation is None:
         return bedrock.NativeRelay(), operation
-    model = deployment.price_model or deployment.model_id or call.asked
+    model = deployment.foundation or call.asked
     now = call.gateway.clock.now_ms() // 1000
     relay = call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
     if deployment.body_format is not None and (relay.operation or operation.name) in _CONVERSED:
-        body = body_of(deployment.body_format, next(iter(deployment.behind), model))
+        body = body_of(deployment.body_format, model)
         relay = relay if body is None else invoked(relay, body)
     return relay, operation if relay.operation in ("", operation.name) else operation_named(call, relay.operation)
 

@@ -231,7 +231,7 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     if None in fitting or limit < LEAST_ANSWER or document is None:
         raise _refused(over) from over
     deployment = call.resolution.candidates[0][0]
-    arguments = call.target.operation, deployment.price_model or deployment.model_id, call.body, document, limit
+    arguments = call.target.operation, deployment.foundation, call.body, document, limit
     clamped = await asyncio.to_thread(clamp, *arguments) if len(call.body) > OFF_LOOP else clamp(*arguments)
     if clamped is None:
         raise _refused(over) from over

@@ -211,6 +211,4 @@ def _model_of(call: Call, settled: bool, name: str) -> str:
         raise _Unsettled(resolution)
     # Before a word is said about what the model can do.
     check_rights(call, name, resolution)
-    deployment = resolution.candidates[0][0]
-    # What has no price of its own may still have a model behind it.
-    return deployment.price_model or next(iter(deployment.behind), "") or deployment.model_id or name
+    return resolution.candidates[0][0].foundation or name

@@ -140,3 +140,11 @@ class Deployment:
     extra_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     defaults: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}))
     model_info: Mapping[str, object] = attrs.field(factory=lambda: MappingProxyType({}), repr=False)
+
+    @property
+    def foundation(self) -> str:
+        """Id of the foundation model as far as it is known, else the id or ARN that is called: it tells the family in
+        whose words the model is spoken to. "" where each call names its own.
+        """
+        told = self.price_model or self.model_id
+        return self.behind[0] if told.startswith("arn:") and self.behind else told

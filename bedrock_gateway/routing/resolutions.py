@@ -98,7 +98,7 @@ def kinds(resolution: Resolution) -> tuple[str, ...]:
     """Return whose words the body of an InvokeModel has to be in, by deployment: a model family, or the plain id of a
     model of none that is known.
     """
-    models = [deployment.price_model or deployment.model_id for deployment in resolution.deployments()]
+    models = [deployment.foundation for deployment in resolution.deployments()]
     return tuple(family(model) or plain_model(model) for model in models)
 
 

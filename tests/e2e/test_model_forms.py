@@ -5,6 +5,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,21 @@ async def test_a_deployment_of_a_custom_model_leads_to_its_base(tmp_path: Path) 
             assert 200 == (await ask(here, "form", authorization=f"Bearer {allowed}")).status
             assert 2 == len(looked_up(upstream))
             assert {CUSTOM_DEPLOYMENT} == set(called(upstream))
+
+
+@pytest.mark.parametrize("route", ["", "invoke/"])
+async def test_a_custom_model_is_spoken_to_in_the_words_of_its_base(tmp_path: Path, route: str) -> None:
+    """What each family has its own word for is said in that of the model behind, also through InvokeModel."""
+    async with scripted(aws()) as upstream:
+        text = config(f"bedrock/{route}{CUSTOM}").replace("%(aws)s", upstream.url)
+        async with running(tmp_path, text) as here, aiohttp.ClientSession() as session:
+            chat = {"model": "form", "messages": [{"role": "user", "content": "Why?"}], "top_k": 5}
+            for _ in range(2):
+                async with session.post(f"{here.url}/v1/chat/completions", json=chat, headers=BEARER) as answer:
+                    assert 200 == answer.status, await answer.text()
+        *_, last = (json.loads(one.body) for one in upstream.asked if one.request.path.startswith("/model/"))
+        said = last if route else last["additionalModelRequestFields"]
+        assert {"topK": 5} == said["inferenceConfig"]
 
 
 async def test_rights_go_by_the_model_behind_it(tmp_path: Path) -> None:
