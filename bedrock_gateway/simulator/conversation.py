@@ -6,13 +6,14 @@ Source: botocore service model of bedrock-runtime (``ConverseRequest``); Nova us
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from bedrock_gateway.simulator.counting import DOCUMENT_TOKENS, CachePoint, Part, json_part, media_part, text_part
 from bedrock_gateway.simulator.dialogue import Question, Tool
 from bedrock_gateway.simulator.protocol import invalid, require
 
-__all__ = ["parse_conversation", "positive", "strings"]
+__all__ = ["compiled", "parse_conversation", "positive", "strings"]
 
 MAX_CACHE_POINTS = 4
 ROLES = ("user", "assistant", "system")
@@ -120,8 +121,10 @@ def parse_conversation(body: dict[str, Any], *, max_tokens_names: tuple[str, ...
     bound = next((config[name] for name in max_tokens_names if config.get(name) is not None), None)
     ratio(config.get("temperature"), "inferenceConfig.temperature")
     ratio(config.get("topP"), "inferenceConfig.topP")
+    schema = _text_format(body.get("outputConfig"), parts)
     return Question(
         text=text,
+        schema=schema,
         parts=tuple(parts),
         max_tokens=positive(bound, "inferenceConfig.maxTokens"),
         stop_sequences=strings(config.get("stopSequences"), "inferenceConfig.stopSequences"),
@@ -130,6 +133,48 @@ def parse_conversation(body: dict[str, Any], *, max_tokens_names: tuple[str, ...
         tool_results=results,
         reasoning=asks_for_reasoning(body),
     )
+
+
+def _text_format(config: Any, parts: list[Part | CachePoint]) -> dict[str, Any] | None:
+    """Return the schema that the answer has to follow, or None."""
+    form = mapping(mapping(config, "outputConfig").get("textFormat"), "outputConfig.textFormat")
+    if not form:
+        return None
+    place = "outputConfig.textFormat.structure.jsonSchema"
+    told = mapping(mapping(form.get("structure"), "outputConfig.textFormat.structure").get("jsonSchema"), place)
+    require(form.get("type") == "json_schema", "outputConfig.textFormat.type: must be json_schema.")
+    require(isinstance(told.get("schema"), str), f"{place}.schema: is required, as a string.")
+    try:
+        schema = json.loads(told["schema"])
+    except (ValueError, RecursionError):
+        raise invalid(f"{place}.schema: is no JSON.") from None
+    parts.append(json_part(form))
+    return compiled(schema)
+
+
+def compiled(schema: Any) -> dict[str, Any]:
+    """Give a schema that an answer has to follow; what AWS does not compile is refused."""
+    _compile(schema, 0)
+    return dict(schema)
+
+
+def _compile(schema: Any, depth: int) -> None:
+    """Refuse what cannot be compiled: open objects, and bounds."""
+    require(isinstance(schema, dict) and depth <= 64, "output_config.format.schema: Input should be a valid schema")
+    kind = schema.get("type")
+    for keyword in ("maxItems", "minimum", "maximum", "multipleOf", "minLength", "maxLength", "pattern", "oneOf"):
+        require(keyword not in schema, f"output_config.format.schema: For '{kind}' type, '{keyword}' is not supported")
+    require(
+        kind != "object" or schema.get("additionalProperties") is False,
+        "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+    )
+    for name in ("properties", "$defs", "definitions"):
+        for part in mapping(schema.get(name), name).values():
+            _compile(part, depth + 1)
+    choices = schema.get("anyOf", [])
+    require(isinstance(choices, list), "output_config.format.schema: anyOf should be a list")
+    for part in (*choices, *([schema["items"]] if "items" in schema else ())):
+        _compile(part, depth + 1)
 
 
 def asks_for_reasoning(body: dict[str, Any]) -> bool:

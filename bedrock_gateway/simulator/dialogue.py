@@ -4,7 +4,8 @@ Knows nothing of wire shapes: each family turns its request into a ``Question`` 
 same question under the same seed gives the same reply, streamed or not.
 
 A tool is used when one is forced, or when the last user text names it (``get_weather`` or ``get weather``) or says
-"tool"; not when the last message brings tool results, unless forced by name. Its input is made from its schema.
+"tool"; not when the last message brings tool results, unless forced by name. Its input is made from its schema, and so
+is what is said where the request wants JSON.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Question:
         tools: tools on offer.
         forced_tool: a name, "*" for any, or None.
         tool_results: texts of the tool results the last message brings.
+        schema: of the JSON that a reply without tools has to be, or None.
         reasoning: whether reasoning was asked for.
     """
 
@@ -101,6 +103,7 @@ class Question:
     forced_tool: str | None = None
     tool_results: tuple[str, ...] = ()
     reasoning: bool = False
+    schema: dict[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -176,8 +179,12 @@ def answer(question: Question, directives: Directives, seed: int) -> Reply:
         blocks.append(Text(f"I will use {names}."))
         for number, tool in enumerate(used):
             identity = f"tooluse_{digest.hexdigest()[number * 2 :][:22]}"
-            blocks.append(ToolUse(identity, tool.name, _instance(tool.schema, topic)))
+            blocks.append(ToolUse(identity, tool.name, _instance(tool.schema, topic, tool.schema)))
         return _bounded(blocks, Stop.TOOL_USE, question)
+    if question.schema is not None:
+        told = _instance(question.schema, topic, question.schema)
+        blocks.append(Text(json.dumps(told, ensure_ascii=False, separators=(",", ":"))))
+        return _bounded(blocks, Stop.END_TURN, question)
     length = directives.tokens or _words_asked(topic) or rng.randint(40, 80)
     text = _prose(topic, question.tool_results, length * BYTES_PER_TOKEN, rng)
     if directives.tokens:
@@ -241,15 +248,16 @@ def _tools_to_use(question: Question, topic: str) -> list[Tool]:
     return [question.tools[0]] if re.search(r"\btools?\b", words) else []
 
 
-def _instance(schema: Any, topic: str, depth: int = 0) -> dict[str, Any]:
-    """Make an object that fits a schema; anything odd in the schema is left out."""
+def _instance(schema: Any, topic: str, root: Any, depth: int = 0) -> dict[str, Any]:
+    """Make an object that fits a schema, which is part of ``root``; anything odd in the schema is left out."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(properties, dict) or depth > 8:
         return {}
-    return {name: _value(part, topic, depth) for name, part in properties.items() if isinstance(part, dict)}
+    return {name: _value(part, topic, root, depth) for name, part in properties.items() if isinstance(part, dict)}
 
 
-def _value(schema: dict[str, Any], topic: str, depth: int) -> Any:
+def _value(schema: dict[str, Any], topic: str, root: Any, depth: int) -> Any:
+    schema = _meant(schema, root)
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
         return choices[0]
@@ -257,10 +265,10 @@ def _value(schema: dict[str, Any], topic: str, depth: int) -> Any:
         return schema["const"]
     kind = schema.get("type", "string")
     if kind == "object":
-        return _instance(schema, topic, depth + 1)
+        return _instance(schema, topic, root, depth + 1)
     if kind == "array":
         items = schema.get("items")
-        return [_value(items, topic, depth + 1)] if isinstance(items, dict) and depth < 8 else []
+        return [_value(items, topic, root, depth + 1)] if isinstance(items, dict) and depth < 8 else []
     if kind in ("integer", "number"):
         least = schema.get("minimum", 1)
         return least if isinstance(least, int | float) else 1
@@ -270,6 +278,21 @@ def _value(schema: dict[str, Any], topic: str, depth: int) -> Any:
         return None
     last = re.findall(r"[\w'-]+", topic)
     return last[-1] if last else "example"
+
+
+def _meant(schema: dict[str, Any], root: Any) -> dict[str, Any]:
+    """Follow references, and take the first of several schemas."""
+    for _ in range(8):
+        choices, reference = schema.get("anyOf"), schema.get("$ref")
+        found: Any = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(reference, str):
+            found = root
+            for name in reference.split("/")[1:]:
+                found = found.get(name) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            break
+        schema = found
+    return schema
 
 
 def _reasoning(topic: str, rng: random.Random) -> str:

@@ -17,6 +17,7 @@ from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import encode_exception
 
 SECTION = "Chat completions ↔ Converse"
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
     *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
     *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
@@ -270,6 +271,25 @@ def response_format(data: st.DataObject) -> None:
     assert (given_, "stop") == (json.loads(told["message"]["content"]), told["finish_reason"])
 
 
+def held(data: st.DataObject) -> None:
+    told = data.draw(st.dictionaries(names, st.sampled_from(["string", "integer", "boolean", "null"]), max_size=5))
+    properties = {member: {"type": kind} for member, kind in told.items()}
+    schema = {"type": "object", "properties": properties, "required": [*told], "additionalProperties": False}
+    form = {"name": data.draw(names), "strict": True, "schema": schema}
+    asked = request(response_format={"type": "json_schema", "json_schema": form})
+    sent = converse(asked, model=SONNET)
+    native = sent["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    assert (schema, form["name"]) == (json.loads(native["schema"]), native["name"])
+    assert "toolConfig" not in sent
+    tool = {"type": "function", "function": {"name": "look"}}
+    for other, of in ((asked, LLAMA), (asked | {"tools": [tool]}, SONNET)):
+        tools = converse(other, model=of)["toolConfig"]["tools"]
+        assert schema == tools[-1]["toolSpec"]["inputSchema"]["json"]
+    open_ = form | {"schema": schema | {"additionalProperties": True}}
+    asked = request(response_format={"type": "json_schema", "json_schema": open_})
+    assert "toolConfig" in converse(asked, model=SONNET)
+
+
 def max_tokens(data: st.DataObject) -> None:
     one, other = data.draw(st.integers(1, 10**6)), data.draw(st.integers(1, 10**6))
     assert one == converse(request(max_tokens=one))["inferenceConfig"]["maxTokens"]
@@ -517,6 +537,7 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
             tool_choice,
             one_tool,
             response_format,
+            held,
             max_tokens,
             sampling,
             stop,

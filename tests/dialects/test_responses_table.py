@@ -259,6 +259,11 @@ def in_json(data: st.DataObject) -> None:
         assert choice == config.get("toolChoice")
     assert "toolConfig" not in converse(request(text={"format": {"type": "text"}, "verbosity": "low"}))
     assert json_tool == converse(request(text={"format": {"type": "json_object"}}))["toolConfig"]["toolChoice"]
+    closed = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    strict = {"format": {"type": "json_schema", "name": "a", "schema": closed, "strict": True}}
+    held = converse(request(text=strict), model="anthropic.claude-sonnet-4-5-20250929-v1:0")
+    assert closed == json.loads(held["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+    assert "toolConfig" not in held and "toolConfig" in converse(request(text=strict))
     use, given_ = {"toolUseId": "1", "name": "json_tool_call"}, data.draw(schemas)
     blocks = [{"text": "Here: "}, {"toolUse": use | {"input": given_}}, {"toolUse": use | {"input": {"second": 1}}}]
     (message,) = told_both_ways(answered(blocks, stopReason="tool_use"), text=wanted)["output"]

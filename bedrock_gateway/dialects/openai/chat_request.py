@@ -29,6 +29,7 @@ from bedrock_gateway.dialects.openai.chat_members import (
 )
 from bedrock_gateway.dialects.openai.chat_messages import converse_messages
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
+from bedrock_gateway.dialects.openai.json_answers import held, unheld
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay
@@ -69,7 +70,8 @@ class ChatTranslation:
 
     Attributes:
         stream: it is streamed; include_usage: its last chunk tells the usage.
-        in_json: the answer is what the tool for JSON is called with.
+        in_json: the answer is what the tool for JSON is called with; text_format: how a model is asked for it without
+            the tool, where it may be.
         wishes: what is written in the words of the model of each attempt.
     """
 
@@ -81,6 +83,7 @@ class ChatTranslation:
     stream: bool = False
     include_usage: bool = False
     in_json: bool = False
+    text_format: Block | None = None
     wishes: Wishes = attrs.field(factory=Wishes)
 
     @property
@@ -91,7 +94,9 @@ class ChatTranslation:
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
         fit = fitting(model_id, self.wishes, defaults)
-        json_tool = JSON_TOOL if self.in_json else ""
+        hold = held(model_id, self.text_format, fit)
+        json_tool = JSON_TOOL if self.in_json and hold is None else ""
+        fit = hold or fit
         if self.stream:
             return ChatStream(fit, call_id, now, self.model, json_tool, self.include_usage)
         return ChatRelay(fit, call_id, now, self.model, json_tool)
@@ -120,7 +125,8 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
     wishes = read_wishes(asked, effort, "reasoning_effort", inference, request, drop_params)
     if inference:
         converse["inferenceConfig"] = inference
-    in_json = add_tools(converse, offered(asked), thinks=wishes.thinks, drop_params=drop_params)
+    offer = offered(asked)
+    in_json = add_tools(converse, offer, thinks=wishes.thinks, drop_params=drop_params)
     converse |= tier(asked)
     add_others(converse, asked, _KNOWN)
     stream = boolean(asked.get("stream", False), "stream")
@@ -134,6 +140,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         stream=stream,
         include_usage=boolean(options.get("include_usage", False), "stream_options.include_usage"),
         in_json=in_json,
+        text_format=offer.text_format if in_json and unheld(converse) else None,
         wishes=wishes,
     )
     return translation if count == 1 else Divided((translation,) * count, joined)

@@ -16,6 +16,7 @@ import attrs
 
 from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.openai.chat_messages import cache_point, tool_name, tools_used
+from bedrock_gateway.dialects.openai.json_answers import text_format
 
 __all__ = ["JSON_TOOL", "Offer", "add_tools", "choice_of", "function", "offered", "schema_of", "spec"]
 
@@ -30,12 +31,14 @@ class Offer:
     Attributes:
         tools: as Converse has them, cache points too.
         choice: ``toolChoice``, or None where no tool may be called; schema: of an answer in JSON.
+        text_format: how a model is held to that schema without a tool, where it may be.
         chosen: where the request names the tool that it wants called; form: where it asks for JSON.
     """
 
     tools: list[Block]
     choice: Block | None
     schema: Mapping[str, Any] | None
+    text_format: Block | None
     chosen: str
     form: str
 
@@ -43,10 +46,13 @@ class Offer:
 def offered(asked: Mapping[str, Any]) -> Offer:
     """Return what a request of chat completions says of tools."""
     told = items(asked.get("tools", []), "tools")
+    form = asked.get("response_format")
+    schema = schema_of(form, "response_format", "json_schema", usual={"type": "object"})
     return Offer(
         tools=[one for at, tool in enumerate(told) for one in _tool(tool, f"tools[{at}]")],
         choice=choice_of(asked.get("tool_choice", "auto"), "function"),
-        schema=schema_of(asked.get("response_format"), "response_format", "json_schema", usual={"type": "object"}),
+        schema=schema,
+        text_format=text_format(schema, form.get("json_schema") if isinstance(form, dict) else None),
         chosen="tool_choice.function.name",
         form="response_format",
     )

@@ -28,6 +28,7 @@ from bedrock_gateway.dialects.openai.chat_members import (
 from bedrock_gateway.dialects.openai.chat_messages import cache_point
 from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, Offer, add_tools, choice_of, function, schema_of
+from bedrock_gateway.dialects.openai.json_answers import held, text_format, unheld
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
 from bedrock_gateway.dialects.openai.responses_items import conversation
@@ -78,6 +79,7 @@ class ResponsesTranslation:
 
     Attributes:
         stream: it is streamed; in_json: the answer is what the tool for JSON is called with.
+        text_format: how a model is asked for that without the tool, where it may be.
         wishes: what is written in the words of the model of each attempt.
         echo: what the answer says again of the request.
     """
@@ -89,6 +91,7 @@ class ResponsesTranslation:
     words: str = ""
     stream: bool = False
     in_json: bool = False
+    text_format: Block | None = None
     wishes: Wishes = attrs.field(factory=Wishes)
     echo: Mapping[str, Any] = attrs.field(factory=dict)
 
@@ -100,9 +103,11 @@ class ResponsesTranslation:
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
         fit = fitting(model_id, self.wishes, defaults)
+        hold = held(model_id, self.text_format, fit)
+        json_tool = JSON_TOOL if self.in_json and hold is None else ""
         made = {"id": f"resp_{call_id}", "object": "response", "created_at": now, "model": self.model, **self.echo}
         kind = ResponseStream if self.stream else ResponseRelay
-        return kind(fit, made, JSON_TOOL if self.in_json else "")
+        return kind(hold or fit, made, json_tool)
 
 
 def read_responses(request: Asked) -> ResponsesTranslation:
@@ -135,7 +140,8 @@ def read_responses(request: Asked) -> ResponsesTranslation:
     wishes = read_wishes(asked, effort, "reasoning.effort", inference, request, drop_params)
     if inference:
         converse["inferenceConfig"] = inference
-    in_json = add_tools(converse, _offered(asked, drop_params), thinks=wishes.thinks, drop_params=drop_params)
+    offer = _offered(asked, drop_params)
+    in_json = add_tools(converse, offer, thinks=wishes.thinks, drop_params=drop_params)
     converse |= tier(asked)
     add_others(converse, asked, _KNOWN)
     mapping(asked.get("stream_options", {}), "stream_options")
@@ -146,6 +152,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         tags=tags,
         stream=boolean(asked.get("stream", False), "stream"),
         in_json=in_json,
+        text_format=offer.text_format if in_json and unheld(converse) else None,
         wishes=wishes,
         echo=echo,
     )
@@ -172,10 +179,13 @@ def _offered(asked: Mapping[str, Any], drop_params: bool) -> Offer:
     choice = asked.get("tool_choice", "auto")
     if drop_params and isinstance(choice, dict) and choice.get("type") != "function":
         choice = "auto"
+    form = mapping(asked.get("text", {}), "text").get("format")
+    schema = schema_of(form, "text.format")
     return Offer(
         tools=tools,
         choice=choice_of(choice),
-        schema=schema_of(mapping(asked.get("text", {}), "text").get("format"), "text.format"),
+        schema=schema,
+        text_format=text_format(schema, form),
         chosen="tool_choice.name",
         form="text.format",
     )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bedrock_gateway.simulator.conversation import MAX_CACHE_POINTS, asks_for_reasoning, mapping, positive, strings
+from bedrock_gateway.simulator.conversation import (
+    MAX_CACHE_POINTS,
+    asks_for_reasoning,
+    compiled,
+    mapping,
+    positive,
+    strings,
+)
 from bedrock_gateway.simulator.converse import Exchange
 from bedrock_gateway.simulator.counting import (
     DOCUMENT_TOKENS,
@@ -75,6 +82,7 @@ def parse(body: dict[str, Any]) -> Question:
         sum(isinstance(part, CachePoint) for part in parts) <= MAX_CACHE_POINTS,
         "A maximum of 4 blocks with cache_control may be provided.",
     )
+    form = mapping(mapping(body.get("output_config"), "output_config").get("format"), "output_config.format")
     choice = mapping(body.get("tool_choice"), "tool_choice")
     forced = {"any": "*", "tool": str(choice.get("name"))}.get(str(choice.get("type")))
     require(
@@ -83,6 +91,7 @@ def parse(body: dict[str, Any]) -> Question:
     )
     return Question(
         text=text,
+        schema=compiled(form.get("schema")) if form else None,
         parts=tuple(parts),
         max_tokens=positive(body["max_tokens"], "max_tokens"),
         stop_sequences=strings(body.get("stop_sequences"), "stop_sequences"),
