@@ -10,7 +10,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from running import CREDENTIALS, Running, running
+from invoked_groups import entry, sdk, sent
+from running import running
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is a gateway good for?"}]
 WEATHER: Any = {
@@ -18,33 +19,7 @@ WEATHER: Any = {
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
 NOVA = "us.amazon.nova-pro-v1:0"
-
-
-def entry(group: str, model: str, more: str = "", letter: str = "A") -> str:
-    """Return an entry of a model_list."""
-    key = f"AKIDEPLOYMENT{letter}"
-    return (
-        f"  - model_name: {group}\n    litellm_params: {{model: {model}, aws_region_name: us-east-1, {more}\n"
-        f"      aws_access_key_id: {key}, aws_secret_access_key: {CREDENTIALS[key][0]},\n"
-        '      aws_bedrock_runtime_endpoint: "%(url)s"}\n'
-    )
-
-
 GROUPS = "model_list:\n" + entry("claude", "bedrock/invoke/%(claude)s") + entry("nova", f"bedrock/invoke/{NOVA}")
-
-
-def sdk(here: Running) -> openai.OpenAI:
-    """Return a client that does not repeat calls."""
-    return openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0)
-
-
-def sent(here: Running) -> list[tuple[str, str]]:
-    """Return the state of each attempt, with the operation it was sent as where that is not the call's."""
-    found = []
-    for row in here.rows("SELECT state, notes FROM attempts"):
-        notes = [note for note in json.loads(row["notes"] or "[]") if note.startswith("sent as ")]
-        found.append((row["state"], "".join(notes).removeprefix("sent as ")))
-    return sorted(found)
 
 
 @pytest.mark.parametrize("model", ["claude", "nova"])

@@ -255,7 +255,7 @@ async def test_chat_tools(runtime: Any, call: Any) -> None:
 
 async def test_chat_reasoning_and_tool_results(runtime: Any, call: Any) -> None:
     """Reasoning is a member of its own, alike in whole and stream; a tool's result is answered in words."""
-    model = "openai.gpt-oss-20b-1:0"
+    model = "qwen.qwen3-32b-v1:0"
     parts = [{"type": "text", "text": "Why is it dark?"}, {"type": "image_url", "image_url": {"url": "A" * 40}}]
     request = {"messages": [{"role": "user", "content": parts}], "reasoning_effort": "low", "stop": " dark"}
     whole = await call(runtime.invoke_model, modelId=model, body=json.dumps(request))
@@ -280,6 +280,33 @@ async def test_chat_reasoning_and_tool_results(runtime: Any, call: Any) -> None:
     choice = json.loads(await call(whole["body"].read))["choices"][0]
     assert "stop" == choice["finish_reason"]
     assert "42 owls" in choice["message"]["content"]
+
+
+async def test_reasoning_of_gpt_oss(runtime: Any, call: Any) -> None:
+    """The reasoning of gpt-oss stands in tags before its text, alike in whole and stream."""
+    asked = {"messages": CHAT["messages"], "reasoning_effort": "low"}
+    request: dict[str, Any] = {"modelId": "openai.gpt-oss-20b-1:0", "body": json.dumps(asked)}
+    whole = await call(runtime.invoke_model, **request)
+    message = json.loads(await call(whole["body"].read))["choices"][0]["message"]
+    answer = await call(runtime.invoke_model_with_response_stream, **request)
+    assert message["content"].startswith("<reasoning>The question")
+    assert message["content"] == "".join(delta(chunk) for chunk in await call(read_stream, answer))
+
+
+async def test_tools_of_command_r(runtime: Any, call: Any) -> None:
+    """Command R calls tools without text or ids, alike in whole and stream, and answers their results in words."""
+    model = "cohere.command-r-v1:0"
+    tool = {"name": "find", "description": "", "parameter_definitions": {"q": {"type": "str"}, "n": {"type": "int"}}}
+    request: dict[str, Any] = {"message": "use the tool on Rome", "tools": [tool]}
+    whole = await call(runtime.invoke_model, modelId=model, body=json.dumps(request))
+    told = json.loads(await call(whole["body"].read))
+    answer = await call(runtime.invoke_model_with_response_stream, modelId=model, body=json.dumps(request))
+    (event,) = [one for one in await call(read_stream, answer) if one["event_type"] == "tool-calls-generation"]
+    assert ("", "COMPLETE") == (told["text"], told["finish_reason"])
+    assert [{"name": "find", "parameters": {"q": "Rome", "n": 1}}] == told["tool_calls"] == event["tool_calls"]
+    request["tool_results"] = [{"call": told["tool_calls"][0], "outputs": [{"text": "42 owls"}]}]
+    whole = await call(runtime.invoke_model, modelId=model, body=json.dumps(request))
+    assert "42 owls" in json.loads(await call(whole["body"].read))["text"]
 
 
 async def test_guardrail_headers(runtime: Any, call: Any) -> None:
@@ -459,6 +486,11 @@ async def test_stability(runtime: Any, call: Any) -> None:
         ("meta.llama3-8b-instruct-v1:0", {"prompt": "x", "max_gen_len": 0}),
         ("amazon.titan-embed-text-v2:0", {"inputText": "x", "dimensions": 7}),
         ("amazon.titan-embed-text-v2:0", {"inputText": "x", "embeddingTypes": [{}]}),
+        ("cohere.command-r-v1:0", {"message": "x", "force_single_step": True}),
+        ("cohere.command-r-v1:0", {"message": "x", "chat_history": [{"role": "TOOL", "message": "x"}]}),
+        ("cohere.command-r-v1:0", {"message": "x", "tool_results": [{"outputs": []}]}),
+        ("cohere.command-r-v1:0", {"message": "x", "tools": 5}),
+        ("cohere.command-r-v1:0", {"message": "x", "tools": [{}]}),
         ("cohere.embed-english-v3", {"texts": ["x"]}),
         ("cohere.embed-english-v3", {"texts": [], "input_type": "search_query"}),
         ("cohere.embed-english-v3", {"texts": ["x"] * 97, "input_type": "search_query"}),

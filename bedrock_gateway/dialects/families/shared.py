@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from bedrock_gateway.dialects.fields import Block, mapping
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["added", "media_type", "no_place", "source_of", "stopped"]
+__all__ = ["added", "made_id", "media_type", "no_place", "source_of", "stopped"]
 
 
 def added(told: Block, more: Mapping[str, Any]) -> Block:
@@ -34,6 +36,11 @@ def no_place(what: str, whose: str, param: str = "messages") -> NoReturn:
     raise InvalidRequest(
         f"{param}: {whose} has no place for {what}, and this deployment is called by it (bedrock/invoke/).", param=param
     )
+
+
+def made_id(*of: object) -> str:
+    """Return an id for a call of a tool that a model gave none: always the same for the same."""
+    return f"tooluse_{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:22]}"
 
 
 def media_type(form: str) -> str:

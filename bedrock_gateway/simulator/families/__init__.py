@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 from bedrock_gateway.simulator.families.anthropic import ANTHROPIC
 from bedrock_gateway.simulator.families.chat import CHAT
+from bedrock_gateway.simulator.families.command_r import COHERE_CHAT
 from bedrock_gateway.simulator.families.nova import NOVA
 from bedrock_gateway.simulator.families.pictures import CANVAS, STABILITY
-from bedrock_gateway.simulator.families.prompt import COHERE_CHAT, COHERE_PROMPT, DEEPSEEK, LLAMA, MISTRAL, TITAN
+from bedrock_gateway.simulator.families.prompt import COHERE_PROMPT, DEEPSEEK, LLAMA, MISTRAL, TITAN
 from bedrock_gateway.simulator.families.shapes import PlainFamily, TextFamily
 from bedrock_gateway.simulator.families.vectors import COHERE_EMBED, NOVA_EMBED, RERANK, TITAN_EMBED
 

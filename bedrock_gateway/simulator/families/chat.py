@@ -1,4 +1,8 @@
-"""OpenAI-shaped chat: OpenAI, Qwen, Mistral's newer models, AI21 Jamba, DeepSeek V3 and others."""
+"""OpenAI-shaped chat: OpenAI, Qwen, Mistral's newer models, AI21 Jamba, DeepSeek V3 and others.
+
+Source, beside that of this folder: public reports of gpt-oss through InvokeModel, whose reasoning is no member of its
+own but stands in tags before the text.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +102,10 @@ def _head(exchange: Exchange, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{exchange.digest[:24]}", "object": kind, "created": CREATED, "model": exchange.model}
 
 
+def _tags(exchange: Exchange) -> bool:
+    return "openai.gpt-oss" in exchange.model
+
+
 def _call(block: ToolUse, arguments: str) -> dict[str, Any]:
     return {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": arguments}}
 
@@ -106,7 +114,9 @@ def whole(exchange: Exchange) -> dict[str, Any]:
     """Write a chat completion."""
     reply = exchange.reply
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if reply.reasoning:
+    if reply.reasoning and _tags(exchange):
+        message["content"] = f"<reasoning>{reply.reasoning}</reasoning>{reply.text}"
+    elif reply.reasoning:
         message["reasoning_content"] = reply.reasoning
     if reply.tool_uses:
         message["tool_calls"] = [_call(block, block.input_json) for block in reply.tool_uses]
@@ -131,6 +141,9 @@ def chunks(exchange: Exchange) -> Iterator[Chunk]:
         match block:
             case Text(text):
                 for piece in pieces(text):
+                    yield chunk({"content": piece}), True
+            case Reasoning(text, _) if _tags(exchange):
+                for piece in pieces(f"<reasoning>{text}</reasoning>"):
                     yield chunk({"content": piece}), True
             case Reasoning(text, _):
                 for piece in pieces(text):

@@ -7,11 +7,11 @@ from typing import Any
 
 from bedrock_gateway.simulator.conversation import mapping, positive, strings
 from bedrock_gateway.simulator.converse import Exchange
-from bedrock_gateway.simulator.counting import CachePoint, Part, encode, json_part, text_part, tokens_of
+from bedrock_gateway.simulator.counting import encode, text_part, tokens_of
 from bedrock_gateway.simulator.dialogue import Question, pieces
 from bedrock_gateway.simulator.families.shapes import Chunk, TextFamily, metrics, required, stop_word
 
-__all__ = ["COHERE_CHAT", "COHERE_PROMPT", "DEEPSEEK", "LLAMA", "MISTRAL", "TITAN"]
+__all__ = ["COHERE_PROMPT", "DEEPSEEK", "LLAMA", "MISTRAL", "TITAN", "cohere_id", "cohere_stop", "spoken"]
 
 
 def _parser(
@@ -32,7 +32,7 @@ def _parser(
     return parse
 
 
-def _spoken(exchange: Exchange) -> Iterator[tuple[str, int]]:
+def spoken(exchange: Exchange) -> Iterator[tuple[str, int]]:
     """Give each piece of the text with the output tokens so far."""
     sent = 0
     for piece in pieces(exchange.reply.text):
@@ -51,7 +51,7 @@ def _llama(exchange: Exchange) -> dict[str, Any]:
 
 def _llama_chunks(exchange: Exchange) -> Iterator[Chunk]:
     prompt_tokens: int | None = exchange.counts.input
-    for piece, tokens in _spoken(exchange):
+    for piece, tokens in spoken(exchange):
         yield (
             {
                 "generation": piece,
@@ -74,7 +74,7 @@ def _mistral(exchange: Exchange) -> dict[str, Any]:
 
 
 def _mistral_chunks(exchange: Exchange) -> Iterator[Chunk]:
-    for piece, _ in _spoken(exchange):
+    for piece, _ in spoken(exchange):
         yield {"outputs": [{"text": piece, "stop_reason": None}]}, True
     yield {"outputs": [{"text": "", "stop_reason": _mistral_stop(exchange)}], **metrics(exchange)}, False
 
@@ -84,7 +84,7 @@ def _deepseek(exchange: Exchange) -> dict[str, Any]:
 
 
 def _deepseek_chunks(exchange: Exchange) -> Iterator[Chunk]:
-    for piece, _ in _spoken(exchange):
+    for piece, _ in spoken(exchange):
         yield {"choices": [{"index": 0, "text": piece, "stop_reason": None}]}, True
     last = {"index": 0, "text": "", "stop_reason": _mistral_stop(exchange)}
     yield {"choices": [last], **metrics(exchange)}, False
@@ -125,67 +125,30 @@ def _titan_chunks(exchange: Exchange) -> Iterator[Chunk]:
             "inputTextTokenCount": exchange.counts.input if reason else None,
         }
 
-    for piece, _ in _spoken(exchange):
+    for piece, _ in spoken(exchange):
         yield chunk(piece, None, None), True
     yield {**chunk("", exchange.counts.output, _titan_stop(exchange)), **metrics(exchange)}, False
 
 
-def _cohere_stop(exchange: Exchange) -> str:
+def cohere_stop(exchange: Exchange) -> str:
     return stop_word(exchange.reply.stop, end="COMPLETE", length="MAX_TOKENS")
 
 
-def _cohere_id(exchange: Exchange) -> str:
+def cohere_id(exchange: Exchange) -> str:
     digest = exchange.digest
     return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
 
 
 def _cohere(exchange: Exchange) -> dict[str, Any]:
-    identity = _cohere_id(exchange)
-    generation = {"finish_reason": _cohere_stop(exchange), "id": identity, "text": exchange.reply.text}
+    identity = cohere_id(exchange)
+    generation = {"finish_reason": cohere_stop(exchange), "id": identity, "text": exchange.reply.text}
     return {"generations": [generation], "id": identity, "prompt": exchange.body["prompt"]}
 
 
 def _cohere_chunks(exchange: Exchange) -> Iterator[Chunk]:
-    for piece, _ in _spoken(exchange):
+    for piece, _ in spoken(exchange):
         yield {"is_finished": False, "text": piece}, True
-    yield {"is_finished": True, "finish_reason": _cohere_stop(exchange), "text": "", **metrics(exchange)}, False
-
-
-def _cohere_chat_parse(body: dict[str, Any]) -> Question:
-    text = required(body, "message")
-    parts: list[Part | CachePoint] = [
-        json_part(body[name]) for name in ("tools", "preamble", "documents", "chat_history") if body.get(name)
-    ]
-    parts.append(text_part(text))
-    limit = positive(body.get("max_tokens"), "max_tokens")
-    return Question(
-        text=text,
-        parts=tuple(parts),
-        max_tokens=limit,
-        stop_sequences=strings(body.get("stop_sequences"), "stop_sequences"),
-    )
-
-
-def _cohere_chat(exchange: Exchange) -> dict[str, Any]:
-    identity = _cohere_id(exchange)
-    return {
-        "response_id": identity,
-        "text": exchange.reply.text,
-        "generation_id": identity,
-        "chat_history": [
-            {"role": "USER", "message": exchange.body["message"]},
-            {"role": "CHATBOT", "message": exchange.reply.text},
-        ],
-        "finish_reason": _cohere_stop(exchange),
-    }
-
-
-def _cohere_chat_chunks(exchange: Exchange) -> Iterator[Chunk]:
-    yield {"event_type": "stream-start", "generation_id": _cohere_id(exchange), "is_finished": False}, False
-    for piece, _ in _spoken(exchange):
-        yield {"event_type": "text-generation", "text": piece, "is_finished": False}, True
-    end = {"event_type": "stream-end", "finish_reason": _cohere_stop(exchange), "is_finished": True}
-    yield {**end, "response": _cohere_chat(exchange), **metrics(exchange)}, False
+    yield {"is_finished": True, "finish_reason": cohere_stop(exchange), "text": "", **metrics(exchange)}, False
 
 
 LLAMA = TextFamily(parse=_parser(bound="max_gen_len", default=512), whole=_llama, chunks=_llama_chunks)
@@ -199,4 +162,3 @@ TITAN = TextFamily(parse=_titan_parse, whole=_titan, chunks=_titan_chunks)
 COHERE_PROMPT = TextFamily(
     parse=_parser(bound="max_tokens", default=4_096, stops="stop_sequences"), whole=_cohere, chunks=_cohere_chunks
 )
-COHERE_CHAT = TextFamily(parse=_cohere_chat_parse, whole=_cohere_chat, chunks=_cohere_chat_chunks)
