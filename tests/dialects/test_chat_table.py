@@ -26,7 +26,13 @@ NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
 UNSUPPORTED: dict[str, Any] = {
     **{"seed": 1, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2}, "presence_penalty": 1},
     **{"frequency_penalty": 0.5, "audio": {"voice": "a"}, "modalities": ["audio"], "prediction": {"type": "content"}},
-    **{"web_search_options": {}, "store": True, "functions": [{"name": "a"}], "function_call": {"name": "a"}},
+    **{
+        "web_search_options": {},
+        "store": True,
+        "verbosity": "low",
+        "functions": [{"name": "a"}],
+        "function_call": {"name": "a"},
+    },
 }
 
 images = st.builds(

@@ -53,6 +53,7 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "prediction": (),
     "web_search_options": (),
     "store": (False,),
+    "verbosity": ("medium",),
     "functions": ([],),
     "function_call": ("auto", "none"),
 }
@@ -60,7 +61,7 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 _KNOWN = (
     READ_ALIKE
     | _UNSUPPORTED.keys()
-    | {"messages", "max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "verbosity", "n"}
+    | {"messages", "max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "n"}
 )
 
 
