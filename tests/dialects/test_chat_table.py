@@ -18,9 +18,10 @@ from bedrock_gateway.wire.eventstream import encode_exception
 
 SECTION = "Chat completions ↔ Converse"
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
+NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE, MISTRAL = (
     *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
     *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
+    "mistral.mistral-large-2407-v1:0",
 )
 #: What Bedrock has no place for, with a value that asks for something.
 UNSUPPORTED: dict[str, Any] = {
@@ -269,6 +270,11 @@ def response_format(data: st.DataObject) -> None:
         config = converse(request(response_format=wanted, **more))["toolConfig"]
         assert schema == config["tools"][-1]["toolSpec"]["inputSchema"]["json"]
         assert choice == config.get("toolChoice")
+    for model_id, choice in ((LLAMA, None), (COHERE, None), (MISTRAL, {"any": {}}), (NOVA, json_tool)):
+        assert choice == converse(request(response_format=wanted), model=model_id)["toolConfig"].get("toolChoice")
+        # Whom the caller has to be called is for AWS to refuse.
+        named = request(tools=[tool], tool_choice=tool, response_format=wanted)
+        assert {"tool": {"name": "look"}} == converse(named, model=model_id)["toolConfig"]["toolChoice"]
     assert "toolConfig" not in converse(request(response_format={"type": "text"}))
     assert json_tool == converse(request(response_format={"type": "json_object"}))["toolConfig"]["toolChoice"]
     given_ = data.draw(st.dictionaries(st.text(max_size=5), values, max_size=3))

@@ -97,7 +97,8 @@ def test_a_model_of_which_that_is_not_known_is_given_a_tool(model: str) -> None:
     """Where AWS might refuse it, the tool that always worked is used."""
     sent = converse(wanted(), model=model)
 
-    assert {"tool": {"name": "json_tool_call"}} == sent["toolConfig"]["toolChoice"]
+    (tool,) = sent["toolConfig"]["tools"]
+    assert "json_tool_call" == tool["toolSpec"]["name"]
     assert "outputConfig" not in sent
 
 

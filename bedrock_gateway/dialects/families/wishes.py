@@ -39,6 +39,9 @@ _NEVER_THINKS = re.compile(r"claude-(?:3-(?!7)|v\d|instant)")
 _BY_BUDGET = re.compile(r"claude-(?:3-7-|(?:sonnet|opus)-4-(?:2\d{7}|[15]-)|haiku-4-5)")
 _NO_XHIGH = re.compile(r"claude-(?:opus|sonnet)-4-6")
 
+#: Models for which Converse has no choice of tools; for Mistral's it has any, and none by name.
+_CHOOSES = re.compile(r"\b(?:meta\.llama|cohere\.|ai21\.|amazon\.titan|writer\.)")
+
 #: Where Claude tells how many tokens its thought took, as a request asks Converse for it; how many such it may ask for.
 THOUGHT = "/usage/output_tokens_details"
 _MOST_PATHS = 10
@@ -55,6 +58,7 @@ class Wishes:
         thinks: the request itself asks for thought in the model's own words.
         top_k: of how many tokens one is drawn.
         one_tool: no more than one tool may be called at once.
+        own_choice: which tool is to be called is not the caller's choice; it is left to models that are given none.
         open_ended: the request does not say how long its answer may be; what its body says then is a budget's word.
     """
 
@@ -63,6 +67,7 @@ class Wishes:
     top_k: int | None = None
     one_tool: bool = False
     open_ended: bool = False
+    own_choice: bool = False
 
 
 def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_DEFAULTS) -> Fit | None:
@@ -91,6 +96,8 @@ def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_D
         steps.append(_top_k(model_id, top_k))
     if wishes.one_tool and "anthropic.claude" in model_id:
         steps.append(_one_tool)
+    if wishes.own_choice and (loosen := _loosened(model_id)) is not None:
+        steps.append(loosen)
     if not steps:
         return None
 
@@ -232,6 +239,19 @@ def _one_tool(request: Block) -> None:
     if kind == "tool":
         choice["name"] = told["name"]
     _add(request, "tool_choice", choice)
+
+
+def _loosened(model_id: str) -> _Think | None:
+    """Return what leaves a model the choice of tools as far as Converse has none for it; None where it has all."""
+    if _CHOOSES.search(model_id):
+        return lambda request: request.get("toolConfig", {}).pop("toolChoice", None)
+    return _any_tool if "mistral." in model_id else None
+
+
+def _any_tool(request: Block) -> None:
+    config = request.get("toolConfig", {})
+    if "toolChoice" in config:
+        config["toolChoice"] = {"any": {}}
 
 
 def _add(request: Block, name: str, value: object) -> None:

@@ -142,7 +142,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         include_usage=boolean(options.get("include_usage", False), "stream_options.include_usage"),
         in_json=in_json,
         text_format=offer.text_format if in_json and unheld(converse) else None,
-        wishes=wishes,
+        wishes=attrs.evolve(wishes, own_choice=True) if offer.forces_json else wishes,
     )
     return translation if count == 1 else Divided((translation,) * count, joined)
 

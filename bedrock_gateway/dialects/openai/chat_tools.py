@@ -42,6 +42,11 @@ class Offer:
     chosen: str
     form: str
 
+    @property
+    def forces_json(self) -> bool:
+        """Whether a call of a tool is asked for only because the answer is to be in JSON."""
+        return self.schema is not None and (self.choice is None or not self.tools or "auto" in self.choice)
+
 
 def offered(asked: Mapping[str, Any]) -> Offer:
     """Return what a request of chat completions says of tools."""

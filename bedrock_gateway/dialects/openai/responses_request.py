@@ -153,7 +153,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         stream=boolean(asked.get("stream", False), "stream"),
         in_json=in_json,
         text_format=offer.text_format if in_json and unheld(converse) else None,
-        wishes=wishes,
+        wishes=attrs.evolve(wishes, own_choice=True) if offer.forces_json else wishes,
         echo=echo,
     )
 
