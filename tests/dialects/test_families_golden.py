@@ -36,4 +36,6 @@ def test_a_golden_pair(path: Path) -> None:
 def test_the_families_are_there() -> None:
     """Each family that has words of its own has its pair."""
     wanted = {"claude", "command-r", "deepseek-v3", "gpt-oss", "jamba", "mistral", "nova", "qwen"}
+    wanted |= {"command-text", "deepseek-r1", "llama", "llama2", "llama4", "mistral-prompt", "titan"}
+    wanted |= {f"imported-{form}" for form in ("deepseek-r1", "llama", "qwen2", "qwen3")}
     assert wanted <= {path.stem for path in PAIRS}

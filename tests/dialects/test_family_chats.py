@@ -41,7 +41,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoking import chunk_of, completion, native, relay_of, streamed
 
-from bedrock_gateway.dialects.families.bodies import body_of, takes_prompt
+from bedrock_gateway.dialects.families.bodies import body_of
+from bedrock_gateway.dialects.families.prompts import prompted
 
 SECTION = "Converse ↔ InvokeModel: chat bodies"
 
@@ -284,8 +285,8 @@ def test_row(row: str, data: st.DataObject) -> None:
 )
 def test_which_model_is_told_a_prompt(model: str, prompt: bool) -> None:
     """Makers whose older models take a prompt have newer ones that take messages; the id tells them apart."""
-    assert prompt == takes_prompt(model)
-    assert prompt or body_of("", model) is not None
+    assert prompt == (prompted(model) is not None)
+    assert body_of("", model) is not None
 
 
 def test_imported_models_speak_by_their_format() -> None:

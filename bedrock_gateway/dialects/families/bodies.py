@@ -8,24 +8,18 @@ Source: Bedrock user guide, "Inference request parameters and response fields fo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bedrock_gateway.dialects.families.chats import CHAT, chat_of
 from bedrock_gateway.dialects.families.claude import CLAUDE
 from bedrock_gateway.dialects.families.cohere import COMMAND_R
 from bedrock_gateway.dialects.families.nova import NOVA
+from bedrock_gateway.dialects.families.prompts import IMPORTED, prompted
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.output_limits import family
 
-__all__ = ["Body", "Events", "body_of", "takes_prompt"]
-
-#: Models that are told a prompt, of makers whose other models are told messages.
-_PROMPTED = re.compile(
-    r"\b(?:cohere\.command-(?:light-)?text|deepseek\.r1"
-    r"|mistral\.(?:mistral-7b|mixtral-8x7b|mistral-(?:large|small)-2402))\b"
-)
+__all__ = ["Body", "Events", "Streaming", "body_of"]
 
 
 class Events(Protocol):
@@ -52,18 +46,26 @@ class Body(Protocol):
         """Return what reads a streamed answer."""
 
 
-#: By family as ``output_limits`` names them; those in OpenAI's form are ``chats``' own.
+@runtime_checkable
+class Streaming(Protocol):
+    """A body that says of itself whether its answer is to be streamed; most are told by the operation."""
+
+    def streamed(self, told: Block) -> Block:
+        """Return the body of InvokeModelWithResponseStream for that of InvokeModel."""
+
+
+#: By family as ``output_limits`` names them; ``prompts`` knows the models that are told a prompt, of whichever family,
+#: and ``chats`` all others in OpenAI's form.
 _BODIES: Mapping[str, Body] = {
     "anthropic": CLAUDE,
     "amazon.nova": NOVA,
     "cohere": COMMAND_R,
 }
-#: The same of models that are told a prompt, as ``takes_prompt`` knows them.
-_PROMPTS: Mapping[str, Body] = {}
 #: By LiteLLM's names of body formats, which stand before the ARN of an imported model.
 _FORMATS: Mapping[str, Body] = {
     "moonshot": CHAT,
     "openai": CHAT,
+    **IMPORTED,
 }
 
 
@@ -76,13 +78,4 @@ def body_of(form: str, model_id: str) -> Body | None:
     if form:
         return _FORMATS.get(form)
     of = family(model_id)
-    if takes_prompt(model_id):
-        return _PROMPTS.get(of)
-    return _BODIES.get(of) or chat_of(of, model_id)
-
-
-def takes_prompt(model_id: str) -> bool:
-    """Tell whether a model is told a prompt where others of its maker are told messages: Mistral's up to 24.02,
-    DeepSeek's R1 and Cohere's Command before R.
-    """
-    return _PROMPTED.search(model_id) is not None
+    return prompted(model_id) or _BODIES.get(of) or chat_of(of, model_id)

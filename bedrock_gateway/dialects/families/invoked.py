@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.families.bodies import Body
+from bedrock_gateway.dialects.families.bodies import Body, Streaming
 from bedrock_gateway.dialects.families.shared import no_place
 from bedrock_gateway.dialects.fields import Block, written
 from bedrock_gateway.dialects.speech import Counted, Headers, Relay
@@ -78,8 +78,8 @@ class _Request:
         paths: what the answer is to tell besides (``additionalModelResponseFieldPaths``).
     """
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    def __init__(self, body: Body, *, streamed: bool = False) -> None:
+        self._body, self._streamed = body, streamed
         self.headers: Headers = []
         self.paths: list[str] = []
 
@@ -108,6 +108,8 @@ class _Request:
         suffix = hashlib.sha256(body).hexdigest()[:16]
         tagged = _tag(converse, suffix if guard else "")
         told = self._body.request(converse)
+        if self._streamed and isinstance(self._body, Streaming):
+            told = self._body.streamed(told)
         config = {"tagSuffix": suffix} if tagged and guard else {}
         if "streamProcessingMode" in guard:
             mode = guard["streamProcessingMode"]
@@ -154,7 +156,7 @@ class InvokedStream(Streamed):
 
     def __init__(self, relay: Streamed, body: Body) -> None:
         super().__init__(relay.request)
-        self._relay, self._request, self._events = relay, _Request(body), body.events()
+        self._relay, self._request, self._events = relay, _Request(body, streamed=True), body.events()
         self._stop: Block | None = None
         self._fields: Block = {}
         self._last: Block = {}

@@ -8,10 +8,12 @@ templates of Qwen3, DeepSeek and Magistral (``<think>``).
 
 from __future__ import annotations
 
-__all__ = ["TEXT", "THOUGHT", "Splitter"]
+__all__ = ["CLOSING", "TEXT", "THOUGHT", "Splitter"]
 
 TEXT, THOUGHT = "text", "thought"
 _TAGS = {"<reasoning>": "</reasoning>", "<think>": "</think>"}
+#: The tags of a thought that a prompt may open already.
+_OPENING, CLOSING = "<think>", _TAGS["<think>"]
 
 
 class Splitter:
@@ -20,8 +22,10 @@ class Splitter:
     No more is held back than what may still become a tag, and the white space before one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, opened: bool = False) -> None:
+        """``opened``: the prompt ends with the tag that begins a thought; the answer may repeat it."""
         self._held = ""
+        self._opened = opened
         self._begins = True  # no text was said so far
         self._closing = ""  # tag at which the thought under way ends
         self._thought = False  # some was said
@@ -31,7 +35,10 @@ class Splitter:
         told: list[tuple[str, str]] = []
         self._held += words
         while self._held:
-            if self._closing:
+            if self._opened:
+                if not self._go_on():
+                    break
+            elif self._closing:
                 if not self._think(told):
                     break
             elif self._begins:
@@ -45,7 +52,17 @@ class Splitter:
     def end(self) -> list[tuple[str, str]]:
         """Return what was held back, now that nothing more comes."""
         held, self._held = self._held, ""
-        return [(THOUGHT if self._closing else TEXT, held)] if held else []
+        return [(THOUGHT if self._closing or self._opened else TEXT, held)] if held else []
+
+    def _go_on(self) -> bool:
+        """Find out whether a thought that is open already is opened again; tell whether that is known."""
+        head = self._held.lstrip()
+        if head.startswith(_OPENING):
+            self._held = head[len(_OPENING) :]
+        elif _OPENING.startswith(head):
+            return False
+        self._closing, self._opened = CLOSING, False
+        return True
 
     def _think(self, told: list[tuple[str, str]]) -> bool:
         """Take thought from what is held; tell whether it has ended."""

@@ -32,9 +32,16 @@ def _parser(
     return parse
 
 
-def spoken(exchange: Exchange) -> Iterator[tuple[str, int]]:
-    """Give each piece of the text with the output tokens so far."""
+def _unthought(exchange: Exchange) -> str:
+    """Give what comes before the answer of a model whose prompt opens its thought: it thinks of nothing."""
+    return "</think>\n\n" if exchange.body["prompt"].endswith("<think>\n") else ""
+
+
+def spoken(exchange: Exchange, before: str = "") -> Iterator[tuple[str, int]]:
+    """Give each piece of the text with the output tokens so far; what comes before it counts for none."""
     sent = 0
+    if before:
+        yield before, 0
     for piece in pieces(exchange.reply.text):
         sent += len(encode(piece))
         yield piece, tokens_of(sent)
@@ -42,7 +49,7 @@ def spoken(exchange: Exchange) -> Iterator[tuple[str, int]]:
 
 def _llama(exchange: Exchange) -> dict[str, Any]:
     return {
-        "generation": exchange.reply.text,
+        "generation": _unthought(exchange) + exchange.reply.text,
         "prompt_token_count": exchange.counts.input,
         "generation_token_count": exchange.counts.output,
         "stop_reason": stop_word(exchange.reply.stop, end="stop", length="length"),
@@ -51,7 +58,7 @@ def _llama(exchange: Exchange) -> dict[str, Any]:
 
 def _llama_chunks(exchange: Exchange) -> Iterator[Chunk]:
     prompt_tokens: int | None = exchange.counts.input
-    for piece, tokens in spoken(exchange):
+    for piece, tokens in spoken(exchange, _unthought(exchange)):
         yield (
             {
                 "generation": piece,
@@ -80,11 +87,11 @@ def _mistral_chunks(exchange: Exchange) -> Iterator[Chunk]:
 
 
 def _deepseek(exchange: Exchange) -> dict[str, Any]:
-    return {"choices": [{"text": exchange.reply.text, "stop_reason": _mistral_stop(exchange)}]}
+    return {"choices": [{"text": _unthought(exchange) + exchange.reply.text, "stop_reason": _mistral_stop(exchange)}]}
 
 
 def _deepseek_chunks(exchange: Exchange) -> Iterator[Chunk]:
-    for piece, _ in spoken(exchange):
+    for piece, _ in spoken(exchange, _unthought(exchange)):
         yield {"choices": [{"index": 0, "text": piece, "stop_reason": None}]}, True
     last = {"index": 0, "text": "", "stop_reason": _mistral_stop(exchange)}
     yield {"choices": [last], **metrics(exchange)}, False
