@@ -549,16 +549,19 @@ async def test_the_end_of_an_answer_nobody_takes_is_given_up() -> None:
 @both_loops
 async def test_a_slow_caller_that_takes_something_has_not_left() -> None:
     """A caller that takes a little now and then gets it all, however long it takes."""
-    async with served(streaming(bytes(WINDOW), bytes(100_000)), Limits(write_seconds=0.2)) as server:
+    async with served(streaming(bytes(WINDOW), bytes(120_000)), Limits(write_seconds=0.4)) as server:
         client = await http2(server, generous=False)
         stream = client.open()
-        for taken in range(10):
+        began = asyncio.get_running_loop().time()
+        for taken in range(12):
             await client.until(lambda: len(client.answers[stream].body) == WINDOW + 10_000 * taken)  # noqa: B023
-            await asyncio.sleep(0.06)
+            # A tenth of the limit, so that a machine that stands still between two bytes does not pass for the caller.
+            await asyncio.sleep(0.04)
             client.h2.increment_flow_control_window(10_000)
             client.h2.increment_flow_control_window(10_000, stream)
             client.flush()
-        assert WINDOW + 100_000 == len((await client.answer(stream)).body)
+        assert WINDOW + 120_000 == len((await client.answer(stream)).body)
+        assert 0.4 < asyncio.get_running_loop().time() - began
 
 
 async def test_no_byte_of_a_request_is_logged(caplog: pytest.LogCaptureFixture) -> None:

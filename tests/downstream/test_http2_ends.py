@@ -398,26 +398,35 @@ async def test_a_connection_without_a_request_ends() -> None:
 
 @both_loops
 async def test_an_idle_connection_ends() -> None:
-    """After its last answer a connection may be idle for its time, not for that of a head."""
-    async with served(hello, Limits(head_seconds=0.1, idle_seconds=0.5)) as server:
+    """From its last answer on a connection may be idle for its time, not for that of a head."""
+    held = Held()
+    async with served(held, Limits(head_seconds=0.3, idle_seconds=0.4)) as server:
         client = await http2(server)
-        assert 200 == (await client.answer(client.open())).status
+        assert 200 == (await client.answer(client.open(path="/hello"))).status
+        stream = client.open()
+        await soon(held.arrived)
+        # A request under way takes what it takes: only what comes after it counts.
         await asyncio.sleep(0.15)
-        assert 200 == (await client.answer(client.open())).status
         began = asyncio.get_running_loop().time()
+        held.release.set()
+        assert b"held" == (await client.answer(stream)).body
         assert (ErrorCodes.NO_ERROR, 3) == await client.end()
-        assert 0.4 <= asyncio.get_running_loop().time() - began
+        # uvloop's clock goes in milliseconds.
+        assert 0.39 < asyncio.get_running_loop().time() - began
 
 
 async def test_a_connection_with_a_request_is_not_idle() -> None:
     """An answer may take longer than a connection may be idle."""
     held = Held()
-    async with served(held, Limits(head_seconds=0.2, idle_seconds=0.05)) as server:
+    async with served(held, Limits(head_seconds=0.3, idle_seconds=0.05)) as server:
         client = await http2(server)
         stream = client.open()
-        await asyncio.sleep(0.3)
+        await soon(held.arrived)
+        # It is looked at first when the time of a head is over.
+        await asyncio.sleep(0.4)
         held.release.set()
         assert b"held" == (await client.answer(stream)).body
+        assert client.goaway is None
 
 
 @pytest.mark.parametrize("part", ["frame", "block"])
