@@ -98,7 +98,7 @@ def _relay(call: Call, deployment: Deployment, operation: Operation) -> tuple[Re
     relay = call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
     if deployment.body_format is not None and (relay.operation or operation.name) in _CONVERSED:
         body = body_of(deployment.body_format, model)
-        relay = relay if body is None else invoked(relay, body)
+        relay = relay if body is None else invoked(relay, body, drop_params=call.translation.drop_params)
     return relay, operation if relay.operation in ("", operation.name) else operation_named(call, relay.operation)
 
 

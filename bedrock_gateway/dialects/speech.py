@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
@@ -127,7 +128,8 @@ class Counted(Whole):
     counts: Mapping[str, int] = MappingProxyType({})
 
 
-class Translation(Protocol):
+@attrs.frozen(kw_only=True)
+class Translation(ABC):
     """A request in Bedrock's words.
 
     Attributes:
@@ -136,21 +138,18 @@ class Translation(Protocol):
         words: of a body in the words of one family, a model id of it, where relays tell it to models of other families
             in theirs; else "".
         end_user: whom the caller says it calls for, or ""; tags: what it says the call is for.
+        drop_params: as ``Asked`` has it, or the request itself.
     """
 
-    @property
-    def model(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def end_user(self) -> str: ...
-    @property
-    def tags(self) -> tuple[str, ...]: ...
+    model: str
+    operation: str
+    body: bytes = attrs.field(repr=False)
+    words: str = ""
+    end_user: str = ""
+    tags: tuple[str, ...] = ()
+    drop_params: bool = False
 
+    @abstractmethod
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """Return the relay of an attempt on a model.
 

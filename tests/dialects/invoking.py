@@ -23,7 +23,9 @@ def relay_of(body: Mapping[str, Any], model: str, form: str = "") -> InvokedRela
     """Return the relay of an attempt on a model that is asked in its own words."""
     family = body_of(form, model)
     assert family is not None
-    return invoked(read(body, model=model).relay(model, call_id="1", now=NOW), family)
+    translation = read(body, model=model)
+    relay = translation.relay(model, call_id="1", now=NOW)
+    return invoked(relay, family, drop_params=translation.drop_params)
 
 
 def native(body: Mapping[str, Any], model: str, form: str = "") -> Any:

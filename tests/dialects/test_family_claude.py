@@ -21,9 +21,9 @@ from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import MessageDecoder, encode_exception
 
 ALL, OF_CLAUDE, OF_NOVA = (f"Converse ↔ InvokeModel{more}" for more in ("", ": Claude", ": Nova"))
-CLAUDE, NOVA, LLAMA = (
+CLAUDE, NOVA, LLAMA, COMMAND_R = (
     *("us.anthropic.claude-sonnet-4-20250514-v1:0", "us.amazon.nova-pro-v1:0"),
-    "us.meta.llama3-3-70b-instruct-v1:0",
+    *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0"),
 )
 GUARDRAIL = {"guardrailIdentifier": "gr", "guardrailVersion": "1"}
 
@@ -32,6 +32,9 @@ images = st.builds(
     lambda form, data: {"image": {"format": form, "source": {"bytes": data}}},
     st.sampled_from(["png", "jpeg", "gif", "webp"]),
     data_bytes,
+)
+pictures = st.builds(
+    lambda data: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}, data_bytes
 )
 uses = st.builds(
     lambda id_, name, told: {"toolUse": {"toolUseId": id_, "name": name, "input": told}}, ids, names, schemas
@@ -256,6 +259,30 @@ def prompt_variables(data: st.DataObject) -> None:
     assert "promptVariables" == refused.value.param
 
 
+def dropped(data: st.DataObject) -> None:
+    tool = {"type": "function", "function": {"name": data.draw(names)}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": data.draw(schemas)}}
+    schema = {"outputConfig": {"textFormat": {"type": "json_schema"}}}
+    for model, param, more in (
+        (LLAMA, "tools", {"tools": [tool]}),
+        (LLAMA, "response_format", {"response_format": wanted}),
+        (LLAMA, "stop", {"stop": [data.draw(words)]}),
+        (LLAMA, "outputConfig", schema),
+        (COMMAND_R, "tool_choice", {"tools": [tool], "tool_choice": "required"}),
+        (NOVA, "outputConfig", schema),
+        (NOVA, "promptVariables", {"promptVariables": {"a": {"text": "b"}}}),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            native(request(**more), model)
+        assert param == refused.value.param
+        left = {name: value for name, value in more.items() if name == "tools" and model == COMMAND_R}
+        assert native(request(**left), model) == native(request(drop_params=True, **more), model)
+    # What is said is never left out.
+    asked = request(messages=[{"role": "user", "content": [data.draw(pictures)]}], drop_params=True)
+    with pytest.raises(InvalidRequest):
+        native(asked, COMMAND_R)
+
+
 def others(data: st.DataObject) -> None:
     most = data.draw(st.integers(1, 100))
     own = data.draw(st.dictionaries(st.from_regex(r"own_[a-z]{1,5}", fullmatch=True), schemas, max_size=3))
@@ -304,7 +331,22 @@ def exception(data: st.DataObject) -> None:
 CHECKS: dict[tuple[str, str], Callable[[st.DataObject], None]] = {
     (section, check.__name__.removeprefix("novas_").rstrip("_")): check
     for section, checks in (
-        (ALL, (guardrail, guarded, tiers, metadata, prompt_variables, others, paths, usage, intervened, exception)),
+        (
+            ALL,
+            (
+                guardrail,
+                guarded,
+                tiers,
+                metadata,
+                prompt_variables,
+                dropped,
+                others,
+                paths,
+                usage,
+                intervened,
+                exception,
+            ),
+        ),
         (
             OF_CLAUDE,
             (system, blocks, documents, results_, cache_points, tools_, inference, schema, content, stop_reason),

@@ -30,7 +30,7 @@ from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
 from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay, Translation
 
 __all__ = ["MessagesTranslation", "read_count", "read_messages"]
 
@@ -49,7 +49,7 @@ _FOR_OTHERS = {"InvokeModel": "Converse", "InvokeModelWithResponseStream": "Conv
 
 
 @attrs.frozen(kw_only=True)
-class MessagesTranslation:
+class MessagesTranslation(Translation):
     """A message that is asked for, in Bedrock's words; as ``speech.Translation``.
 
     Attributes:
@@ -57,12 +57,6 @@ class MessagesTranslation:
         beside: what Converse has as members and Claude is told by headers.
     """
 
-    model: str
-    operation: str
-    body: bytes
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
     wishes: Wishes | None = None
     beside: Mapping[str, Any] = attrs.field(factory=dict)
 
@@ -108,6 +102,7 @@ def read_messages(request: Asked) -> MessagesTranslation:
         operation=operation,
         body=body,
         end_user=user if isinstance(user, str) else "",
+        drop_params=request.drop_params,
         words=model_id if wishes is None else "",
         beside=members_beside(request.headers) if wishes is None else {},
         tags=tuple(tag for tag in own if isinstance(tag, str)) if isinstance(own, list) else (),

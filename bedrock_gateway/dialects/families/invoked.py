@@ -21,6 +21,7 @@ from bedrock_gateway.dialects.families.shared import no_place
 from bedrock_gateway.dialects.fields import Block, written
 from bedrock_gateway.dialects.speech import Counted, Headers, Relay
 from bedrock_gateway.dialects.streams import Streamed, chunk
+from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import Message
 
 __all__ = ["InvokedRelay", "InvokedStream", "invoked", "members_beside"]
@@ -50,6 +51,13 @@ _COUNTS = {
     "cacheReadInputTokens": "cache_read_tokens",
     "cacheWriteInputTokens": "cache_write_tokens",
 }
+#: Where Converse has the parameters that a family may refuse, by the names of the refusals.
+_DROPPED = {
+    **dict.fromkeys(("tools", "response_format"), ("toolConfig",)),
+    "tool_choice": ("toolConfig", "toolChoice"),
+    "stop": ("inferenceConfig", "stopSequences"),
+    "outputConfig": ("outputConfig",),
+}
 _ACTION = "amazon-bedrock-guardrailAction"
 
 
@@ -65,9 +73,15 @@ def members_beside(headers: Mapping[str, str]) -> Block:
     return told
 
 
-def invoked(relay: Relay, body: Body) -> InvokedRelay | InvokedStream:
-    """Return what stands between a relay of Converse and a model that is asked through InvokeModel."""
-    return InvokedStream(relay, body) if isinstance(relay, Streamed) else InvokedRelay(relay, body)
+def invoked(relay: Relay, body: Body, *, drop_params: bool = False) -> InvokedRelay | InvokedStream:
+    """Return what stands between a relay of Converse and a model that is asked through InvokeModel.
+
+    Args:
+        drop_params: parameters that the family has no place for are left out, not refused.
+    """
+    if isinstance(relay, Streamed):
+        return InvokedStream(relay, body, drop_params)
+    return InvokedRelay(relay, body, drop_params)
 
 
 class _Request:
@@ -78,8 +92,8 @@ class _Request:
         paths: what the answer is to tell besides (``additionalModelResponseFieldPaths``).
     """
 
-    def __init__(self, body: Body, *, streamed: bool = False) -> None:
-        self._body, self._streamed = body, streamed
+    def __init__(self, body: Body, drop_params: bool, *, streamed: bool = False) -> None:
+        self._body, self._drop_params, self._streamed = body, drop_params, streamed
         self.headers: Headers = []
         self.paths: list[str] = []
 
@@ -102,12 +116,12 @@ class _Request:
             self.headers.append((_METADATA, json.dumps(metadata, separators=(",", ":"))))
         for member, _, _ in _HEADERS:
             converse.pop(member, None)
-        if converse.pop("promptVariables", None):
+        if converse.pop("promptVariables", None) and not self._drop_params:
             no_place("promptVariables", "InvokeModel", "promptVariables")
         self.paths = [path for path in converse.pop("additionalModelResponseFieldPaths", ()) if isinstance(path, str)]
         suffix = hashlib.sha256(body).hexdigest()[:16]
         tagged = _tag(converse, suffix if guard else "")
-        told = self._body.request(converse)
+        told = self._told(converse)
         if self._streamed and isinstance(self._body, Streaming):
             told = self._body.streamed(told)
         config = {"tagSuffix": suffix} if tagged and guard else {}
@@ -118,15 +132,23 @@ class _Request:
             told["amazon-bedrock-guardrailConfig"] = config
         return written(told)
 
+    def _told(self, converse: Block) -> Block:
+        while True:
+            try:
+                return self._body.request(converse)
+            except InvalidRequest as refusal:
+                if not self._drop_params or not _take_out(converse, _DROPPED.get(refusal.param or "", ())):
+                    raise
+
 
 class InvokedRelay(Counted):
     """Relay of one attempt whose answer comes whole; as ``speech.Relay``."""
 
     operation = "InvokeModel"
 
-    def __init__(self, relay: Relay, body: Body) -> None:
+    def __init__(self, relay: Relay, body: Body, drop_params: bool) -> None:
         super().__init__(relay.request)
-        self._relay, self._body, self._request = relay, body, _Request(body)
+        self._relay, self._body, self._request = relay, body, _Request(body, drop_params)
 
     def request(self, body: bytes | bytearray) -> bytes:
         """As ``speech.Relay``."""
@@ -154,9 +176,10 @@ class InvokedStream(Streamed):
 
     operation = "InvokeModelWithResponseStream"
 
-    def __init__(self, relay: Streamed, body: Body) -> None:
+    def __init__(self, relay: Streamed, body: Body, drop_params: bool) -> None:
         super().__init__(relay.request)
-        self._relay, self._request, self._events = relay, _Request(body, streamed=True), body.events()
+        self._relay, self._request = relay, _Request(body, drop_params, streamed=True)
+        self._events = body.events()
         self._stop: Block | None = None
         self._fields: Block = {}
         self._last: Block = {}
@@ -212,6 +235,14 @@ class InvokedStream(Streamed):
     def fail(self, status: int, words: str, error_type: str) -> str:
         """As ``Streamed``."""
         return self._relay.fail(status, words, error_type)
+
+
+def _take_out(converse: Block, path: tuple[str, ...]) -> bool:
+    """Take out what stands at a path; tell whether anything did."""
+    holder: Any = converse
+    for name in path[:-1]:
+        holder = holder.get(name, {})
+    return bool(path) and holder.pop(path[-1], None) is not None
 
 
 def _usage(told: Mapping[str, Any], names: Mapping[str, str]) -> Block:

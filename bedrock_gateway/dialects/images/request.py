@@ -23,7 +23,7 @@ from bedrock_gateway.dialects.images.multipart import read_form
 from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
 
 __all__ = ["ImageTranslation", "read_edit", "read_generation", "read_variation"]
@@ -50,24 +50,14 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 
 
 @attrs.frozen(kw_only=True)
-class ImageTranslation:
+class ImageTranslation(Translation):
     """A request for images in the words of a model; as ``speech.Translation``.
 
     Attributes:
         keep: keeps an image and gives its URL; None where images are given as they are.
     """
 
-    model: str
-    body: bytes = attrs.field(repr=False)
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
     keep: Keep | None = None
-
-    @property
-    def operation(self) -> str:
-        """As ``speech.Translation``."""
-        return "InvokeModel"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
@@ -210,6 +200,7 @@ def _translation(
         )
     return ImageTranslation(
         model=model,
+        operation="InvokeModel",
         body=written(body),
         end_user=end_user,
         tags=tags,

@@ -32,7 +32,7 @@ from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, off
 from bedrock_gateway.dialects.openai.json_answers import held, unheld
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 
 __all__ = ["DEPLOYED", "ChatTranslation", "members_of", "read_chat"]
 
@@ -66,31 +66,20 @@ _KNOWN = (
 
 
 @attrs.frozen(kw_only=True)
-class ChatTranslation:
+class ChatTranslation(Translation):
     """A chat completion in Converse's words; as ``speech.Translation``.
 
     Attributes:
-        stream: it is streamed; include_usage: its last chunk tells the usage.
+        include_usage: its last chunk tells the usage.
         in_json: the answer is what the tool for JSON is called with; text_format: how a model is asked for it without
             the tool, where it may be.
         wishes: what is written in the words of the model of each attempt.
     """
 
-    model: str
-    body: bytes
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
-    stream: bool = False
     include_usage: bool = False
     in_json: bool = False
     text_format: Block | None = None
     wishes: Wishes = attrs.field(factory=Wishes)
-
-    @property
-    def operation(self) -> str:
-        """As ``speech.Translation``."""
-        return "ConverseStream" if self.stream else "Converse"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
@@ -98,7 +87,7 @@ class ChatTranslation:
         hold = held(model_id, self.text_format, fit)
         json_tool = JSON_TOOL if self.in_json and hold is None else ""
         fit = hold or fit
-        if self.stream:
+        if self.operation == "ConverseStream":
             return ChatStream(fit, call_id, now, self.model, json_tool, self.include_usage)
         return ChatRelay(fit, call_id, now, self.model, json_tool)
 
@@ -138,7 +127,8 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         body=written(converse),
         end_user=end_user,
         tags=tags,
-        stream=stream,
+        operation="ConverseStream" if stream else "Converse",
+        drop_params=drop_params,
         include_usage=boolean(options.get("include_usage", False), "stream_options.include_usage"),
         in_json=in_json,
         text_format=offer.text_format if in_json and unheld(converse) else None,

@@ -24,7 +24,7 @@ from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 from bedrock_gateway.wire.model_ids import plain_model
 
 __all__ = ["EmbeddingsTranslation", "read_embeddings"]
@@ -39,7 +39,7 @@ _PICTURE = re.compile(r"data:image/([a-z]+);base64,")
 
 
 @attrs.frozen(kw_only=True)
-class EmbeddingsTranslation:
+class EmbeddingsTranslation(Translation):
     """Embeddings in InvokeModel's words; as ``speech.Translation``.
 
     Attributes:
@@ -47,15 +47,9 @@ class EmbeddingsTranslation:
         packed: vectors are told in base64.
     """
 
-    model: str
-    body: bytes
     first: int
     count: int
     packed: bool
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
-    operation: str = "InvokeModel"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
@@ -107,6 +101,7 @@ def read_embeddings(request: Asked) -> EmbeddingsTranslation | Divided:
     parts = tuple(
         EmbeddingsTranslation(
             model=model,
+            operation="InvokeModel",
             body=written(family.body(some, dimensions, asked)),
             first=first,
             count=len(some),

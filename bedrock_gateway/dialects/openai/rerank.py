@@ -19,7 +19,7 @@ from bedrock_gateway.dialects.fields import boolean, integer, items, text, writt
 from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Counted, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Counted, Relay, Translation
 from bedrock_gateway.errors import MaybeBilled
 
 __all__ = ["RerankRelay", "RerankTranslation", "read_rerank"]
@@ -29,20 +29,14 @@ MOST_CHARACTERS = 32_000
 
 
 @attrs.frozen(kw_only=True)
-class RerankTranslation:
+class RerankTranslation(Translation):
     """A request in Rerank's words; as ``speech.Translation``.
 
     Attributes:
         documents: as the answer tells them beside each result; None: it does not.
     """
 
-    model: str
-    body: bytes
     documents: Sequence[Any] | None = None
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
-    operation: str = "Rerank"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
@@ -81,7 +75,9 @@ def read_rerank(request: Asked) -> RerankTranslation:
         "rerankingConfiguration": {"type": "BEDROCK_RERANKING_MODEL", "bedrockRerankingConfiguration": ranking},
     }
     beside = [{"text": one} if isinstance(one, str) else one for one in documents] if told else None
-    return RerankTranslation(model=model, body=written(body), documents=beside, end_user=end_user, tags=tags)
+    return RerankTranslation(
+        model=model, operation="Rerank", body=written(body), documents=beside, end_user=end_user, tags=tags
+    )
 
 
 def _text(value: Any, path: str) -> str:

@@ -33,7 +33,7 @@ from bedrock_gateway.dialects.openai.labels import take_labels
 from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
 from bedrock_gateway.dialects.openai.responses_items import conversation
 from bedrock_gateway.dialects.requests import read_body
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay
+from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
 
 __all__ = ["ResponsesTranslation", "read_responses"]
@@ -74,31 +74,20 @@ _ECHOED: Mapping[str, object] = {
 
 
 @attrs.frozen(kw_only=True)
-class ResponsesTranslation:
+class ResponsesTranslation(Translation):
     """A response in Converse's words; as ``speech.Translation``.
 
     Attributes:
-        stream: it is streamed; in_json: the answer is what the tool for JSON is called with.
+        in_json: the answer is what the tool for JSON is called with.
         text_format: how a model is asked for that without the tool, where it may be.
         wishes: what is written in the words of the model of each attempt.
         echo: what the answer says again of the request.
     """
 
-    model: str
-    body: bytes
-    end_user: str = ""
-    tags: tuple[str, ...] = ()
-    words: str = ""
-    stream: bool = False
     in_json: bool = False
     text_format: Block | None = None
     wishes: Wishes = attrs.field(factory=Wishes)
     echo: Mapping[str, Any] = attrs.field(factory=dict)
-
-    @property
-    def operation(self) -> str:
-        """As ``speech.Translation``."""
-        return "ConverseStream" if self.stream else "Converse"
 
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
@@ -106,7 +95,7 @@ class ResponsesTranslation:
         hold = held(model_id, self.text_format, fit)
         json_tool = JSON_TOOL if self.in_json and hold is None else ""
         made = {"id": f"resp_{call_id}", "object": "response", "created_at": now, "model": self.model, **self.echo}
-        kind = ResponseStream if self.stream else ResponseRelay
+        kind = ResponseStream if self.operation == "ConverseStream" else ResponseRelay
         return kind(hold or fit, made, json_tool)
 
 
@@ -150,7 +139,8 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         body=written(converse),
         end_user=end_user,
         tags=tags,
-        stream=boolean(asked.get("stream", False), "stream"),
+        operation="ConverseStream" if boolean(asked.get("stream", False), "stream") else "Converse",
+        drop_params=drop_params,
         in_json=in_json,
         text_format=offer.text_format if in_json and unheld(converse) else None,
         wishes=attrs.evolve(wishes, own_choice=True) if offer.forces_json else wishes,
