@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.openai.chat_request import ChatTranslation, read_chat
@@ -35,17 +35,24 @@ def _read(body: object, drop_params: bool, model: str, path: str) -> ChatTransla
     return read_chat(asked)
 
 
-def converse(
-    body: Mapping[str, Any],
-    *,
-    model: str = CLAUDE,
-    drop_params: bool = False,
-    defaults: Mapping[str, object] = NO_DEFAULTS,
-) -> Any:
-    """Return the request of Converse that an attempt on a model sends."""
-    translation = read(body, drop_params=drop_params, model=model)
-    relay = translation.relay(model, call_id="1", now=NOW, defaults=defaults)
-    return json.loads(relay.request(translation.body))
+def converse_by(reading: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what gives the request of Converse that an attempt on a model sends for one that is read so."""
+
+    def converse(
+        body: Mapping[str, Any],
+        *,
+        model: str = CLAUDE,
+        drop_params: bool = False,
+        defaults: Mapping[str, object] = NO_DEFAULTS,
+    ) -> Any:
+        translation = reading(body, drop_params=drop_params, model=model)
+        relay = translation.relay(model, call_id="1", now=NOW, defaults=defaults)
+        return json.loads(relay.request(translation.body))
+
+    return converse
+
+
+converse = converse_by(read)
 
 
 def request(**members: Any) -> dict[str, Any]:

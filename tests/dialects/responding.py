@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chatting import CLAUDE, NOW, events_of
+from chatting import CLAUDE, NOW, converse_by, events_of
 
 from bedrock_gateway.dialects.openai.responses_request import ResponsesTranslation, read_responses
-from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked
+from bedrock_gateway.dialects.speech import Asked
 
 
 def read(body: object, *, drop_params: bool = False, model: str = CLAUDE) -> ResponsesTranslation:
@@ -19,17 +19,7 @@ def read(body: object, *, drop_params: bool = False, model: str = CLAUDE) -> Res
     return read_responses(asked)
 
 
-def converse(
-    body: Mapping[str, Any],
-    *,
-    model: str = CLAUDE,
-    drop_params: bool = False,
-    defaults: Mapping[str, object] = NO_DEFAULTS,
-) -> Any:
-    """Return the request of Converse that an attempt on a model sends."""
-    translation = read(body, drop_params=drop_params, model=model)
-    relay = translation.relay(model, call_id="1", now=NOW, defaults=defaults)
-    return json.loads(relay.request(translation.body))
+converse = converse_by(read)
 
 
 def request(**members: Any) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from chatting import answered as answer
 from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, Shared
 
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import encode_exception
 
 SECTION = "Chat completions ↔ Converse"
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE, MISTRAL = (
-    *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
-    *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
-    "mistral.mistral-large-2407-v1:0",
+MISTRAL = "mistral.mistral-large-2407-v1:0"
+SHARED = Shared(
+    read=read, converse=converse, request=request, tool=lambda function: {"type": "function", "function": function}
 )
 #: What Bedrock has no place for, with a value that asks for something.
 UNSUPPORTED: dict[str, Any] = {
@@ -43,7 +43,7 @@ images = st.builds(
 )
 files = st.builds(
     lambda kind, data, name: {"type": "file", "file": {"file_data": f"data:{kind};base64,{data}", "filename": name}},
-    st.sampled_from(["application/pdf", "text/csv", "text/html", "text/plain", "text/markdown"]),
+    st.sampled_from(sorted(KINDS.values())),
     data_bytes,
     st.from_regex(r"[a-z]{1,8}", fullmatch=True),
 )
@@ -65,7 +65,6 @@ calls = st.builds(
     names,
     st.dictionaries(st.text(max_size=5), values, max_size=3),
 )
-KINDS = {"pdf": "application/pdf", "csv": "text/csv", "html": "text/html", "txt": "text/plain", "md": "text/markdown"}
 
 
 def back(turns: list[Any]) -> list[Any]:
@@ -213,16 +212,7 @@ def name(data: st.DataObject) -> None:
 
 
 def tools(data: st.DataObject) -> None:
-    function = st.fixed_dictionaries(
-        {"name": names, "parameters": schemas.filter(bool)}, optional={"description": words, "strict": st.booleans()}
-    )
-    told = data.draw(st.lists(function, min_size=1, max_size=3))
-    sent = converse(request(tools=[{"type": "function", "function": one} for one in told]))["toolConfig"]["tools"]
-    again = [
-        {**{k: v for k, v in spec.items() if k != "inputSchema"}, "parameters": spec["inputSchema"]["json"]}
-        for spec in (tool["toolSpec"] for tool in sent)
-    ]
-    assert [{k: v for k, v in one.items() if k != "strict"} for one in told] == again
+    told, sent = SHARED.declared(data)
     for of in (NOVA, GPT, LLAMA, ADAPTIVE):
         asked = request(tools=[{"type": "function", "function": one} for one in told])
         assert sent == converse(asked, model=of)["toolConfig"]["tools"]
@@ -233,43 +223,21 @@ def tools(data: st.DataObject) -> None:
 
 
 def tool_choice(data: st.DataObject) -> None:
-    tool = {"type": "function", "function": {"name": data.draw(names)}}
-    one = {"name": tool["function"]["name"]}
-    for choice, wanted in (("auto", None), ("required", {"any": {}}), (tool, {"tool": one})):
-        assert wanted == converse(request(tools=[tool], tool_choice=choice))["toolConfig"].get("toolChoice")
-    assert "toolConfig" not in converse(request(tools=[tool], tool_choice="none"))
+    tool = SHARED.chosen(data)
     used = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [data.draw(calls)]}]
-    with pytest.raises(InvalidRequest):
-        read(request(messages=used, tools=[tool], tool_choice="none"))
+    SHARED.none_chosen(request(messages=used, tools=[tool], tool_choice="none"))
     assert "toolChoice" not in converse(request(messages=used, tool_choice="none"), drop_params=True)["toolConfig"]
 
 
-def one_tool(data: st.DataObject) -> None:
-    tool = {"type": "function", "function": {"name": data.draw(names)}}
-    asked = request(tools=[tool], parallel_tool_calls=False)
-    for choice, kind in (("auto", "auto"), ("required", "any"), (tool, "tool")):
-        told = converse(asked | {"tool_choice": choice})["additionalModelRequestFields"]["tool_choice"]
-        assert (kind, True) == (told["type"], told["disable_parallel_tool_use"])
-        assert (kind == "tool") == ("name" in told)
-    assert "additionalModelRequestFields" not in converse(asked, model=data.draw(st.sampled_from([NOVA, LLAMA, GPT])))
-
-
 def response_format(data: st.DataObject) -> None:
-    schema = data.draw(schemas)
-    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    wanted = SHARED.forced(
+        data,
+        "response_format",
+        lambda schema: {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        {"reasoning_effort": "low"},
+    )
     tool = {"type": "function", "function": {"name": "look"}}
     json_tool = {"tool": {"name": "json_tool_call"}}
-    for more, choice in (
-        ({}, json_tool),
-        ({"tools": [tool]}, {"any": {}}),
-        ({"tools": [tool], "tool_choice": "none"}, json_tool),
-        ({"tools": [tool], "tool_choice": tool}, {"tool": {"name": "look"}}),
-        ({"thinking": {"type": "adaptive"}}, None),
-        ({"reasoning_effort": "low"}, None),
-    ):
-        config = converse(request(response_format=wanted, **more))["toolConfig"]
-        assert schema == config["tools"][-1]["toolSpec"]["inputSchema"]["json"]
-        assert choice == config.get("toolChoice")
     for model_id, choice in ((LLAMA, None), (COHERE, None), (MISTRAL, {"any": {}}), (NOVA, json_tool)):
         assert choice == converse(request(response_format=wanted), model=model_id)["toolConfig"].get("toolChoice")
         # Whom the caller has to be called is for AWS to refuse.
@@ -310,12 +278,7 @@ def max_tokens(data: st.DataObject) -> None:
 
 
 def sampling(data: st.DataObject) -> None:
-    one, other = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
-    assert {"temperature": one, "topP": other} == converse(request(temperature=one, top_p=other))["inferenceConfig"]
-    hot = request(temperature=data.draw(st.floats(1, 2, exclude_min=True)))
-    with pytest.raises(InvalidRequest):
-        read(hot)
-    assert 1 == converse(hot, drop_params=True)["inferenceConfig"]["temperature"]
+    SHARED.sampled(data)
 
 
 def stop(data: st.DataObject) -> None:
@@ -387,35 +350,6 @@ def n(data: st.DataObject) -> None:
     assert "ConverseStream" == read(request(n=count, stream=True), drop_params=True).operation
 
 
-def service_tier(data: st.DataObject) -> None:
-    tier = data.draw(st.sampled_from(["auto", "default", "flex", "priority"]))
-    sent = converse(request(service_tier=tier))["serviceTier"]
-    assert {"type": "default" if tier == "auto" else tier} == sent
-
-
-def as_they_are(data: st.DataObject) -> None:
-    members = (
-        "guardrailConfig",
-        "performanceConfig",
-        "requestMetadata",
-        "promptVariables",
-        "outputConfig",
-        "serviceTier",
-    )
-    told: dict[str, Any] = {member: data.draw(schemas) for member in members}
-    told["additionalModelResponseFieldPaths"] = data.draw(st.lists(words, max_size=2))
-    sent = converse(request(**told))
-    assert told == {member: sent[member] for member in told}
-
-
-def others(data: st.DataObject) -> None:
-    own = st.from_regex(r"own_[a-z]{1,5}", fullmatch=True)
-    kinds = [data.draw(st.dictionaries(own, values.filter(lambda value: value is not None), max_size=3)) for _ in "abc"]
-    one, other, third = kinds
-    sent = converse(request(**one, additionalModelRequestFields=other, extra_body=third))
-    assert {**other, **third, **one} == sent.get("additionalModelRequestFields", {})
-
-
 def user(data: st.DataObject) -> None:
     who = data.draw(words)
     for member in ("user", "safety_identifier"):
@@ -431,15 +365,8 @@ def tags(data: st.DataObject) -> None:
 
 
 def unsupported(data: st.DataObject) -> None:
-    chosen = data.draw(st.lists(st.sampled_from(sorted(UNSUPPORTED)), min_size=1, unique=True))
-    asked = request(**{member: UNSUPPORTED[member] for member in chosen})
-    with pytest.raises(InvalidRequest) as caught:
-        read(asked)
-    assert all(member in caught.value.message for member in chosen)
-    assert caught.value.param in chosen
-    assert {"messages"} == converse(asked, drop_params=True).keys()
     idle = {"logprobs": False, "presence_penalty": 0, "store": False, "modalities": ["text"], "seed": None}
-    assert {"messages"} == converse(request(**idle)).keys()
+    SHARED.refused(data, UNSUPPORTED, idle)
 
 
 def content(data: st.DataObject) -> None:
@@ -547,7 +474,7 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
         *(model, system, text, image, document, guarded, cache_point, thoughts_, tool_calls, tool_results, name, tools),
         *(
             tool_choice,
-            one_tool,
+            SHARED.one_tool,
             response_format,
             held,
             max_tokens,
@@ -558,8 +485,19 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
             thinking,
             stream,
         ),
-        *(n, service_tier, as_they_are, others, user, tags, unsupported, content, calls_, reasoning, other_blocks),
-        *(finish_reason, usage, besides, choices, exception),
+        *(
+            n,
+            SHARED.service_tier,
+            SHARED.as_they_are,
+            SHARED.others,
+            user,
+            tags,
+            unsupported,
+            content,
+            calls_,
+            reasoning,
+        ),
+        *(other_blocks, finish_reason, usage, besides, choices, exception),
     )
 }
 

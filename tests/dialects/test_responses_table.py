@@ -11,23 +11,20 @@ from chatting import CLAUDE, NOW, answered
 from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, Shared
 from responding import converse, events, read, request, streamed, whole
 
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import encode_exception
 
 SECTION = "Responses ↔ Converse"
-NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
-    *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
-    *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
-)
+SHARED = Shared(read=read, converse=converse, request=request, tool=lambda function: {"type": "function", **function})
 #: What Bedrock has no place for, with a value that asks for something.
 UNSUPPORTED: dict[str, Any] = {
     **{"background": True, "background_options": {"prewarm": True}, "context_management": [{"type": "compaction"}]},
     **{"max_tool_calls": 2, "moderation": {"model": "a"}, "top_logprobs": 3, "truncation": "auto"},
 }
 USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]}
-KINDS = {"pdf": "application/pdf", "csv": "text/csv", "html": "text/html", "txt": "text/plain", "md": "text/markdown"}
 
 texts = st.builds(lambda text: {"type": "input_text", "text": text}, words)
 images = st.builds(
@@ -192,17 +189,7 @@ def other_items(data: st.DataObject) -> None:
 
 
 def tools(data: st.DataObject) -> None:
-    function = st.fixed_dictionaries(
-        {"name": names, "parameters": schemas.filter(bool)},
-        optional={"description": words, "strict": st.booleans()},
-    )
-    told = data.draw(st.lists(function, min_size=1, max_size=3))
-    sent = converse(request(tools=[{"type": "function"} | one for one in told]))["toolConfig"]["tools"]
-    again = [
-        {**{k: v for k, v in spec.items() if k != "inputSchema"}, "parameters": spec["inputSchema"]["json"]}
-        for spec in (tool["toolSpec"] for tool in sent)
-    ]
-    assert [{k: v for k, v in one.items() if k != "strict"} for one in told] == again
+    SHARED.declared(data)
     used = data.draw(calls)
     (declared,) = converse(request(input=[USER, used]))["toolConfig"]["tools"]
     assert used["name"] == declared["toolSpec"]["name"]
@@ -219,44 +206,20 @@ def other_tools(data: st.DataObject) -> None:
 
 
 def tool_choice(data: st.DataObject) -> None:
-    name = data.draw(names)
-    tool = {"type": "function", "name": name}
-    for choice, wanted in (("auto", None), ("required", {"any": {}}), (tool, {"tool": {"name": name}})):
-        assert wanted == converse(request(tools=[tool], tool_choice=choice))["toolConfig"].get("toolChoice")
-    assert "toolConfig" not in converse(request(tools=[tool], tool_choice="none"))
+    tool = SHARED.chosen(data)
     with pytest.raises(InvalidRequest):
-        read(request(tools=[tool], tool_choice={"type": "function", "name": f"{name}-"[-64:] + "_"}))
-    used = request(input=[USER, data.draw(calls)], tools=[tool], tool_choice="none")
-    with pytest.raises(InvalidRequest):
-        read(used)
-    assert "toolChoice" not in converse(used, drop_params=True)["toolConfig"]
-
-
-def one_tool(data: st.DataObject) -> None:
-    name = data.draw(names)
-    tool = {"type": "function", "name": name}
-    asked = request(tools=[tool], parallel_tool_calls=False)
-    for choice, kind in (("auto", "auto"), ("required", "any"), (tool, "tool")):
-        told = converse(asked | {"tool_choice": choice})["additionalModelRequestFields"]["tool_choice"]
-        assert (kind, True, kind == "tool") == (told["type"], told["disable_parallel_tool_use"], "name" in told)
-    assert "additionalModelRequestFields" not in converse(asked, model=data.draw(st.sampled_from([NOVA, LLAMA, GPT])))
+        read(request(tools=[tool], tool_choice={"type": "function", "name": f"{tool['name']}-"[-64:] + "_"}))
+    SHARED.none_chosen(request(input=[USER, data.draw(calls)], tools=[tool], tool_choice="none"))
 
 
 def in_json(data: st.DataObject) -> None:
-    schema, tool = data.draw(schemas), {"type": "function", "name": "look"}
-    wanted = {"format": {"type": "json_schema", "name": "a", "schema": schema}}
+    wanted = SHARED.forced(
+        data,
+        "text",
+        lambda schema: {"format": {"type": "json_schema", "name": "a", "schema": schema}},
+        {"reasoning": {"effort": "low"}},
+    )
     json_tool = {"tool": {"name": "json_tool_call"}}
-    for more, choice in (
-        ({}, json_tool),
-        ({"tools": [tool]}, {"any": {}}),
-        ({"tools": [tool], "tool_choice": "none"}, json_tool),
-        ({"tools": [tool], "tool_choice": tool}, {"tool": {"name": "look"}}),
-        ({"thinking": {"type": "adaptive"}}, None),
-        ({"reasoning": {"effort": "low"}}, None),
-    ):
-        config = converse(request(text=wanted, **more))["toolConfig"]
-        assert schema == config["tools"][-1]["toolSpec"]["inputSchema"]["json"]
-        assert choice == config.get("toolChoice")
     assert "toolConfig" not in converse(request(text={"format": {"type": "text"}, "verbosity": "low"}))
     assert json_tool == converse(request(text={"format": {"type": "json_object"}}))["toolConfig"]["toolChoice"]
     closed = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
@@ -278,12 +241,7 @@ def max_tokens(data: st.DataObject) -> None:
 
 
 def sampling(data: st.DataObject) -> None:
-    one, other = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
-    assert {"temperature": one, "topP": other} == converse(request(temperature=one, top_p=other))["inferenceConfig"]
-    hot = request(temperature=data.draw(st.floats(1, 2, exclude_min=True)))
-    with pytest.raises(InvalidRequest):
-        read(hot)
-    assert 1 == converse(hot, drop_params=True)["inferenceConfig"]["temperature"]
+    hot = SHARED.sampled(data)
     assert 1 == converse(hot | {"drop_params": True})["inferenceConfig"]["temperature"]
 
 
@@ -329,27 +287,6 @@ def stream(data: st.DataObject) -> None:
     assert {"messages"} == converse(asked).keys()
 
 
-def service_tier(data: st.DataObject) -> None:
-    tier = data.draw(st.sampled_from(["auto", "default", "flex", "priority", "reserved"]))
-    assert {"type": "default" if tier == "auto" else tier} == converse(request(service_tier=tier))["serviceTier"]
-
-
-def as_they_are(data: st.DataObject) -> None:
-    members = ("guardrailConfig", "performanceConfig", "requestMetadata", "promptVariables", "outputConfig")
-    told: dict[str, Any] = {member: data.draw(schemas) for member in (*members, "serviceTier")}
-    told["additionalModelResponseFieldPaths"] = data.draw(st.lists(words, max_size=2))
-    sent = converse(request(**told))
-    assert told == {member: sent[member] for member in told}
-
-
-def others(data: st.DataObject) -> None:
-    own = st.from_regex(r"own_[a-z]{1,5}", fullmatch=True)
-    kinds = [data.draw(st.dictionaries(own, values.filter(lambda value: value is not None), max_size=3)) for _ in "abc"]
-    one, other, third = kinds
-    sent = converse(request(**one, additionalModelRequestFields=other, extra_body=third))
-    assert {**other, **third, **one} == sent.get("additionalModelRequestFields", {})
-
-
 def labels(data: st.DataObject) -> None:
     who, tags = data.draw(words), data.draw(st.lists(words, max_size=3))
     for member in ("user", "safety_identifier"):
@@ -378,14 +315,7 @@ def elsewhere(data: st.DataObject) -> None:
 
 
 def unsupported(data: st.DataObject) -> None:
-    chosen = data.draw(st.lists(st.sampled_from(sorted(UNSUPPORTED)), min_size=1, unique=True))
-    asked = request(**{member: UNSUPPORTED[member] for member in chosen})
-    with pytest.raises(InvalidRequest) as caught:
-        read(asked)
-    assert all(member in caught.value.message for member in chosen)
-    assert caught.value.param in chosen
-    assert {"messages"} == converse(asked, drop_params=True).keys()
-    assert {"messages"} == converse(request(background=False, truncation="disabled", top_logprobs=0)).keys()
+    SHARED.refused(data, UNSUPPORTED, {"background": False, "truncation": "disabled", "top_logprobs": 0})
 
 
 def defaults(data: st.DataObject) -> None:
@@ -502,9 +432,19 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
     check.__name__.rstrip("_"): check
     for check in (
         *(model, instructions, text, image, document, guarded, cache_point, thoughts_, tool_calls, tool_results),
-        *(other_items, tools, other_tools, tool_choice, one_tool, in_json, max_tokens, sampling, beyond, effort),
-        *(stream, service_tier, as_they_are, others, labels, nothing, elsewhere, unsupported, defaults),
-        *(message, calls_, reasoning, other_blocks, status, usage, besides, echo, events_, exception),
+        *(other_items, tools, other_tools, tool_choice, SHARED.one_tool, in_json, max_tokens, sampling, beyond),
+        *(
+            effort,
+            stream,
+            SHARED.service_tier,
+            SHARED.as_they_are,
+            SHARED.others,
+            labels,
+            nothing,
+            elsewhere,
+            unsupported,
+        ),
+        *(defaults, message, calls_, reasoning, other_blocks, status, usage, besides, echo, events_, exception),
     )
 }
 
