@@ -327,7 +327,7 @@ events = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=75)
 @given(
     told=st.lists(nearly | events | junk, max_size=5),
     model=st.sampled_from([*CHATS, MISTRAL, COMMAND_R]),
