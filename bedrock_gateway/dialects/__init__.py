@@ -6,7 +6,7 @@ back. What is sent depends on the deployment, so that it is written behind this 
 
 speech       what the chain asks of a dialect
 bedrock      Bedrock's own, and what it is edited by: clamp, request_metadata, named_models
-requests     reading bodies; contents, output_limits, prefixes: what is read of them
+requests     reading bodies, long_strings; contents, output_limits, prefixes: what is read of them
 openai/      chat completions, Responses, embeddings, rerank
 images/      OpenAI's images
 anthropic/   messages and their count

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import attrs
 
 from bedrock_gateway.dialects.contents import contents, only_text
+from bedrock_gateway.dialects.long_strings import check_text, cut, put_back
 from bedrock_gateway.dialects.output_limits import answers, max_tokens_each
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
@@ -36,6 +37,8 @@ _CONVERSATION = frozenset(["messages", "system", "toolConfig", "tools"])
 _OWN_JSON = frozenset(["input", "json", "inputSchema", "input_schema", "parameters"])
 #: Longest name told back, in characters, and longest way to it, in names.
 _MOST_TOLD = 64
+#: Bytes of a body above which long strings are looked for.
+_LARGE = 1_048_576
 _LONGEST_WAY = 4
 
 
@@ -129,6 +132,8 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
         InvalidRequest: it is none, or a member that a bound is read from, or that stands on the way to one, is there
             twice; the message names it.
     """
+    if len(body) > _LARGE and (large := _read_large(body)) is not None:
+        return large
     try:
         text = str(body, "utf-8")
     except UnicodeDecodeError as error:
@@ -152,6 +157,27 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
     if type(document) is not dict:
         raise _invalid("it is another kind of value")
     return document
+
+
+def _read_large(body: bytes | bytearray) -> dict[str, Any] | None:
+    """Read a body with long strings; None where there are none, or where it is to be told what is wrong.
+
+    Raises:
+        InvalidRequest: it is no UTF-8.
+    """
+    try:
+        check_text(body)
+    except UnicodeDecodeError as error:
+        raise _invalid(f"byte {error.start} is no UTF-8") from None
+    short, long = cut(body)
+    if not long:
+        return None
+    try:
+        document = _decoder.decode(str(short, "utf-8"))
+    except (_Twice, ValueError, RecursionError, InvalidRequest):
+        # Said with the places of the body as it is.
+        return None
+    return put_back(document, long) if type(document) is dict else None
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
