@@ -30,6 +30,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoking import completion, native
 
+from bedrock_gateway.dialects.families.cohere import COMMAND_R as WORDS
+from bedrock_gateway.errors import InvalidRequest
+
 SECTION = "Converse ↔ InvokeModel: Command R"
 
 
@@ -189,3 +192,24 @@ def test_every_row_has_its_check() -> None:
 def test_row(row: str, data: st.DataObject) -> None:
     """What a row says of its field is so, whatever is in it."""
     CHECKS[row](data)
+
+
+def test_a_call_is_told_once_however_many_results_it_has() -> None:
+    """What a model is told grows no faster than what was said: a budget has counted that."""
+    use = {"toolUse": {"toolUseId": "a", "name": "weather", "input": {"city": "R" * 1000}}}
+    result = {"toolResult": {"toolUseId": "a", "content": [{"text": "rain"}]}}
+    asked: Any = {
+        "messages": [
+            {"role": "user", "content": [{"text": "How is it?"}]},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [result] * 100},
+        ]
+    }
+
+    told = WORDS.request(asked)
+
+    assert [{"text": "rain"}] * 100 == told["tool_results"][0]["outputs"]
+    assert len(json.dumps(told)) < len(json.dumps(asked))
+    asked["messages"].append({"role": "user", "content": [{"text": "And now?"}, result]})
+    with pytest.raises(InvalidRequest, match="has its result"):
+        WORDS.request(asked)

@@ -71,67 +71,77 @@ class CommandR:
 
 
 class _Talk:
-    """A conversation as Command R is told it."""
+    """A conversation as Command R is told it.
+
+    What is said is held in parts and joined once, and a call is told with its results once: what a model is told, and
+    the work for it, grow no faster than what was said.
+    """
 
     def __init__(self) -> None:
-        self._history: list[Block] = []
-        self._message = ""
-        self._before = self._said = ""  # by the model since then: before the last results, and after them
+        self._history: list[tuple[str, list[str]]] = []
+        self._message: list[str] = []
+        # By the model since then: before the last results, and after them.
+        self._before: list[str] = []
+        self._said: list[str] = []
         self._results: list[Block] = []
         self._calls: dict[str, Block] = {}
+        self._outputs: dict[str, list[Block]] = {}
 
     def add(self, role: str, block: Block) -> None:
         """Add what is said next."""
         if "text" in block:
             if role == "user":
                 self._ask(block["text"])
-            else:
-                self._said = _joined(self._said, block["text"])
+            elif block["text"]:
+                self._said.append(block["text"])
         elif "toolUse" in block:
             use = block["toolUse"]
             self._calls[use["toolUseId"]] = {"name": use["name"], "parameters": use["input"]}
         elif "toolResult" in block:
-            result = block["toolResult"]
-            call = self._calls.get(result["toolUseId"])
-            if call is None:
-                no_place(f"the result of a call that was not made ({result['toolUseId']})", _OURS)
-            self._results.append({"call": call, "outputs": [{"text": _result(one)} for one in result["content"]]})
-            self._before, self._said = _joined(self._before, self._said), ""
+            self._answer(block["toolResult"])
         elif "cachePoint" not in block and "reasoningContent" not in block:
             no_place(f"{next(iter(block), 'empty')}s", _OURS)
 
-    def _ask(self, words: str) -> None:
-        if not (self._said or self._results):
-            self._message = _joined(self._message, words)
-            return
-        self._remember("USER", self._message)
-        if self._results:
-            self._remember("CHATBOT", self._before)
-            self._remember("USER", json.dumps(self._results, ensure_ascii=False))
-        self._remember("CHATBOT", self._said)
-        self._message, self._before, self._said, self._results = words, "", "", []
+    def _answer(self, result: Block) -> None:
+        """Add the result of a call."""
+        id_ = result["toolUseId"]
+        call = self._calls.pop(id_, None)
+        if call is not None:
+            self._outputs[id_] = []
+            self._results.append({"call": call, "outputs": self._outputs[id_]})
+        elif id_ not in self._outputs:
+            no_place(f"the result of a call that was not made, or has its result ({id_})", _OURS)
+        self._outputs[id_] += [{"text": _result(one)} for one in result["content"]]
+        self._before += self._said
+        self._said = []
 
-    def _remember(self, role: str, words: str) -> None:
-        last = self._history[-1] if self._history else {}
-        if last.get("role") == role:
-            last["message"] = _joined(last["message"], words)
+    def _ask(self, words: str) -> None:
+        if self._said or self._results:
+            self._remember("USER", self._message)
+            if self._results:
+                self._remember("CHATBOT", self._before)
+                self._remember("USER", [json.dumps(self._results, ensure_ascii=False, separators=(",", ":"))])
+            self._remember("CHATBOT", self._said)
+            self._message, self._before, self._said, self._results, self._outputs = [], [], [], [], {}
+        if words:
+            self._message.append(words)
+
+    def _remember(self, role: str, words: list[str]) -> None:
+        if self._history and self._history[-1][0] == role:
+            self._history[-1][1].extend(words)
         elif words:
-            self._history.append({"role": role, "message": words})
+            self._history.append((role, words))
 
     def told(self) -> Block:
         """Return the members of a body that tell it; between a message and its results the model has no say."""
         if self._said:
             no_place("an answer that is begun already", _OURS)
-        told: Block = {"message": self._message}
+        told: Block = {"message": "\n".join(self._message)}
         if self._history:
-            told["chat_history"] = self._history
+            told["chat_history"] = [{"role": role, "message": "\n".join(words)} for role, words in self._history]
         if self._results:
             told["tool_results"] = self._results
         return told
-
-
-def _joined(words: str, more: str) -> str:
-    return f"{words}\n{more}" if words and more else words or more
 
 
 class _Events:
@@ -211,7 +221,7 @@ def _result(block: Block) -> str:
         words: str = block["text"]
         return words
     if "json" in block:
-        return json.dumps(block["json"], ensure_ascii=False)
+        return json.dumps(block["json"], ensure_ascii=False, separators=(",", ":"))
     no_place(f"{next(iter(block), 'empty')}s in results of tools", _OURS)
 
 
@@ -236,7 +246,7 @@ def _parameter(schema: Any) -> Block:
         told["type"] = kind
     words = [description] if isinstance(description, str) else []
     if told:
-        words.append(json.dumps(told, ensure_ascii=False))
+        words.append(json.dumps(told, ensure_ascii=False, separators=(",", ":")))
     return {"description": " ".join(words), "type": known or "str"}
 
 
