@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from bedrock_gateway.errors import Refusal
 from bedrock_gateway.routing.verdicts import Verdict
 
 __all__ = ["AttemptFailed", "UpstreamAnswer"]
@@ -28,6 +29,7 @@ class AttemptFailed(Exception):
         verdict: what follows, by the retry table.
         reason: for the log only; may hold AWS's own text, which names accounts and roles.
         answer: upstream's error answer, or None where none came.
+        refusal: what the caller is told where no other attempt follows, if that is more than the verdict says.
         error_type: AWS error type, or our name of the fault.
         retry_after: seconds upstream asked to wait, or None.
         status, aws_request_id: of upstream's answer, or None where no head of one came.
@@ -39,6 +41,7 @@ class AttemptFailed(Exception):
         *,
         reason: str,
         answer: UpstreamAnswer | None = None,
+        refusal: Refusal | None = None,
         error_type: str | None = None,
         retry_after: float | None = None,
         status: int | None = None,
@@ -48,6 +51,7 @@ class AttemptFailed(Exception):
         self.verdict = verdict
         self.reason = reason
         self.answer = answer
+        self.refusal = refusal
         self.error_type = error_type
         self.retry_after = retry_after
         self.status = answer.status if status is None and answer is not None else status

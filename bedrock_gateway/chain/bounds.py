@@ -137,6 +137,9 @@ def is_guarded(call: Call, deployment: Deployment) -> bool:
             call.guarded = b"uardrailConfig" in call.body
         else:
             call.guarded = any(name == "x-amzn-bedrock-guardrailidentifier" for name, _ in call.forward_headers)
+            if not call.guarded and call.translation is not None and call.translation.words:
+                # Another family that stands in is asked by Converse, with the members of it that came in the body.
+                call.guarded = b"uardrailConfig" in call.body
     return call.guarded
 
 

@@ -30,7 +30,7 @@ from bedrock_gateway.dialects.speech import Relay
 from bedrock_gateway.errors import CredentialsError, Throttled
 from bedrock_gateway.routing.balancer import Use
 from bedrock_gateway.routing.deployments import Deployment
-from bedrock_gateway.routing.verdicts import EXPIRED, TOO_LONG, Cools, Retry, Verdict
+from bedrock_gateway.routing.verdicts import EXPIRED, NO_PLACE, TOO_LONG, Cools, Retry, Verdict
 from bedrock_gateway.wire.operations import Operation
 
 __all__ = ["fail_over"]
@@ -48,6 +48,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     candidates = Candidates.of(call)
     trying: _Trying | None = None
     reservation: Reservation | None = None
+    told: tuple[Attempt, AttemptFailed] | None = None
     use = candidates.plan.next(time.monotonic()) if gateway.queue is None and candidates.plain else None
     if use is None:
         await candidates.read()
@@ -58,10 +59,13 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             return await handler(request)
         except AttemptFailed as failed:
             _log_failure(call, attempt, failed)
+            if told is None or failed.verdict is not NO_PLACE:
+                # That another model cannot be told of it says less than why it was not the first that answered.
+                told = attempt, failed
             trying = trying or _Trying(call, candidates)
             following = await trying.follow(attempt, failed)
             if following is None:
-                return await give_up(request, call, attempt, failed)
+                return await give_up(request, call, *told)
             use, reservation = following
         finally:
             gateway.balancer.end(attempt.use, attempt.tokens, time.monotonic(), sent=attempt.opened)
@@ -312,7 +316,7 @@ def _forget_credentials(call: Call, attempt: Attempt) -> None:
 
 def _log_failure(call: Call, attempt: Attempt, failed: AttemptFailed) -> None:
     """Log why an attempt failed, with AWS's own text: only here, since it names accounts and roles."""
-    if failed.verdict.cools is not Cools.NO or failed.answer is None:
+    if failed.verdict.cools is not Cools.NO or (failed.answer is None and failed.refusal is None):
         _LOG.warning(
             "call=%s attempt=%d deployment=%s: %s",
             call.id,

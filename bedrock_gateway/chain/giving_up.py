@@ -80,6 +80,8 @@ async def _relayed(request: web.Request, call: Call, attempt: Attempt, answer: U
 
 def _refusal(attempt: Attempt, failed: AttemptFailed) -> Refusal:
     """Return our own answer for a failure that upstream said nothing fit for the caller about."""
+    if failed.refusal is not None:
+        return failed.refusal
     name, verdict, at = attempt.deployment.name, failed.verdict, failed.reason[:500]
     # What AWS denies is not granted a second later.
     usual = 30 if verdict.cools in (Cools.MODEL, Cools.AT_ONCE) else 1

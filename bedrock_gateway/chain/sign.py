@@ -14,7 +14,7 @@ from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.naming import name_models
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.dialects.request_metadata import stamp
-from bedrock_gateway.errors import CredentialsError
+from bedrock_gateway.errors import CredentialsError, InvalidRequest
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.routing.deployments import CredentialKind, Deployment
 from bedrock_gateway.upstream.session import UpstreamRequest
@@ -62,12 +62,16 @@ async def sign(request: web.Request, handler: Handler) -> web.StreamResponse:
         trouble = gateway.forms.trouble_of(deployment)
         raise AttemptFailed(verdicts.NOT_LOOKED_UP, reason=f"its provisioned throughput is not known: {trouble}")
     body, headers = call.body, call.forward_headers
-    if call.translation is None or len(body) <= OFF_LOOP:
-        body = attempt.relay.request(body)
-    else:
-        body = await asyncio.to_thread(attempt.relay.request, body)
+    try:
+        if call.translation is None or len(body) <= OFF_LOOP:
+            body = attempt.relay.request(body)
+        else:
+            body = await asyncio.to_thread(attempt.relay.request, body)
+    except InvalidRequest as refusal:
+        raise AttemptFailed(verdicts.NO_PLACE, reason=refusal.message, refusal=refusal) from refusal
     if operation is not target.operation:
         attempt.notes.append(f"sent as {operation.name}")
+    if operation is not target.operation or attempt.relay.headers:
         # Those for the call's own operation would say nothing to this one: they are in the relay's words by now.
         headers = [*(one for one in headers if not one[0].startswith("x-amzn-")), *attempt.relay.headers]
     if call.models:

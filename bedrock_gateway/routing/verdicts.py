@@ -11,6 +11,7 @@ The table (what happened: then; what rests; may be billed):
     model not offered there                            next deployment; (deployment, model) for 5 minutes; no
     the same of something else a caller named          next deployment; nothing; no
     the gateway's credentials refused, or none at all  next deployment; deployment; no
+    no place for it in the words of the model          next deployment; nothing; no
     longer than the model reads                        another group, where one is named for it; nothing; no
     any other refusal                                  to the caller as it is; nothing; no
     sent and lost, cut, silent, unreadable             to the caller as 424; counts; yes
@@ -35,7 +36,7 @@ from enum import StrEnum
 
 import attrs
 
-from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
+from bedrock_gateway.errors import InvalidRequest, MaybeBilled, Refusal, Unavailable, UnknownOperation
 
 __all__ = [
     "CUT",
@@ -49,6 +50,7 @@ __all__ = [
     "NOT_LOOKED_UP",
     "NOT_OFFERED",
     "NO_CREDENTIALS",
+    "NO_PLACE",
     "NO_SIGNER",
     "REFUSED",
     "SILENT",
@@ -154,6 +156,8 @@ NO_CREDENTIALS = Verdict(
 NO_SIGNER = Verdict(name="no-signer", kind="credentials", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable)
 # AWS has not said which throughput a name stands for, so nothing was sent.
 NOT_LOOKED_UP = Verdict(name="not-looked-up", kind="unavailable", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable)
+# The words of its model have no place for something of the request, so nothing was sent; another may have one.
+NO_PLACE = Verdict(name="no-place", retry=Retry.NEXT, cools=Cools.NO, refusal=InvalidRequest)
 NOT_FOUND = Verdict(name="not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
 NOT_OFFERED = Verdict(name="model-not-offered", kind="not_found", retry=Retry.NEXT, cools=Cools.MODEL)
 # It comes with status 200, which must not reach the caller.

@@ -18,6 +18,7 @@ from bedrock_gateway.dialects.anthropic.blocks import conversation, system_block
 from bedrock_gateway.dialects.anthropic.citations import without_citations
 from bedrock_gateway.dialects.anthropic.claude import betas
 from bedrock_gateway.dialects.families import wishes as families
+from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes
 from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text
 from bedrock_gateway.dialects.openai.chat_messages import cache_point
@@ -80,7 +81,8 @@ def converse_request(request: Asked, asked: Mapping[str, Any], model_id: str) ->
     converse["inferenceConfig"] = inference
     if one_of(asked.get("service_tier", "auto"), "service_tier", ("auto", "standard_only")) == "standard_only":
         converse["serviceTier"] = {"type": "default"}
-    converse |= {name: asked[name] for name in (_CONVERSE - {_FIELDS}) & asked.keys()}
+    beside = members_beside(request.headers)
+    converse = {**beside, **converse, **{name: asked[name] for name in (_CONVERSE - {_FIELDS}) & asked.keys()}}
     paths = items(converse.get(_PATHS, []), _PATHS)
     if stops and _STOP_SEQUENCE not in paths:
         # Which of them was met is told on demand only.

@@ -24,7 +24,7 @@ import attrs
 
 from bedrock_gateway.dialects.families.chat_chunks import ChatEvents, reason_of
 from bedrock_gateway.dialects.families.chat_words import arguments_of, chosen, said
-from bedrock_gateway.dialects.families.shared import added, made_id, media_type, no_place, source_of, stopped
+from bedrock_gateway.dialects.families.shared import added, made_id, media_type, no_place, schema_of, source_of, stopped
 from bedrock_gateway.dialects.families.thought import TEXT, THOUGHT, Splitter
 from bedrock_gateway.dialects.fields import Block
 
@@ -32,6 +32,8 @@ __all__ = ["CHAT", "Chat", "chat_of"]
 
 _OURS = "the model's own body, a chat completion,"
 _INFERENCE = {"temperature": "temperature", "topP": "top_p", "stopSequences": "stop"}
+#: No longer than what a budget has counted: without spaces, and letters as they are.
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: How Mistral wants the ids of calls.
 _NINE = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -64,8 +66,8 @@ class Chat:
         told |= {name: inference[ours] for ours, name in _INFERENCE.items() if ours in inference}
         if "toolConfig" in converse:
             told |= self._tools(converse["toolConfig"])
-        if form := converse.get("outputConfig", {}).get("textFormat"):
-            told["response_format"] = {"type": "json_schema", "json_schema": _schema(form["structure"]["jsonSchema"])}
+        if form := schema_of(converse):
+            told["response_format"] = {"type": "json_schema", "json_schema": _schema(*form)}
         return added(told, converse.get("additionalModelRequestFields", {}))
 
     def answer(self, told: Block) -> Block:
@@ -100,7 +102,7 @@ class Chat:
                 words.append(block["text"])
             elif "toolUse" in block:
                 use = block["toolUse"]
-                function = {"name": use["name"], "arguments": json.dumps(use["input"], ensure_ascii=False)}
+                function = {"name": use["name"], "arguments": _dumps(use["input"])}
                 calls.append({"id": self._id(use["toolUseId"]), "type": "function", "function": function})
             else:
                 no_place(f"{_kind(block)} in answers", _OURS)
@@ -194,7 +196,7 @@ def _result(block: Block) -> str:
         words: str = block["text"]
         return words
     if "json" in block:
-        return json.dumps(block["json"], ensure_ascii=False)
+        return _dumps(block["json"])
     no_place(f"{_kind(block)} in results of tools", _OURS)
 
 
@@ -204,9 +206,9 @@ def _tool(spec: Block) -> Block:
     return {"type": "function", "function": function}
 
 
-def _schema(told: Block) -> Block:
+def _schema(told: Block, schema: Mapping[str, Any]) -> Block:
     more = {"description": told["description"]} if "description" in told else {}
-    return {"name": told.get("name", "answer"), "schema": json.loads(told["schema"]), **more}
+    return {"name": told.get("name", "answer"), "schema": schema, **more}
 
 
 def _put(content: list[Block], kind: str, words: str) -> None:

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bedrock_gateway.dialects.families.shared import added, media_type, no_place, source_of, stopped
+from bedrock_gateway.dialects.families.shared import added, media_type, no_place, schema_of, source_of, stopped
 from bedrock_gateway.dialects.families.wishes import ANSWER
-from bedrock_gateway.dialects.fields import Block
+from bedrock_gateway.dialects.fields import Block, mapping
 
 __all__ = ["CLAUDE"]
 
@@ -42,10 +42,9 @@ class Claude:
         if "toolConfig" in converse:
             told |= _tools(converse["toolConfig"])
         more = dict(converse.get("additionalModelRequestFields", {}))
-        if form := converse.get("outputConfig", {}).get("textFormat"):
-            schema = json.loads(form["structure"]["jsonSchema"]["schema"])
-            config = {"format": {"type": "json_schema", "schema": schema}}
-            more["output_config"] = {**more.get("output_config", {}), **config}
+        if form := schema_of(converse):
+            config = {"format": {"type": "json_schema", "schema": form[1]}}
+            more["output_config"] = {**mapping(more.get("output_config", {}), "output_config"), **config}
         return added(told, more)
 
     def answer(self, told: Block) -> Block:
@@ -137,7 +136,10 @@ def _document(document: Block) -> Block:
 
 
 def _result(block: Block) -> Block:
-    return {"type": "text", "text": json.dumps(block["json"])} if "json" in block else _content(block)
+    if "json" in block:
+        # No longer than what a budget has counted.
+        return {"type": "text", "text": json.dumps(block["json"], ensure_ascii=False, separators=(",", ":"))}
+    return _content(block)
 
 
 def _thought(thought: Block) -> Block:

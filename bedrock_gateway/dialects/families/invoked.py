@@ -11,6 +11,7 @@ InvokeModel API with guardrails" (``amazon-bedrock-guardrailAction``), "Apply ta
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.families.bodies import Body, Streaming
 from bedrock_gateway.dialects.families.shared import no_place
-from bedrock_gateway.dialects.fields import Block, written
+from bedrock_gateway.dialects.fields import Block, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.speech import Counted, Headers, Relay
 from bedrock_gateway.dialects.streams import Streamed, chunk
 from bedrock_gateway.errors import InvalidRequest
@@ -32,6 +33,12 @@ _HEADERS = (
     ("guardrailConfig", "guardrailVersion", "x-amzn-bedrock-guardrailversion"),
     ("performanceConfig", "latency", "x-amzn-bedrock-performanceconfig-latency"),
     ("serviceTier", "type", "x-amzn-bedrock-service-tier"),
+)
+#: What of Converse's members goes into headers, and is no header where it is of another shape.
+_TOLD_BY_HEADERS = (
+    ("guardrailConfig", "guardrailIdentifier", "guardrailVersion", "trace", "streamProcessingMode"),
+    ("performanceConfig", "latency"),
+    ("serviceTier", "type"),
 )
 #: How a guardrail looks at a stream, which is said in the body.
 _MODES = {"sync": "SYNCHRONOUS", "async": "ASYNCHRONOUS"}
@@ -62,7 +69,9 @@ _ACTION = "amazon-bedrock-guardrailAction"
 
 
 def members_beside(headers: Mapping[str, str]) -> Block:
-    """Return the members of Converse for the headers of an InvokeModel, names in any case: guardrail, tier, latency."""
+    """Return the members of Converse for the headers of an InvokeModel, names in any case: guardrail, tier, latency,
+    request metadata.
+    """
     given = {name.lower(): value for name, value in headers.items()}
     told: Block = {}
     for member, name, header in _HEADERS:
@@ -70,6 +79,9 @@ def members_beside(headers: Mapping[str, str]) -> Block:
             told.setdefault(member, {})[name] = value
     if "guardrailConfig" in told and (trace := given.get(_TRACE)):
         told["guardrailConfig"]["trace"] = trace.lower()
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(metadata := json.loads(given.get(_METADATA, "null")), dict):
+            told["requestMetadata"] = metadata
     return told
 
 
@@ -104,14 +116,15 @@ class _Request:
             InvalidRequest: the family, or InvokeModel, has no place for something of it.
         """
         converse: Block = json.loads(body)
+        _check(converse)
         guard = converse.get("guardrailConfig", {})
         self.headers = [
-            (header, str(told))
+            (header, told)
             for member, name, header in _HEADERS
             if (told := converse.get(member, {}).get(name)) is not None
         ]
         if "trace" in guard:
-            self.headers.append((_TRACE, str(guard["trace"]).upper()))
+            self.headers.append((_TRACE, guard["trace"].upper()))
         if metadata := converse.pop("requestMetadata", None):
             self.headers.append((_METADATA, json.dumps(metadata, separators=(",", ":"))))
         for member, _, _ in _HEADERS:
@@ -235,6 +248,21 @@ class InvokedStream(Streamed):
     def fail(self, status: int, words: str, error_type: str) -> str:
         """As ``Streamed``."""
         return self._relay.fail(status, words, error_type)
+
+
+def _check(converse: Block) -> None:
+    """Refuse members that came as the caller wrote them, and are none of Converse's.
+
+    Raises:
+        InvalidRequest: naming the member.
+    """
+    for member, *names in _TOLD_BY_HEADERS:
+        told = mapping(converse.get(member, {}), member)
+        for name in names:
+            value = text(told.get(name, ""), f"{member}.{name}")
+            if not (value.isascii() and value.isprintable()):
+                wrong(f"{member}.{name}", "must have visible characters of ASCII alone")
+    items(converse.get("additionalModelResponseFieldPaths", []), "additionalModelResponseFieldPaths")
 
 
 def _take_out(converse: Block, path: tuple[str, ...]) -> bool:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from bedrock_gateway.dialects.fields import Block, mapping
+from bedrock_gateway.dialects.fields import Block, mapping, text, wrong
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["added", "made_id", "media_type", "no_place", "source_of", "stopped"]
+__all__ = ["added", "made_id", "media_type", "no_place", "schema_of", "source_of", "stopped"]
 
 
 def added(told: Block, more: Mapping[str, Any]) -> Block:
@@ -36,6 +36,27 @@ def no_place(what: str, whose: str, param: str = "messages") -> NoReturn:
     raise InvalidRequest(
         f"{param}: {whose} has no place for {what}, and this deployment is called by it (bedrock/invoke/).", param=param
     )
+
+
+def schema_of(converse: Block) -> tuple[Block, Mapping[str, Any]] | None:
+    """Return what Converse is told of a schema of the answer, and the schema; None where it is told of none.
+
+    Raises:
+        InvalidRequest: it is none of Converse's.
+    """
+    told: Any = mapping(converse.get("outputConfig", {}), "outputConfig")
+    if not told:
+        return None
+    path = "outputConfig"
+    for name in ("textFormat", "structure", "jsonSchema"):
+        path = f"{path}.{name}"
+        told = mapping(told.get(name), path)
+    path = f"{path}.schema"
+    try:
+        schema = json.loads(text(told.get("schema"), path))
+    except (ValueError, RecursionError):
+        wrong(path, "must be JSON")
+    return told, mapping(schema, path)
 
 
 def made_id(*of: object) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import ANSWER, EFFORTS, Wishes, thinking
 from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.speech import Asked
@@ -125,11 +126,15 @@ def tier(asked: Mapping[str, Any]) -> Block:
     return {"serviceTier": {"type": "default" if told == "auto" else told}}
 
 
-def add_others(converse: Block, asked: Mapping[str, Any], known: Collection[str]) -> None:
-    """Add what is not OpenAI's: members of Converse as they are, all others for the model."""
+def add_others(converse: Block, asked: Mapping[str, Any], known: Collection[str], headers: Mapping[str, str]) -> None:
+    """Add what is not OpenAI's: members of Converse as they are, and those that Bedrock has headers for elsewhere; all
+    others for the model.
+    """
     others = {name: value for name, value in asked.items() if name not in known}
     for name, read in _CONVERSE.items():
         if name in others:
             converse[name] = read(others.pop(name), name)
     if others:
         converse[_ADDITIONAL] = {**converse.get(_ADDITIONAL, {}), **others}
+    for name, told in members_beside(headers).items():
+        converse.setdefault(name, told)

@@ -118,7 +118,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
     offer = offered(asked)
     in_json = add_tools(converse, offer, thinks=wishes.thinks, drop_params=drop_params)
     converse |= tier(asked)
-    add_others(converse, asked, _KNOWN)
+    add_others(converse, asked, _KNOWN, request.headers)
     stream = boolean(asked.get("stream", False), "stream")
     count = _choices(asked, stream, drop_params)
     options = mapping(asked.get("stream_options", {}), "stream_options")

@@ -132,7 +132,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
     offer = _offered(asked, drop_params)
     in_json = add_tools(converse, offer, thinks=wishes.thinks, drop_params=drop_params)
     converse |= tier(asked)
-    add_others(converse, asked, _KNOWN)
+    add_others(converse, asked, _KNOWN, request.headers)
     mapping(asked.get("stream_options", {}), "stream_options")
     return ResponsesTranslation(
         model=model,

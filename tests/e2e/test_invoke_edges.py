@@ -1,0 +1,131 @@
+"""Conversations through InvokeModel at their edges: guardrails on every way, members of no shape, and families that
+have no place for something of a request.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from invoked_groups import entry, sent
+from running import Running, running
+
+GROUPS = (
+    "router_settings: {num_retries: 0, fallbacks: [{claude: [nova-invoked]}, {tried: [llama, nova]}, "
+    "{only: [llama]}]}\nmodel_list:\n"
+    + entry("claude", "bedrock/%(claude)s")
+    + entry("claude-invoked", "bedrock/invoke/%(claude)s")
+    + entry("nova", "bedrock/us.amazon.nova-pro-v1:0")
+    + entry("nova-invoked", "bedrock/invoke/us.amazon.nova-pro-v1:0")
+    + entry("llama", "bedrock/invoke/us.meta.llama3-1-70b-instruct-v1:0")
+    + entry("qwen", "bedrock/invoke/qwen.qwen3-32b-v1:0")
+    + entry("tried", "bedrock/us.amazon.nova-lite-v1:0")
+    + entry("only", "bedrock/us.amazon.nova-lite-v1:0")
+)
+HEADERS = {
+    "x-amzn-bedrock-guardrailidentifier": "gr",
+    "x-amzn-bedrock-guardrailversion": "1",
+    "x-amzn-bedrock-trace": "ENABLED",
+    "x-amzn-bedrock-request-metadata": '{"a":"b"}',
+}
+QUESTION: list[Any] = [{"role": "user", "content": "What is the weather?"}]
+WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
+
+
+async def ask(here: Running, dialect: str, model: str, headers: dict[str, str], **more: Any) -> tuple[int, Any, Any]:
+    """Ask in a dialect; return the status, the body and the headers."""
+    body: dict[str, Any] = {"model": model, "messages": QUESTION, "max_tokens": 50, **more}
+    if dialect == "responses":
+        body = {"model": model, "input": "What is the weather?", **more}
+    headers = {"authorization": "Bearer any-key", **headers}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(here.url + PATHS[dialect], json=body, headers=headers) as answer:
+            content = await answer.read()
+            return answer.status, content if answer.status == 200 else json.loads(content), answer.headers
+
+
+def guarded(here: Running) -> tuple[Any, ...]:
+    """Return the guardrail of the last request, its trace, and the metadata, wherever its operation has them."""
+    last = here.simulator.received[-1]
+    if last.operation.startswith("Converse"):
+        body = json.loads(last.body)
+        guard = body["guardrailConfig"]
+        found = guard["guardrailIdentifier"], guard["guardrailVersion"], guard["trace"], body.get("requestMetadata")
+        return found
+    names = ("guardrailidentifier", "guardrailversion", "trace", "request-metadata")
+    identifier, version, trace, metadata = (last.header(f"x-amzn-bedrock-{name}") for name in names)
+    return identifier, version, (trace or "").lower(), json.loads(metadata) if metadata else None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_guardrail_in_headers_is_asked_for_on_every_way(tmp_path: Path, dialect: str, stream: bool) -> None:
+    """Whoever names a guardrail in InvokeModel's headers gets it in every dialect, whichever operation is asked for."""
+    async with running(tmp_path, GROUPS) as here:
+        for model in ("claude", "claude-invoked", "nova", "nova-invoked", "llama"):
+            status, _, _ = await ask(here, dialect, model, HEADERS, stream=stream)
+            assert (200, ("gr", "1", "enabled", {"a": "b"})) == (status, guarded(here)), model
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_guardrail_in_the_body_outlives_a_change_of_family(tmp_path: Path, stream: bool) -> None:
+    """What a message to Claude says of Converse's members goes into headers where Nova stands in by InvokeModel."""
+    async with running(tmp_path, GROUPS) as here:
+        here.simulator.faults.add("unavailable", model="*claude*", times=None)
+        guard = {"guardrailIdentifier": "gr", "guardrailVersion": "1", "trace": "enabled"}
+
+        status, _, _ = await ask(
+            here, "messages", "claude", {}, stream=stream, guardrailConfig=guard, service_tier="standard_only"
+        )
+
+        assert (200, ("gr", "1", "enabled", None)) == (status, guarded(here))
+        assert "default" == here.simulator.received[-1].header("x-amzn-bedrock-service-tier")
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+@pytest.mark.parametrize(
+    ("param", "told"),
+    [
+        ("guardrailConfig.guardrailIdentifier", {"guardrailConfig": {"guardrailIdentifier": "a\r\nx: y"}}),
+        ("guardrailConfig.streamProcessingMode", {"guardrailConfig": {"streamProcessingMode": {}}}),
+        ("performanceConfig.latency", {"performanceConfig": {"latency": "optimized\n"}}),
+        ("serviceTier", {"serviceTier": "flex"}),
+        ("outputConfig.textFormat", {"outputConfig": {"textFormat": 5}}),
+        (
+            "outputConfig.textFormat.structure.jsonSchema.schema",
+            {"outputConfig": {"textFormat": {"structure": {"jsonSchema": {"schema": "none"}}}}},
+        ),
+        ("additionalModelResponseFieldPaths", {"additionalModelResponseFieldPaths": 5}),
+    ],
+)
+async def test_a_member_of_no_shape_is_refused_by_name(
+    tmp_path: Path, dialect: str, param: str, told: dict[str, Any]
+) -> None:
+    """Members of Converse that came as the caller wrote them are no fault of the gateway, and nothing is sent."""
+    async with running(tmp_path, GROUPS) as here:
+        status, answer, _ = await ask(here, dialect, "qwen", {}, **told)
+
+        assert (400, []) == (status, list(here.simulator.received))
+        assert answer["error"]["message"].startswith((f"{param}:", f"{param.partition('.')[0]}:"))
+
+
+async def test_a_family_that_has_no_place_is_passed_over(tmp_path: Path) -> None:
+    """Of fallbacks the one that has a place for tools answers; where none has, the caller is told why the first did not
+    answer, and may ask again.
+    """
+    async with running(tmp_path, GROUPS) as here:
+        here.simulator.faults.add("throttle", model="*nova-lite*", times=None)
+
+        status, _, headers = await ask(here, "chat", "tried", {}, tools=[WEATHER])
+        refused, answer, _ = await ask(here, "chat", "only", {}, tools=[WEATHER])
+        alone, told, _ = await ask(here, "chat", "llama", {}, tools=[WEATHER])
+        await here.settled()
+
+        assert (200, "tried=throttled, llama=no-place") == (status, headers["x-bedrock-gateway-failed"])
+        assert (429, "rate_limit_exceeded") == (refused, answer["error"]["code"])
+        assert (400, "tools") == (alone, told["error"]["param"])
+        assert [("metered", ""), ("refused", ""), ("refused", "")] == sent(here)
