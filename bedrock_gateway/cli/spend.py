@@ -199,8 +199,9 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     states = fields.pop("states", None)
     if states is not None:
         fields.update({str(state): states.get(str(state), 0) for state in INEXACT})
-    if fields.get("tags"):
-        fields["tags"] = json.dumps(fields["tags"])
+    for name in ("tags", "notes"):
+        if name in fields:
+            fields[name] = json.dumps(fields[name]) if fields[name] else ""
     # A cell that begins like a formula would be run by a spreadsheet; names come from callers.
     return {
         name: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -15,6 +15,9 @@ __all__ = ["UNKNOWN_NAME", "print_attempts", "print_calls"]
 #: Stands for a caller that is not known.
 UNKNOWN_NAME = "(unknown)"
 
+#: Begins the note of an attempt that was sent as another operation than its call's.
+_SENT_AS = "sent as "
+
 
 def print_calls(terminal: Terminal, lines: Sequence[CallLine]) -> None:
     """Print calls, a line each; nothing where there is none."""
@@ -42,6 +45,8 @@ def print_calls(terminal: Terminal, lines: Sequence[CallLine]) -> None:
         Column(heading="answer", cells=[_answer(terminal, line) for line in lines], left=True, least=12),
         *_figures(lines),
     ]
+    if any(line.dialect != "bedrock" for line in lines):
+        columns.insert(3, Column(heading="dialect", cells=[line.dialect for line in lines], left=True, spare=2))
     if any(line.attempts != 1 for line in lines):
         # Nearly always there is one of each.
         columns.insert(-3, Column(heading="attempts", cells=[f"{line.attempts:,}" for line in lines]))
@@ -53,6 +58,10 @@ def print_attempts(terminal: Terminal, lines: Sequence[AttemptLine]) -> None:
     if not lines:
         return
     numbers = [f"{line.number}.{line.part}" if line.part else str(line.number) for line in lines]
+    sent = [_sent_as(line) for line in lines]
+    # Nearly always what a call means is what is sent for it; not where a deployment is invoked.
+    unlike = any(said != line.operation for said, line in zip(sent, lines, strict=True))
+    as_sent = [Column(heading="sent as", cells=sent, left=True, least=11, spare=2)] if unlike else []
     terminal.table(
         [
             _times(lines),
@@ -73,6 +82,7 @@ def print_attempts(terminal: Terminal, lines: Sequence[AttemptLine]) -> None:
                 least=12,
             ),
             Column(heading="model", cells=[terminal.word(line.model) for line in lines], left=True, least=14, spare=3),
+            *as_sent,
             Column(heading="state", cells=[line.state for line in lines], left=True),
             Column(heading="status", cells=["-" if line.status is None else str(line.status) for line in lines]),
             Column(
@@ -118,6 +128,11 @@ def _deployment(terminal: Terminal, line: CallLine) -> str:
         return f"as call {line.answered_by}"
     name = line.deployment_name
     return terminal.word(AMBIENT if not line.model_group and name == f"{AMBIENT}: {line.model}" else name) or "-"
+
+
+def _sent_as(line: AttemptLine) -> str:
+    """Return the operation that was sent: the call's own, but where a note says another."""
+    return next((note.removeprefix(_SENT_AS) for note in line.notes if note.startswith(_SENT_AS)), line.operation)
 
 
 def _answer(terminal: Terminal, line: CallLine) -> str:

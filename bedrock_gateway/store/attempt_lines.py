@@ -4,6 +4,7 @@ beside a running gateway or without one.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["AttemptLine", "attempts"]
 _COLUMNS = (
     "a.id, a.call, a.number, a.part, a.started_at, a.ended_at, c.caller, c.operation, c.model_group, a.deployment, "
     "a.model, a.region, a.state, a.charged, a.status, a.error_type, a.aws_request_id, a.input, a.output, a.cache_read, "
-    "a.cache_write_5m + a.cache_write_1h, a.images, a.spend"
+    "a.cache_write_5m + a.cache_write_1h, a.images, a.spend, a.notes"
 )
 
 
@@ -52,6 +53,7 @@ class AttemptLine:
     cache_write: int
     images: int
     spend: int | None
+    notes: tuple[str, ...]
 
 
 def attempts(
@@ -82,7 +84,9 @@ def attempts(
     for row in rows:
         fields = dict(zip(_FIELDS, row, strict=True))
         name = called(fields["deployment"], fields["model_group"], fields["model"], names).name
-        lines.append(AttemptLine(**{**fields, "charged": bool(fields["charged"])}, deployment_name=name))
+        notes = tuple(json.loads(fields["notes"] or "[]"))
+        told = {**fields, "charged": bool(fields["charged"]), "notes": notes}
+        lines.append(AttemptLine(**told, deployment_name=name))
     return sorted(lines, key=lambda line: (line.started_at, line.call, line.number, line.part), reverse=True)
 
 

@@ -26,7 +26,7 @@ _BEFORE_MS = QUARTER_MS
 
 _COLUMNS = (
     "id, started_at, ended_at, caller, user, team, end_user, tags, operation, model_group, model, deployment, state, "
-    "status, error_type, attempts, spend, answered_by"
+    "status, error_type, attempts, spend, answered_by, dialect"
 )
 _ATTEMPTS = """
 SELECT call, region, input, output, cache_read, cache_write_5m + cache_write_1h, images FROM attempts
@@ -48,6 +48,7 @@ class CallLine:
     team: str
     end_user: str
     tags: tuple[str, ...]
+    dialect: str
     operation: str
     model_group: str
     model: str
@@ -263,6 +264,7 @@ def _line(row: tuple[Any, ...], sums: Sequence[Any], names: Mapping[str, Deploym
         team=team,
         end_user=end_user,
         tags=tuple(json.loads(tags)) if tags else (),
+        dialect=row[18],
         operation=operation,
         model_group=group,
         model=model,

@@ -47,7 +47,8 @@ class Book:
         self.count += 1
         started = changes.get("started_at", NOW)
         call = new_id(started, (self.count << 8).to_bytes(10, "big"))
-        common = {"call": call, "caller": changes.get("caller", "local"), "dialect": "bedrock", "operation": "Converse"}
+        common = {"call": call, "caller": changes.get("caller", "local"), "operation": "Converse"}
+        common["dialect"] = changes.get("dialect", "bedrock")
         whole = CallRecord(
             **common,
             model_group=changes.get("group", "claude"),
@@ -85,6 +86,7 @@ class Book:
                     ended_at=started + 800,
                     usage=Usage(input_tokens=1000, output_tokens=20, cache_read_tokens=3),
                     status=200,
+                    notes=changes.get("notes", ()),
                 ),
                 whole if last else None,
             )

@@ -183,6 +183,27 @@ def test_calls_of_one_attempt_each(tmp_path: Path, capsys: pytest.CaptureFixture
     assert ["2", "1"] == [row.split()[-4] for row in rows]
 
 
+def test_calls_in_other_dialects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Calls name their dialect, and attempts what they were sent as, where that is not Bedrock's own for all."""
+    invoked = {"dialect": "openai", "notes": ("sent as InvokeModel", "edit:model"), "started_at": NOW + 1_000}
+    database = ledger_of(tmp_path / "ledger.db", ((SONNET, 1), {}), ((SONNET, 2), invoked))
+
+    assert 0 == _run("--database", str(database), "--by", "call")
+    assert 0 == _run("--database", str(database), "--by", "attempt")
+    heading, newer, older, *of_attempts = [line for line in capsys.readouterr().out.splitlines() if "  " in line]
+    assert ["dialect", "openai", "bedrock"] == [line.split()[4] for line in (heading, newer, older)]
+    for line, told in zip(of_attempts, ("sent as", "InvokeModel ", "Converse "), strict=True):
+        assert told in line
+    assert ["openai", "bedrock"] == [
+        one["dialect"] for one in lines_of(capsys, "--database", str(database), "--by", "call")
+    ]
+    assert [["sent as InvokeModel", "edit:model"], []] == [
+        one["notes"] for one in lines_of(capsys, "--database", str(database), "--by", "attempt")
+    ]
+    assert 0 == _run("--database", str(database), "--by", "call", "--csv")
+    assert ["", ""] == [row["tags"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+
+
 def test_attempts(group: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every request sent has its line, newest first as calls are; those of one call have its id, and are numbered."""
     assert 0 == _run("--database", str(group), "--by", "attempt")
