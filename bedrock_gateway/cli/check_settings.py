@@ -86,6 +86,16 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
         "Answers",
         f"{'kept' if general.keep_answers else 'not kept'} for repeats of SDKs that timed out (keep_answers)",
     )
+    yield (
+        "Dialects",
+        (
+            f"what Bedrock has no place for is {'left out' if general.drop_params else 'refused'} (drop_params); "
+            f"pictures named by URL are {'fetched' if general.fetch_images else 'refused'} (fetch_images)"
+        ),
+    )
+    invoked = [deployment.name for deployment in config.deployments if deployment.body_format is not None]
+    if invoked:
+        yield "", f"by InvokeModel, in the model's own words: {', '.join(invoked)}"
 
 
 def _services(config: Config) -> str:

@@ -178,10 +178,10 @@ def _rates(price: Price | None) -> tuple[str, str]:
     """Return USD per million tokens in and out; what is paid by the image or unit says so."""
     if price is None:
         return "no price", "no price"
-    if not price.sets:
-        return ("by unit", "by unit") if price.images or price.meters else ("no price", "no price")
-    rates = price.rates("default", "standard", 0).rates
-    return _usd(rates[0]), _usd(rates[1])
+    rates = price.rates("default", "standard", 0).rates[:2] if price.sets else (None, None)
+    if not any(rates) and (price.images or price.meters):
+        return "by unit", "by unit"
+    return (_usd(rates[0]), _usd(rates[1])) if price.sets else ("no price", "no price")
 
 
 def _usd(nano: int | None) -> str:

@@ -18,6 +18,9 @@ HINTS = MappingProxyType(
         "litellm_params.request_timeout": "write timeout",
         "litellm_params.timeout_by_service_tier": "write timeout",
         "litellm_params.stream_timeout_by_service_tier": "write stream_timeout",
+        "litellm_params.drop_params": "write it under litellm_settings, for all; or callers say it in the request",
+        "litellm_params.additional_drop_params": "litellm_settings.drop_params leaves out whatever has no place",
+        "litellm_params.cache_control_injection_points": "callers mark what is cached: cache_control, cachePoint",
         "litellm_params.tag_regex": "deployments are chosen by tags, which are compared as they are written",
         "litellm_params.mock_response": "bedrock-gateway serve --simulate answers without AWS",
         "litellm_params.mock_timeout": "bedrock-gateway serve --simulate answers without AWS",
@@ -36,6 +39,7 @@ HINTS = MappingProxyType(
         "router_settings.enable_health_check_routing": "a failing deployment is left out for cooldown_time",
         "litellm_settings.cooldown_time": "write router_settings.cooldown_time",
         "litellm_settings.content_policy_fallbacks": _CONTENT,
+        "litellm_settings.callbacks": "the log has a line for each call, the ledger a row, /metrics the sums",
         "litellm_settings.cache": "write general_settings.keep_answers for repeats by SDKs that timed out",
         "general_settings.enable_health_check_routing": "a failing deployment is left out for "
         "router_settings.cooldown_time",

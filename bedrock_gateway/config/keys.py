@@ -99,7 +99,7 @@ PARAMS = Keys(
         """aws_bedrock_control_plane_endpoint aws_bedrock_project_id aws_batch_role_arn s3_bucket_name
         s3_output_bucket_name s3_region_name s3_access_key_id s3_secret_access_key s3_endpoint_url
         s3_encryption_key_id s3_bucket_owner bedrock_tags timeout_by_service_tier
-        stream_timeout_by_service_tier drop_params additional_drop_params allowed_openai_params
+        stream_timeout_by_service_tier drop_params additional_drop_params allowed_openai_params modify_params
         n seed user stream stream_options
         presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format tools tool_choice
         parallel_tool_calls dimensions encoding_format metadata extra_body

@@ -22,6 +22,9 @@ DATA = Path(__file__).parent / "check"
 PRICES = """\
 us.amazon.nova-pro-v1:0:
   usd_per_million: {input: 0.80, output: 3.20}
+amazon.my-rerank-v1:0:
+  usd_per_million: {input: 0, output: 0}
+  usd_per_unit: {queries: 0.002}
 """
 
 

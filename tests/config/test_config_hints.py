@@ -64,6 +64,15 @@ def test_hints() -> None:
     ] == told(litellm="{cooldown_time: 5}", router="{redis_host: x, enable_pre_call_checks: true, debug_level: INFO}")
 
 
+def test_what_is_dropped_is_for_all() -> None:
+    """What LiteLLM leaves out of a deployment's requests is left out of all or of none."""
+    assert [
+        "2: model_list[0].litellm_params.drop_params does nothing here; write it under litellm_settings, for all; or "
+        "callers say it in the request",
+        "2: model_list[0].litellm_params.modify_params does nothing here",
+    ] == told(entry("drop_params: true, modify_params: true"))
+
+
 def test_allowed_fails_of_a_deployment() -> None:
     """They are counted by one figure for all."""
     assert [
