@@ -1,4 +1,4 @@
-"""Answers in JSON that follow a schema, in Converse and in Claude's own words; what cannot be compiled is refused."""
+"""Answers in JSON that follow a schema, in Converse and in the words of models; what cannot be compiled is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from simulator_requests import CLAUDE, exactly, signed_headers, user
 
+QWEN = "qwen.qwen3-32b-v1:0"
 CITY: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -58,6 +59,22 @@ async def test_claudes_own_words_follow_a_schema(runtime: Any, call: Any) -> Non
     answer = await call(lambda: json.load(runtime.invoke_model(modelId=CLAUDE, body=json.dumps(body))["body"]))
 
     assert TOLD == json.loads(answer["content"][0]["text"])
+
+
+async def test_chat_bodies_follow_a_schema(runtime: Any, call: Any) -> None:
+    """``response_format`` of a chat completion in InvokeModel means the same; without one the answer is prose."""
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "About Rome"}]}
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
+    held, free = [
+        await call(
+            lambda said=body | more: json.load(runtime.invoke_model(modelId=QWEN, body=json.dumps(said))["body"])
+        )
+        for more in ({"response_format": form}, {"response_format": {"type": "text"}})
+    ]
+
+    assert TOLD == json.loads(held["choices"][0]["message"]["content"])
+    assert "{" not in free["choices"][0]["message"]["content"]
+    assert held["usage"]["prompt_tokens"] > free["usage"]["prompt_tokens"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bedrock_gateway.simulator.conversation import mapping, positive
+from bedrock_gateway.simulator.conversation import compiled, mapping, positive
 from bedrock_gateway.simulator.converse import Exchange
 from bedrock_gateway.simulator.counting import CachePoint, Counts, Part, json_part, media_part, text_part
 from bedrock_gateway.simulator.dialogue import Question, Reasoning, Text, Tool, ToolUse, input_pieces, pieces
@@ -63,6 +63,7 @@ def parse(body: dict[str, Any]) -> Question:
     require(all(isinstance(end, str) for end in stops), "stop: must be strings")
     return Question(
         text=text,
+        schema=_schema(body, parts),
         parts=tuple(parts),
         max_tokens=positive(body.get("max_tokens") if bound is None else bound, "max_tokens"),
         stop_sequences=stops,
@@ -71,6 +72,15 @@ def parse(body: dict[str, Any]) -> Question:
         tool_results=tuple(results),
         reasoning=body.get("reasoning_effort") in ("low", "medium", "high"),
     )
+
+
+def _schema(body: dict[str, Any], parts: list[Part | CachePoint]) -> dict[str, Any] | None:
+    """Return the schema that the answer has to follow, or None."""
+    form = mapping(body.get("response_format"), "response_format")
+    if form.get("type") != "json_schema":
+        return None
+    parts.append(json_part(form))
+    return compiled(mapping(form.get("json_schema"), "response_format.json_schema").get("schema"))
 
 
 def _read(content: Any, place: str, parts: list[Part | CachePoint]) -> str:
