@@ -167,8 +167,9 @@ async def nothing_here(request: web.Request) -> web.StreamResponse:
     else:
         message = (
             "Nothing is served under this path. Bedrock's API is under /bedrock (endpoint_url "
-            "http://HOST:PORT/bedrock), OpenAI's and Anthropic's under /v1; /health/liveliness and /health/readiness "
-            "tell how the gateway is."
+            "http://HOST:PORT/bedrock); of OpenAI's and Anthropic's there are /v1/chat/completions, /v1/responses, "
+            "/v1/messages (and count_tokens), /v1/embeddings, /v1/images/generations (edits, variations), /v1/rerank "
+            "and /v1/models; /health/liveliness and /health/readiness tell how the gateway is."
         )
     return refusal_answer(UnknownOperation(message), close=False)
 

@@ -125,5 +125,5 @@ def written(document: Mapping[str, Any]) -> bytes:
 def one_of(value: object, path: str, allowed: tuple[str, ...]) -> str:
     """Return a member that has to be one of certain strings."""
     if not isinstance(value, str) or value not in allowed:
-        wrong(path, f"must be one of {', '.join(allowed)}")
+        wrong(path, f"must be one of {', '.join(filter(None, allowed))}")
     return value

@@ -27,7 +27,7 @@ def test_it_loads_with_a_plain_environment() -> None:
     """The example has no fault and no warning where nothing is set."""
     config = load_config(EXAMPLE.read_bytes(), file=EXAMPLE.name, environ={})
 
-    assert ((), 21) == (config.warnings, len(config.deployments))
+    assert ((), 22) == (config.warnings, len(config.deployments))
 
 
 def keys_of(node: Node) -> Iterator[str]:

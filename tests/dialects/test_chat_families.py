@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bedrock_gateway.config.loading import load_config
 from bedrock_gateway.dialects.families.wishes import thinking
-from bedrock_gateway.errors import ConfigError
+from bedrock_gateway.errors import ConfigError, InvalidRequest
 
 NOVA, OPUS, LLAMA = "us.amazon.nova-2-lite-v1:0", "global.anthropic.claude-opus-4-7", "meta.llama3-8b-instruct-v1:0"
 TOOL = {"type": "function", "function": {"name": "look"}}
@@ -48,6 +48,12 @@ def test_how_a_model_is_made_to_think(model: str, way: str | None) -> None:
         think(sent)
 
     assert way == sent.get("additionalModelRequestFields", {}).get("thinking", {}).get("type")
+
+
+def test_an_effort_of_another_name() -> None:
+    """It is refused with the efforts there are."""
+    with pytest.raises(InvalidRequest, match=r"^reasoning_effort: must be one of none, minimal, low, .*max\.?$"):
+        converse(request(reasoning_effort="huge"))
 
 
 def test_the_highest_effort_of_a_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,16 @@ async def test_another_method(tmp_path: Path) -> None:
             told = await answer.json()
 
     assert (404, True) == (answer.status, "GET is not served under this path, POST is." in told["message"])
+
+
+async def test_a_path_of_nothing(tmp_path: Path) -> None:
+    """What is asked for under a path of OpenAI's that is not served is told which ones are."""
+    async with running(tmp_path) as here, aiohttp.ClientSession() as session:
+        async with session.post(f"{here.url}/v1/completions", json={}) as answer:
+            told = (await answer.json())["message"]
+        named = re.findall(r"/v1/[a-z/]*[a-z]", told)
+        assert len(named) > 5
+        for path in named:
+            method = "GET" if path == "/v1/models" else "POST"
+            async with session.request(method, f"{here.url}{path}", json={}) as answer:
+                assert 404 != answer.status
