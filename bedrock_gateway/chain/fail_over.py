@@ -24,7 +24,7 @@ from bedrock_gateway.chain.judging import judge
 from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.chain.translating import operation_named
 from bedrock_gateway.dialects import bedrock
-from bedrock_gateway.dialects.families.bodies import body_of
+from bedrock_gateway.dialects.families.bodies import body_of, defaults_of
 from bedrock_gateway.dialects.families.invoked import invoked
 from bedrock_gateway.dialects.speech import Relay
 from bedrock_gateway.errors import CredentialsError, Throttled
@@ -99,10 +99,11 @@ def _relay(call: Call, deployment: Deployment, operation: Operation) -> tuple[Re
         return bedrock.NativeRelay(), operation
     model = deployment.foundation or call.asked
     now = call.gateway.clock.now_ms() // 1000
-    relay = call.translation.relay(model, call_id=call.id, now=now, defaults=deployment.defaults)
-    if deployment.body_format is not None and (relay.operation or operation.name) in _CONVERSED:
-        body = body_of(deployment.body_format, model)
-        relay = relay if body is None else invoked(relay, body, drop_params=call.translation.drop_params)
+    body = None if deployment.body_format is None else body_of(deployment.body_format, model)
+    defaults = defaults_of(body, deployment.defaults)
+    relay = call.translation.relay(model, call_id=call.id, now=now, defaults=defaults)
+    if body is not None and (relay.operation or operation.name) in _CONVERSED:
+        relay = invoked(relay, body, drop_params=call.translation.drop_params)
     return relay, operation if relay.operation in ("", operation.name) else operation_named(call, relay.operation)
 
 

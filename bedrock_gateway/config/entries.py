@@ -20,7 +20,7 @@ from bedrock_gateway.config.document import Entry, Node
 from bedrock_gateway.config.keys import CREDENTIAL_KEYS, MODEL_INFO, PARAMS, check_keys, is_price_key
 from bedrock_gateway.config.reading import Reader, Section, nearest
 from bedrock_gateway.config.surroundings import RUNTIME, Surroundings
-from bedrock_gateway.dialects.families.bodies import body_of
+from bedrock_gateway.dialects.families.bodies import body_of, defaults_of
 from bedrock_gateway.metering.prices import LITELLM_IGNORED_KEYS, Price, PriceError
 from bedrock_gateway.routing.deployments import CredentialSource, Deployment, Guardrail
 from bedrock_gateway.routing.model_names import ModelName, NameKind, bedrock_id, parse_arn, parse_model
@@ -219,7 +219,11 @@ class Entries:
         urls = endpoints(params, self.around)
         base_model = info.text("base_model")
         priced_by = parse_model(base_model, "bedrock").id if base_model else name.id if key == "model_id" else model_id
-        if name.body_format is not None and "*" not in model_id and body_of(name.body_format, priced_by) is None:
+        body = None if name.body_format is None else body_of(name.body_format, priced_by)
+        defaults = read_defaults(params)
+        if defaults_of(body, defaults) != defaults:
+            params.warn("stop", "the model's own body has no place for it: left out of what goes through InvokeModel")
+        if name.body_format is not None and "*" not in model_id and body is None:
             params.warn(
                 "model",
                 f"{model_id!r} does not tell in which words InvokeModel is to be asked: unless AWS tells the model "
@@ -256,7 +260,7 @@ class Entries:
             commitment=info.text("commitment") or "",
             ssl_verify=ssl_verify(params, self.around.verify()),
             extra_headers=_extra_headers(params),
-            defaults=read_defaults(params),
+            defaults=defaults,
             model_info=MappingProxyType({key: self.reader.plain(item.node) for key, item in info}),
         )
 

@@ -6,7 +6,8 @@ written and where a guardrail goes in each kind of operation. Must not know why 
 Which parts of a prompt a guardrail looks at remains the caller's to say (``guardContent`` blocks of Converse,
 ``tagSuffix`` of InvokeModel).
 
-Source: bedrock-runtime service-2.json (``GuardrailConfiguration``, ``GuardrailStreamConfiguration``: trace in lower
+Source: Bedrock user guide, "Configure streaming response behavior" (``amazon-bedrock-guardrailConfig``);
+bedrock-runtime service-2.json (``GuardrailConfiguration``, ``GuardrailStreamConfiguration``: trace in lower
 case; InvokeModel's headers ``X-Amzn-Bedrock-{GuardrailIdentifier,GuardrailVersion,Trace}``: trace in upper case); RFC
 8259 sections 2 and 4.
 """
@@ -28,6 +29,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _IDENTIFIER = "x-amzn-bedrock-guardrailidentifier"
 _VERSION = "x-amzn-bedrock-guardrailversion"
 _TRACE = "x-amzn-bedrock-trace"
+_MODE = "streamProcessingMode"
 
 
 class ForcedGuardrail(Protocol):
@@ -48,8 +50,8 @@ def add_guardrail(
 ) -> tuple[bytes | bytearray, list[tuple[str, str]], str | None]:
     """Force a guardrail on a request: ``(body, headers, note for the row)``; it wins over any the caller asked for.
 
-    Converse: ``guardrailConfig`` in the body. InvokeModel: headers (names in ``headers`` are lower case). Operations
-    that call no model stay as they are, with no note.
+    Converse: ``guardrailConfig`` in the body. InvokeModel: headers (names in ``headers`` are lower case), and how a
+    stream is looked at in the body. Operations that call no model stay as they are, with no note.
 
     Raises:
         InvalidRequest: a Converse body is not a JSON object in UTF-8.
@@ -70,6 +72,8 @@ def add_guardrail(
         names = {name for name, _ in ours}
         replaced = any(name in (_IDENTIFIER, _VERSION) for name, _ in headers)
         headers = [item for item in headers if item[0] not in names] + ours
+        if operation.stream_out:
+            body = _with_mode(body, guardrail.stream_processing_mode)
     elif operation.kind is Kind.GENERATE:
         body, replaced = _guard_generation(body, guardrail)
     elif operation.name == "InvokeInlineAgent":
@@ -87,6 +91,21 @@ def add_guardrail(
         headers,
         f"guardrail {'replaced by' if replaced else 'added:'} {guardrail.identifier} {guardrail.version}",
     )
+
+
+def _with_mode(body: bytes | bytearray, mode: str | None) -> bytes | bytearray:
+    """Have a forced guardrail look at a stream of InvokeModel as the deployment says, else before anything leaves: that
+    is no more the caller's to say than which guardrail it is.
+    """
+    if mode is None and b"\\" not in body and _MODE.encode() not in body:
+        return body
+    value = f'"{mode.upper() if mode else "SYNC"}HRONOUS"'.encode()
+    try:
+        changed, had = set_at(body, ("amazon-bedrock-guardrailConfig", _MODE), value)
+    except InvalidRequest:
+        # Nothing that could say otherwise: AWS refuses it.
+        return body
+    return changed if had or mode is not None else body
 
 
 def _guard_generation(body: bytes | bytearray, guardrail: ForcedGuardrail) -> tuple[bytes, bool]:

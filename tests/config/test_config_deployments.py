@@ -14,6 +14,7 @@ from bedrock_gateway.routing.deployments import CredentialKind, CredentialSource
 
 NOVA = "us.amazon.nova-pro-v1:0"
 PROFILE_ARN = "arn:aws:bedrock:eu-west-1:111122223333:application-inference-profile/abcdefghijkl"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
 PROVISIONED_ARN = "arn:aws:bedrock:eu-west-1:111122223333:provisioned-model/abcdefghijkl"
 ROLE = "arn:aws:iam::111122223333:role/caller"
 KEYS = "aws_access_key_id: AKIAIOSFODNN7EXAMPLE, aws_secret_access_key: the-secret"
@@ -234,17 +235,26 @@ def test_a_region_beside_an_arn_of_another_is_warned_of() -> None:
 
 def test_an_arn_without_its_model_that_is_to_be_asked_in_its_own_words_is_warned_of() -> None:
     """What the model is has to be known for InvokeModel: by a base model, or the format of an imported model's body."""
-    arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
     text = "model_list:\n" + "".join(
         f"  - {{model_name: {name}, litellm_params: {{model: {model}}}{info}}}\n"
         for name, model, info in (
-            ("a", f"bedrock/invoke/{arn}", ""),
-            ("b", f"bedrock/invoke/{arn}", ", model_info: {base_model: us.anthropic.claude-sonnet-4-20250514-v1:0}"),
+            ("a", f"bedrock/invoke/{ARN}", ""),
+            ("b", f"bedrock/invoke/{ARN}", ", model_info: {base_model: us.anthropic.claude-sonnet-4-20250514-v1:0}"),
             ("c", "bedrock/invoke/us.amazon.nova-pro-v1:0", ""),
         )
     )
     (warning,) = load(text).warnings
     assert (2, True) == (warning.line, "conversations go through Converse" in warning.message)
+
+
+def test_a_default_that_a_models_own_body_has_no_place_for_is_warned_of() -> None:
+    """Llama's body knows no stop sequences; Converse does for it, and Nova's body does."""
+    text = "model_list:\n" + "".join(
+        f"  - {{model_name: g, litellm_params: {{model: {model}, stop: [x], aws_region_name: us-east-1}}}}\n"
+        for model in ("bedrock/us.meta.llama3-1-70b-instruct-v1:0", f"bedrock/invoke/{NOVA}", f"bedrock/llama/{ARN}")
+    )
+    (warning,) = load(text).warnings
+    assert (4, True) == (warning.line, "has no place for it" in warning.message)
 
 
 def test_misspelt_keys_of_model_info_are_warned_of() -> None:

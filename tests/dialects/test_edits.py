@@ -19,6 +19,7 @@ PLAIN = Guardrail(identifier="gr1", version="2")
 FULL = Guardrail(identifier="arn:x/gr1", version="DRAFT", trace="ENABLED", stream_processing_mode="ASYNC")
 OURS = b'{"guardrailIdentifier":"gr1","guardrailVersion":"2"}'
 OURS_FULL = b'{"guardrailIdentifier":"arn:x/gr1","guardrailVersion":"DRAFT","trace":"enabled"'
+CONFIG, MODE = "amazon-bedrock-guardrailConfig", "streamProcessingMode"
 IDENTIFIER, VERSION, TRACE = (
     "x-amzn-bedrock-guardrailidentifier",
     "x-amzn-bedrock-guardrailversion",
@@ -155,6 +156,29 @@ def test_guardrail_in_headers(
     assert body is edited
     assert (expected, note) == (new_headers, new_note)
     assert given_headers == headers
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "told", "expected"),
+    [
+        (FULL, {"a": 1}, {"a": 1, CONFIG: {MODE: "ASYNCHRONOUS"}}),
+        (FULL, {CONFIG: {"tagSuffix": "x", MODE: "SYNCHRONOUS"}}, {CONFIG: {"tagSuffix": "x", MODE: "ASYNCHRONOUS"}}),
+        (PLAIN, {CONFIG: {"tagSuffix": "x", MODE: "ASYNCHRONOUS"}}, {CONFIG: {"tagSuffix": "x", MODE: "SYNCHRONOUS"}}),
+        (PLAIN, {CONFIG: {"tagSuffix": "x"}, "a": "\\"}, {CONFIG: {"tagSuffix": "x"}, "a": "\\"}),
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_how_a_stream_is_looked_at(
+    guardrail: Guardrail, told: dict[str, object], expected: dict[str, object], escaped: bool
+) -> None:
+    """What is streamed by InvokeModel is looked at as the deployment says, else before it leaves, whatever its caller
+    says.
+    """
+    body = json.dumps(told).encode()
+    body = body.replace(b'"streamP', b'"\\u0073treamP') if escaped else body
+    edited, _, _ = add_guardrail(OPERATIONS["InvokeModelWithResponseStream"], body, [], guardrail)
+    assert expected == json.loads(edited)
+    assert body is add_guardrail(OPERATIONS["InvokeModel"], body, [], guardrail)[0]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from invoked_groups import entry, sent
 from running import Running, running
 
+LLAMA = "us.meta.llama3-1-70b-instruct-v1:0"
 GROUPS = (
     "router_settings: {num_retries: 0, fallbacks: [{claude: [nova-invoked]}, {tried: [llama, nova]}, "
     "{only: [llama]}]}\nmodel_list:\n"
@@ -20,7 +21,7 @@ GROUPS = (
     + entry("claude-invoked", "bedrock/invoke/%(claude)s")
     + entry("nova", "bedrock/us.amazon.nova-pro-v1:0")
     + entry("nova-invoked", "bedrock/invoke/us.amazon.nova-pro-v1:0")
-    + entry("llama", "bedrock/invoke/us.meta.llama3-1-70b-instruct-v1:0")
+    + entry("llama", f"bedrock/invoke/{LLAMA}")
     + entry("qwen", "bedrock/invoke/qwen.qwen3-32b-v1:0")
     + entry("tried", "bedrock/us.amazon.nova-lite-v1:0")
     + entry("only", "bedrock/us.amazon.nova-lite-v1:0")
@@ -129,3 +130,15 @@ async def test_a_family_that_has_no_place_is_passed_over(tmp_path: Path) -> None
         assert (429, "rate_limit_exceeded") == (refused, answer["error"]["code"])
         assert (400, "tools") == (alone, told["error"]["param"])
         assert [("metered", ""), ("refused", ""), ("refused", "")] == sent(here)
+
+
+async def test_a_default_that_a_family_has_no_place_for_is_left_out(tmp_path: Path) -> None:
+    """Nobody is refused for a stop sequence that the deployment says and Llama has no place for; who says one is."""
+    config = "model_list:\n" + entry("llama", f"bedrock/invoke/{LLAMA}", "stop: [x], max_tokens: 33,")
+    async with running(tmp_path, config) as here:
+        answers = [await ask(here, dialect, "llama", {}) for dialect in PATHS]
+        status, answer, _ = await ask(here, "chat", "llama", {}, stop=["y"])
+
+        assert [200, 200, 200] == [status for status, _, _ in answers]
+        assert [50, 33, 50] == [json.loads(one.body)["max_gen_len"] for one in here.simulator.received]
+        assert (400, "stop") == (status, answer["error"]["param"])

@@ -15,11 +15,11 @@ from bedrock_gateway.dialects.families.chats import CHAT, chat_of
 from bedrock_gateway.dialects.families.claude import CLAUDE
 from bedrock_gateway.dialects.families.cohere import COMMAND_R
 from bedrock_gateway.dialects.families.nova import NOVA
-from bedrock_gateway.dialects.families.prompts import IMPORTED, prompted
+from bedrock_gateway.dialects.families.prompts import IMPORTED, Prompted, prompted
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.output_limits import family
 
-__all__ = ["Body", "Events", "Streaming", "body_of"]
+__all__ = ["Body", "Events", "Streaming", "body_of", "defaults_of"]
 
 
 class Events(Protocol):
@@ -67,6 +67,15 @@ _FORMATS: Mapping[str, Body] = {
     "openai": CHAT,
     **IMPORTED,
 }
+
+
+def defaults_of(body: Body | None, defaults: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what a deployment says of its parameters, by LiteLLM's names, without what a family has no place for: no
+    caller is refused for what it did not say.
+    """
+    if "stop" in defaults and isinstance(body, Prompted) and not body.stops:
+        return {name: value for name, value in defaults.items() if name != "stop"}
+    return defaults
 
 
 def body_of(form: str, model_id: str) -> Body | None:

@@ -77,6 +77,11 @@ class Prompted:
     opened: bool = False
     told_of_streams: bool = False
 
+    @property
+    def stops(self) -> bool:
+        """Whether there is a place for sequences at which an answer ends."""
+        return "stopSequences" in self.names
+
     def request(self, converse: Block) -> Block:
         """As ``bodies.Body``."""
         self._refuse(converse)
@@ -132,7 +137,7 @@ class Prompted:
             no_place("tools", self.whose, "tools")
         if "outputConfig" in converse:
             no_place("a schema of the answer", self.whose, "outputConfig")
-        if "stopSequences" not in self.names and converse.get("inferenceConfig", {}).get("stopSequences"):
+        if not self.stops and converse.get("inferenceConfig", {}).get("stopSequences"):
             no_place("stop sequences", self.whose, "stop")
 
     def _said(self, blocks: Iterable[Block], images: list[str]) -> str:
