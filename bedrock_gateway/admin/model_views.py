@@ -113,9 +113,10 @@ def _shown(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _params(deployment: Deployment) -> dict[str, Any]:
     """Return the parameters of a deployment of the config, as far as they are nobody's secret."""
-    source = deployment.credentials
+    source, words = deployment.credentials, deployment.body_format
+    way = "" if words is None else f"{words or 'invoke'}/"
     params = {
-        "model": f"bedrock/{deployment.model_id}",
+        "model": f"bedrock/{way}{deployment.model_id}",
         "aws_region_name": deployment.region,
         "api_base": deployment.endpoints.get("bedrock-runtime"),
         "aws_role_name": source.role_arn,
@@ -128,5 +129,13 @@ def _params(deployment: Deployment) -> dict[str, Any]:
         "timeout": deployment.timeout,
         "stream_timeout": deployment.stream_timeout,
         "max_retries": deployment.max_retries,
+        **{name: _plain(value) for name, value in deployment.defaults.items()},
     }
     return {key: value for key, value in params.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    """Return a value of a config as JSON has it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value

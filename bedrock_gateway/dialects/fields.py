@@ -125,5 +125,6 @@ def written(document: Mapping[str, Any]) -> bytes:
 def one_of(value: object, path: str, allowed: tuple[str, ...]) -> str:
     """Return a member that has to be one of certain strings."""
     if not isinstance(value, str) or value not in allowed:
-        wrong(path, f"must be one of {', '.join(filter(None, allowed))}")
+        told = [one for one in allowed if one]
+        wrong(path, f"must be {'one of ' if len(told) > 1 else ''}{', '.join(told)}")
     return value

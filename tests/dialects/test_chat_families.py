@@ -50,10 +50,19 @@ def test_how_a_model_is_made_to_think(model: str, way: str | None) -> None:
     assert way == sent.get("additionalModelRequestFields", {}).get("thinking", {}).get("type")
 
 
-def test_an_effort_of_another_name() -> None:
-    """It is refused with the efforts there are."""
-    with pytest.raises(InvalidRequest, match=r"^reasoning_effort: must be one of none, minimal, low, .*max\.?$"):
-        converse(request(reasoning_effort="huge"))
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ({"reasoning_effort": "huge"}, "reasoning_effort: must be one of none, minimal, low, medium, high, xhigh, max"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type: must be function"),
+    ],
+)
+def test_another_than_those_there_are(member: dict[str, Any], message: str) -> None:
+    """What is none of the values there are is refused with those."""
+    with pytest.raises(InvalidRequest) as refusal:
+        converse(request(**member))
+
+    assert f"{message}." == refusal.value.message
 
 
 def test_the_highest_effort_of_a_model() -> None:
