@@ -119,6 +119,13 @@ def test_what_a_model_is_asked(model: str, asked: dict[str, Any], bodies: list[d
     assert bodies == [json.loads(part.body) for part in parts]
 
 
+@pytest.mark.parametrize("more", [{"dimensions": 256}, {"input_type": "search_query"}])
+def test_what_could_be_left_out(more: dict[str, Any]) -> None:
+    """A refusal of what ``drop_params`` leaves out says so."""
+    with pytest.raises(InvalidRequest, match=r"leave it out, or let the gateway do so \(drop_params: true"):
+        read({"model": "m", "input": "a", **more}, "amazon.titan-embed-text-v1")
+
+
 @given(count=st.integers(1, 300), pictures=st.sets(st.integers(0, 299), max_size=5))
 def test_every_input_is_asked_for_once(count: int, pictures: set[int]) -> None:
     """However a list is divided, its parts are all of it, in its order."""

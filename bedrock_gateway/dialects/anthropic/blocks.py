@@ -243,7 +243,11 @@ def _tool(tool: Mapping[str, Any], path: str, drop_params: bool) -> list[Block]:
     if kind not in (None, "custom"):
         if drop_params:
             return []
-        wrong(f"{path}.type", "must be custom: tools of Anthropic's own are none of this model's")
+        wrong(
+            f"{path}.type",
+            "must be custom: tools of Anthropic's own are none of this model's (drop_params: true under "
+            "litellm_settings leaves them out)",
+        )
     name = tool_name(tool.get("name"), f"{path}.name")
     spec: Block = {"name": name, "inputSchema": {"json": mapping(tool.get("input_schema"), f"{path}.input_schema")}}
     if tool.get("description"):

@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.fields import boolean, integer, mapping, one_of, text, written, wrong
+from bedrock_gateway.dialects.openai.chat_members import DROP
 from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
 from bedrock_gateway.dialects.openai.labels import take_labels
@@ -93,7 +94,7 @@ def read_embeddings(request: Asked) -> EmbeddingsTranslation | Divided:
     dimensions = _dimensions(asked, family, drop_params)
     if "input_type" in asked and not family.typed:
         if not drop_params:
-            wrong("input_type", f"model {model!r} knows no such thing, only Cohere's do")
+            wrong("input_type", f"is nothing that {model} knows, only Cohere's do{DROP.format('it')}")
         del asked["input_type"]
     for name in ("embedding_types", "embeddingTypes"):
         if asked.pop(name, ["float"]) != ["float"]:
@@ -155,7 +156,7 @@ def _dimensions(asked: Body, family: _Family, drop_params: bool) -> int | None:
     if not family.only:
         return dimensions
     if dimensions != family.only and not drop_params:
-        wrong("dimensions", f"vectors of this model have {family.only} always: leave it out")
+        wrong("dimensions", f"vectors of this model have {family.only} always{DROP.format('it')}")
     return None
 
 

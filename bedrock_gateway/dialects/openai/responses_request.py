@@ -18,6 +18,7 @@ import attrs
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
 from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.openai.chat_members import (
+    DROP,
     READ_ALIKE,
     add_others,
     check_supported,
@@ -165,7 +166,7 @@ def _offered(asked: Mapping[str, Any], drop_params: bool) -> Offer:
         if tool.get("type") == "function":
             tools += [function(tool, path), *cache_point(tool, path)]
         elif not drop_params:
-            wrong(f"{path}.type", "must be function: other tools are run by OpenAI, and not here")
+            wrong(f"{path}.type", f"must be function: other tools are run by OpenAI, and not here{DROP.format('them')}")
     choice = asked.get("tool_choice", "auto")
     if drop_params and isinstance(choice, dict) and choice.get("type") != "function":
         choice = "auto"
