@@ -11,7 +11,7 @@ The table (what happened: then; what rests; may be billed):
     model not offered there                            next deployment; (deployment, model) for 5 minutes; no
     the same of something else a caller named          next deployment; nothing; no
     the gateway's credentials refused, or none at all  next deployment; deployment; no
-    no place for it in the words of the model          next deployment; nothing; no
+    no cache in the model, or no place in its words    next deployment; nothing; no
     longer than the model reads                        another group, where one is named for it; nothing; no
     any other refusal                                  to the caller as it is; nothing; no
     sent and lost, cut, silent, unreadable             to the caller as 424; counts; yes
@@ -45,6 +45,7 @@ __all__ = [
     "EXPIRED",
     "INTERNAL",
     "LOST",
+    "NOT_CACHED",
     "NOT_FOUND",
     "NOT_FOUND_OTHER",
     "NOT_LOOKED_UP",
@@ -139,6 +140,8 @@ DENIED = Verdict(name="access-denied", kind="credentials", retry=Retry.NEXT, coo
 DENIED_OTHER = Verdict(
     name="other-access-denied", kind="credentials", retry=Retry.NEXT, cools=Cools.NO, refusal=Unavailable
 )
+# A model that reads no cache was told of one, in the request: as above, and AWS's words say it.
+NOT_CACHED = Verdict(name="not-cached", kind="not_found", retry=Retry.NEXT, cools=Cools.NO)
 NOT_FOUND_OTHER = Verdict(name="other-not-found", kind="not_found", retry=Retry.NEXT, cools=Cools.NO)
 # Not only this model is out of reach with credentials that AWS does not take.
 UNAUTHENTICATED = Verdict(
@@ -254,6 +257,8 @@ _BAD_API_KEY = "Authentication failed"
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 #: Seconds. No answer puts a deployment to rest for longer than that.
 _MAX_RETRY_AFTER = 900.0
+#: What AWS says of cache points to a model that has none, as a 403.
+_CACHING = "your request did not allow prompt caching"
 #: Bytes of an error body that are looked at; AWS's are some hundred.
 _MAX_ERROR_BODY = 64 * 1024
 #: Bytes of the longest 200 body that can be an UnknownOperationException; AWS's has 86.
@@ -274,6 +279,8 @@ def classify(status: int, error_type: str | None, message: str = "") -> Verdict:
     if verdict is None:
         # AWS redirects no call: an answer below 400 that is no success is from nobody that was asked.
         verdict = INTERNAL if status >= 500 else REFUSED if status >= 400 else UNREADABLE
+    if verdict is DENIED and _CACHING in message:
+        return NOT_CACHED
     if verdict is DENIED:
         if message.startswith(_BAD_API_KEY):
             return UNAUTHENTICATED
@@ -288,6 +295,8 @@ def classify_exception(exception_type: str, message: str = "") -> Verdict:
     """
     kind = normal_type(exception_type)
     verdict = None if kind is None else _by_type(kind, message)
+    if verdict is DENIED and _CACHING in message:
+        return NOT_CACHED
     if verdict in (DENIED, NOT_FOUND) and _is_of_another_thing(message):
         return DENIED_OTHER if verdict is DENIED else NOT_FOUND_OTHER
     return REFUSED if verdict is None else verdict

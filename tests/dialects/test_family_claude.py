@@ -75,7 +75,7 @@ def conversation(*turns: list[Any], **members: Any) -> dict[str, Any]:
 def again(converse: dict[str, Any]) -> Any:
     """Return what Converse is told when Claude's body is read as a request of Anthropic's."""
     told = CLAUDES_WORDS.request(json.loads(json.dumps(converse)))
-    return sent({"model": "group", **told}, model=LLAMA)
+    return sent({"model": "group", **told}, model=NOVA)
 
 
 def system(data: st.DataObject) -> None:

@@ -142,3 +142,40 @@ async def test_a_default_that_a_family_has_no_place_for_is_left_out(tmp_path: Pa
         assert [200, 200, 200] == [status for status, _, _ in answers]
         assert [50, 33, 50] == [json.loads(one.body)["max_gen_len"] for one in here.simulator.received]
         assert (400, "stop") == (status, answer["error"]["param"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_only_claude_reads_is_left_out_where_another_stands_in(tmp_path: Path, stream: bool) -> None:
+    """Marks of a cache, which AWS answers by a 403 where a model has none, and Claude's signed thoughts."""
+    config = (
+        "router_settings: {num_retries: 0, fallbacks: [{claude: [llama]}]}\nmodel_list:\n"
+        + entry("claude", "bedrock/%(claude)s")
+        + entry("llama", f"bedrock/{LLAMA}")
+    )
+    mark = {"cache_control": {"type": "ephemeral"}}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "signed"}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Hello?", **mark}]},
+        {"role": "assistant", "content": [thought]},
+        {"role": "user", "content": "Are you there?"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "Yes."}]},
+        {"role": "user", "content": "Then go on."},
+    ]
+    tool = {"name": "weather", "input_schema": {"type": "object"}, **mark}
+    async with running(tmp_path, config) as here:
+        here.simulator.faults.add("unavailable", model="*claude*", times=None)
+
+        system = [{"type": "text", "text": "Be brief.", **mark}]
+        status, _, _ = await ask(
+            here, "messages", "claude", {}, messages=messages, system=system, tools=[tool], stream=stream
+        )
+        chat = [{"role": "user", "content": [{"type": "text", "text": "Hello?", **mark}]}]
+        answered, _, _ = await ask(here, "chat", "claude", {}, messages=chat, stream=stream)
+
+        *_, first, _, second = (json.loads(one.body) for one in here.simulator.received)
+        assert (200, 200) == (status, answered)
+        assert [("user", ["Hello?", "Are you there?"]), ("assistant", ["Yes."]), ("user", ["Then go on."])] == [
+            (turn["role"], [block["text"] for block in turn["content"]]) for turn in first["messages"]
+        ]
+        assert ([{"text": "Be brief."}], 1) == (first["system"], len(first["toolConfig"]["tools"]))
+        assert [{"text": "Hello?"}] == second["messages"][0]["content"]

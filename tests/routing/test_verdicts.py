@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_gateway.errors import MaybeBilled, Refusal, Unavailable, UnknownOperation
+from bedrock_gateway.errors import InvalidRequest, MaybeBilled, Refusal, Unavailable, UnknownOperation
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.routing.rules import RetryPolicy
 from bedrock_gateway.routing.verdicts import (
@@ -71,6 +71,10 @@ OF_THE_MODEL = (
     "The model is not found.",
     "",
 )
+NOT_CACHED = (
+    "You invoked an unsupported model or your request did not allow prompt caching. See the documentation for more "
+    "information."
+)
 NOT_TOO_LONG = (
     "max_tokens: 9000 is more than 4096, the most this model answers with",
     "messages: roles must alternate",
@@ -91,6 +95,8 @@ NOT_TOO_LONG = (
         (verdicts.UNAUTHENTICATED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
         (verdicts.EXPIRED, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
         (verdicts.NO_CREDENTIALS, "credentials", Retry.NEXT, False, Cools.AT_ONCE, False, False, Unavailable),
+        (verdicts.NO_PLACE, "default", Retry.NEXT, False, Cools.NO, False, False, InvalidRequest),
+        (verdicts.NOT_CACHED, "not_found", Retry.NEXT, False, Cools.NO, False, False, None),
         (verdicts.NOT_FOUND, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, None),
         (verdicts.NOT_OFFERED, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, None),
         (verdicts.UNKNOWN_OPERATION, "not_found", Retry.NEXT, False, Cools.MODEL, False, False, UnknownOperation),
@@ -195,6 +201,7 @@ def test_classify(status: int, error_type: str | None, message: str, expected: V
     [
         *((message, verdicts.DENIED_OTHER, verdicts.NOT_FOUND_OTHER) for message in OF_OTHERS),
         *((message, verdicts.DENIED, verdicts.NOT_FOUND) for message in OF_THE_MODEL),
+        (NOT_CACHED, verdicts.NOT_CACHED, verdicts.NOT_FOUND_OTHER),
     ],
 )
 def test_only_what_is_said_of_the_model_lets_it_rest(message: str, denied: Verdict, missing: Verdict) -> None:

@@ -28,7 +28,7 @@ from bedrock_gateway.dialects.anthropic.converse import converse_request, counte
 from bedrock_gateway.dialects.anthropic.count import CountRelay
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import boolean, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, mapping, text, written, wrong
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay, Translation
 
@@ -142,8 +142,21 @@ def _as_converse(
     claudes = json.loads(body)
     claudes.pop("amazon-bedrock-guardrailConfig", None)
     converse, wishes = converse_request(asked, claudes, model_id)
+    converse["messages"] = _without_thought(converse["messages"])
     told, fit = written({**converse, **beside}), fitting(model_id, wishes, defaults)
     return told if fit is None else fit(told)
+
+
+def _without_thought(turns: list[Block]) -> list[Block]:
+    """Return turns without Claude's thoughts: signed, they are nothing to other models, and AWS refuses them there."""
+    told: list[Block] = []
+    for turn in turns:
+        content = [block for block in turn["content"] if "reasoningContent" not in block]
+        if content and told and told[-1]["role"] == turn["role"]:
+            told[-1]["content"] += content
+        elif content:
+            told.append({"role": turn["role"], "content": content})
+    return told
 
 
 def _model(asked: Mapping[str, Any]) -> str:

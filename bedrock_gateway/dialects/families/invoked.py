@@ -72,8 +72,10 @@ def members_beside(headers: Mapping[str, str]) -> Block:
     """Return the members of Converse for the headers of an InvokeModel, names in any case: guardrail, tier, latency,
     request metadata.
     """
-    given = {name.lower(): value for name, value in headers.items()}
+    given = {low: value for name, value in headers.items() if (low := name.lower()).startswith("x-amzn-bedrock-")}
     told: Block = {}
+    if not given:
+        return told
     for member, name, header in _HEADERS:
         if value := given.get(header):
             told.setdefault(member, {})[name] = value

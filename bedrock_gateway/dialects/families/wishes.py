@@ -7,7 +7,8 @@ and never so that its answer may become longer than what the request itself allo
 Source: Bedrock user guide, "Extended thinking", "Adaptive thinking", "Anthropic Claude Messages API", "Cohere Command
 R", "OpenAI models"; Amazon Nova user guide, complete request schema; user guide of Nova 2, "Extended thinking" (at high
 effort neither ``maxTokens`` nor ``temperature`` nor ``topP`` may be set); Anthropic, "Effort" (``xhigh`` from Opus 4.7
-on), "Tool use with thinking" (no forced choice), "Messages" (``usage``); LiteLLM 1.109 for tokens of thought by effort.
+on), "Tool use with thinking" (no forced choice), "Messages" (``usage``); LiteLLM 1.109 for tokens of thought by effort;
+BerriAI/litellm, pull request 39210 (AWS answers cache points by a 403 where a model has no cache).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.fields import Block, written
+from bedrock_gateway.dialects.output_limits import family
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Fit
 
 __all__ = ["ANSWER", "EFFORTS", "THOUGHT", "Wishes", "fitting", "thinking"]
@@ -41,6 +43,9 @@ _NO_XHIGH = re.compile(r"claude-(?:opus|sonnet)-4-6")
 
 #: Models for which Converse has no choice of tools; for Mistral's it has any, and none by name.
 _CHOOSES = re.compile(r"\b(?:meta\.llama|cohere\.|ai21\.|amazon\.titan|writer\.)")
+
+#: Families with a cache that is told of by marks, and what is not known.
+_CACHED = ("anthropic", "amazon.nova", "")
 
 #: Where Claude tells how many tokens its thought took, as a request asks Converse for it; how many such it may ask for.
 THOUGHT = "/usage/output_tokens_details"
@@ -98,16 +103,30 @@ def fitting(model_id: str, wishes: Wishes, defaults: Mapping[str, object] = NO_D
         steps.append(_one_tool)
     if wishes.own_choice and (loosen := _loosened(model_id)) is not None:
         steps.append(loosen)
-    if not steps:
+    uncached = family(model_id) not in _CACHED
+    if not steps and not uncached:
         return None
 
-    def fit(body: bytes | bytearray) -> bytes:
+    def fit(body: bytes | bytearray) -> bytes | bytearray:
+        marked = uncached and b"cachePoint" in body
+        if not steps and not marked:
+            return body
         request = json.loads(body)
+        if marked:
+            _unmark(request)
         for step in steps:
             step(request)
         return written(request)
 
     return fit
+
+
+def _unmark(request: Block) -> None:
+    """Take out the cache points, which AWS refuses for a model that has no cache."""
+    holders = [(request, "system"), (request.get("toolConfig", {}), "tools")]
+    for holder, name in (*holders, *((turn, "content") for turn in request["messages"])):
+        if name in holder:
+            holder[name] = [block for block in holder[name] if "cachePoint" not in block]
 
 
 def thinking(model_id: str, effort: str) -> _Think | None:
