@@ -16,6 +16,12 @@ NOVA, NOVA_2, GPT, LLAMA, COHERE, ADAPTIVE = (
     *("us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
     *("us.meta.llama3-3-70b-instruct-v1:0", "cohere.command-r-v1:0", "us.anthropic.claude-opus-4-7"),
 )
+#: What LiteLLM's proxy takes for itself, asking for something.
+PROXYS: dict[str, Any] = {
+    **{"fallbacks": ["b"], "disable_fallbacks": True, "num_retries": 2, "timeout": 5, "request_timeout": 5},
+    **{"cache": {"no-cache": True}, "caching": True, "mock_response": "a"},
+    **{"additional_drop_params": ["a"], "allowed_openai_params": ["a"]},
+}
 KINDS = {"pdf": "application/pdf", "csv": "text/csv", "html": "text/html", "txt": "text/plain", "md": "text/markdown"}
 
 
@@ -125,6 +131,14 @@ class Shared:
             self.read(hot)
         assert 1 == self.converse(hot, drop_params=True)["inferenceConfig"]["temperature"]
         return hot
+
+    def guardrails(self, data: st.DataObject) -> None:
+        """LiteLLM's guardrails are refused, whatever may be left out: nobody would keep them."""
+        asked = self.request(guardrails=["pii"])
+        with pytest.raises(InvalidRequest) as caught:
+            self.read(asked, drop_params=data.draw(st.booleans()))
+        assert "guardrails" == caught.value.param
+        assert {"messages"} == self.converse(self.request(guardrails=[])).keys()
 
     def refused(self, data: st.DataObject, unsupported: Mapping[str, Any], idle: Mapping[str, Any]) -> None:
         """Hold that members that Bedrock has no place for are refused, all by name, or dropped where that is asked for.

@@ -12,7 +12,7 @@ from chatting import answered as answer
 from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, Shared
+from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, PROXYS, Shared
 
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import encode_exception
@@ -34,6 +34,7 @@ UNSUPPORTED: dict[str, Any] = {
         "functions": [{"name": "a"}],
         "function_call": {"name": "a"},
     },
+    **PROXYS,
 }
 
 images = st.builds(
@@ -359,7 +360,7 @@ def user(data: st.DataObject) -> None:
 
 def tags(data: st.DataObject) -> None:
     told = data.draw(st.lists(words, max_size=3))
-    asked = request(metadata={"tags": told, "other": "a"})
+    asked = request(metadata={"tags": told, "other": "a"}, litellm_session_id="a", litellm_trace_id="b")
     assert tuple(told) == read(asked).tags
     assert {"messages"} == converse(asked).keys()
 
@@ -493,6 +494,7 @@ CHECKS: dict[str, Callable[[st.DataObject], None]] = {
             user,
             tags,
             unsupported,
+            SHARED.guardrails,
             content,
             calls_,
             reasoning,

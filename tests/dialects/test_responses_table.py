@@ -11,7 +11,7 @@ from chatting import CLAUDE, NOW, answered
 from dialect_tables import data_bytes, ids, names, points, rows, schemas, values, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, Shared
+from openai_checks import ADAPTIVE, COHERE, GPT, KINDS, LLAMA, NOVA, NOVA_2, PROXYS, Shared
 from responding import converse, events, read, request, streamed, whole
 
 from bedrock_gateway.errors import InvalidRequest
@@ -23,6 +23,7 @@ SHARED = Shared(read=read, converse=converse, request=request, tool=lambda funct
 UNSUPPORTED: dict[str, Any] = {
     **{"background": True, "background_options": {"prewarm": True}, "context_management": [{"type": "compaction"}]},
     **{"max_tool_calls": 2, "moderation": {"model": "a"}, "top_logprobs": 3, "truncation": "auto"},
+    **PROXYS,
 }
 USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]}
 

@@ -22,11 +22,18 @@ from bedrock_gateway.errors import InvalidRequest
 
 __all__ = ["DROP", "READ_ALIKE", "add_others", "check_supported", "read_inference", "read_wishes", "tier"]
 
+#: Members that LiteLLM's proxy takes for itself, none of a model's, and the values of them that ask for nothing.
+_PROXYS: Mapping[str, tuple[object, ...]] = {
+    **dict.fromkeys(("fallbacks", "guardrails", "additional_drop_params", "allowed_openai_params"), ([],)),
+    **dict.fromkeys(("num_retries", "timeout", "request_timeout", "cache", "mock_response"), ()),
+    **dict.fromkeys(("disable_fallbacks", "caching"), (False,)),
+}
 #: Members that are read by name on both routes, or say nothing about the answer.
 READ_ALIKE = frozenset(
     {
         *("model", "stream", "stream_options", "temperature", "top_p", "top_k", "stop", "tools", "tool_choice"),
         *("parallel_tool_calls", "service_tier", "prompt_cache_key", "prompt_cache_retention"),
+        *_PROXYS,
     }
 )
 _ADDITIONAL = "additionalModelRequestFields"
@@ -46,7 +53,7 @@ DROP = ": leave {} out, or let the gateway do so (drop_params: true, in the requ
 
 
 def check_supported(asked: Mapping[str, Any], unsupported: Mapping[str, tuple[object, ...]], drop_params: bool) -> None:
-    """Refuse what Bedrock has no place for.
+    """Refuse what Bedrock has no place for, and what is LiteLLM's alone. Guardrails are never left out.
 
     Args:
         unsupported: such members, and the values of them that ask for nothing.
@@ -54,7 +61,10 @@ def check_supported(asked: Mapping[str, Any], unsupported: Mapping[str, tuple[ob
     Raises:
         InvalidRequest: naming all of it.
     """
-    found = [name for name, idle in unsupported.items() if name in asked and asked[name] not in idle]
+    nowhere = {**unsupported, **_PROXYS}.items()
+    found = [name for name, idle in nowhere if name in asked and asked[name] not in idle]
+    if "guardrails" in found:
+        wrong("guardrails", "are LiteLLM's, and would not be kept here; guardrailConfig names one of Bedrock's")
     if found and not drop_params:
         raise InvalidRequest(
             f"Bedrock has no place for {', '.join(found)}{DROP.format('it' if len(found) == 1 else 'them')}.",

@@ -19,5 +19,6 @@ def take_labels(asked: MutableMapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     user = text(asked.pop("user", ""), "user")
     more = asked.pop("tags", ())
     tags = mapping(asked.pop("metadata", {}), "metadata").get("tags", more)
-    asked.pop("litellm_metadata", None)
+    for name in ("litellm_metadata", "litellm_session_id", "litellm_trace_id", "litellm_call_id"):
+        asked.pop(name, None)
     return user or identifier, tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
