@@ -179,3 +179,17 @@ async def test_what_only_claude_reads_is_left_out_where_another_stands_in(tmp_pa
         ]
         assert ([{"text": "Be brief."}], 1) == (first["system"], len(first["toolConfig"]["tools"]))
         assert [{"text": "Hello?"}] == second["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("model", "member", "told"),
+    [("claude-invoked", "messages", QUESTION), ("qwen", "messages", QUESTION), ("llama", "images", ["aGVsbG8="])],
+)
+async def test_no_second_conversation_in_the_models_own_words(
+    tmp_path: Path, model: str, member: str, told: list[Any]
+) -> None:
+    """A budget has counted the pictures of Converse's messages; others cannot take their place behind its back."""
+    async with running(tmp_path, GROUPS) as here:
+        status, answer, _ = await ask(here, "chat", model, {}, additionalModelRequestFields={member: told})
+
+        assert (400, member, []) == (status, answer["error"]["param"], list(here.simulator.received))

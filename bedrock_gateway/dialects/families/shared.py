@@ -13,12 +13,22 @@ from bedrock_gateway.errors import InvalidRequest
 __all__ = ["added", "made_id", "media_type", "no_place", "schema_of", "source_of", "stopped"]
 
 
+#: Members of bodies that hold what is said or shown.
+_SAID = frozenset({"messages", "images"})
+
+
 def added(told: Block, more: Mapping[str, Any]) -> Block:
     """Return a body with the members that a request has for the model itself; of objects in both the members of both.
 
-    They win: whoever names a member of the model's own knows it.
+    They win: whoever names a member of the model's own knows it. But what is said, and shown, is Converse's to tell: a
+    budget has counted the pictures there, and Converse itself takes no second word on it.
+
+    Raises:
+        InvalidRequest: they tell another conversation.
     """
     for name, value in more.items():
+        if name in _SAID:
+            wrong(name, "is told by the messages of the request, and cannot be told in the model's own words too")
         ours = told.get(name)
         told[name] = {**ours, **value} if isinstance(ours, dict) and isinstance(value, dict) else value
     return told
