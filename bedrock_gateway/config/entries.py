@@ -222,7 +222,8 @@ class Entries:
         body = None if name.body_format is None else body_of(name.body_format, priced_by)
         defaults = read_defaults(params)
         if defaults_of(body, defaults) != defaults:
-            params.warn("stop", "the model's own body has no place for it: left out of what goes through InvokeModel")
+            told = "is left out of what goes through InvokeModel: the model's own body has no place for it"
+            params.warn("stop", f"{params.name('stop')} {told}")
         if name.body_format is not None and "*" not in model_id and body is None:
             params.warn(
                 "model",
