@@ -42,8 +42,9 @@ async def test_a_whole_answer_and_a_stream(tmp_path: Path, group: str) -> None:
 
         def ask() -> tuple[Any, list[Any]]:
             usage = {"include_usage": True}
-            create = sdk(here).chat.completions.create
-            return create(**asked), list(create(**asked, stream=True, stream_options=usage))
+            with sdk(here) as client:
+                create = client.chat.completions.create
+                return create(**asked), list(create(**asked, stream=True, stream_options=usage))
 
         whole, chunks = await asyncio.to_thread(ask)
         await here.settled()
@@ -71,8 +72,8 @@ async def test_tools_are_refused(tmp_path: Path, group: str, stream: bool) -> No
     async with running(tmp_path, GROUPS) as here:
         asked: Any = {"model": group, "messages": QUESTION, "tools": [tool], "stream": stream}
 
-        with pytest.raises(openai.BadRequestError) as caught:
-            await asyncio.to_thread(lambda: sdk(here).chat.completions.create(**asked))
+        with sdk(here) as client, pytest.raises(openai.BadRequestError) as caught:
+            await asyncio.to_thread(lambda: client.chat.completions.create(**asked))
 
         assert ("tools", True) == (caught.value.param, "no place for tools" in caught.value.message)
         assert not here.simulator.received
