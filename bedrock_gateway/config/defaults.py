@@ -32,6 +32,7 @@ def read_defaults(params: Section) -> Mapping[str, object]:
         "stop": _stops(params),
         "reasoning_effort": params.choice("reasoning_effort", EFFORTS),
         "thinking": _thinking(params),
+        "drop_betas": params.texts("drop_betas") or None,
     }
     return MappingProxyType({name: value for name, value in found.items() if value is not None})
 

@@ -92,7 +92,7 @@ PARAMS = Keys(
         """model model_id custom_llm_provider aws_region_name api_base base_url
         litellm_credential_name weight rpm tpm order tags timeout stream_timeout max_retries num_retries
         guardrailConfig ssl_verify extra_headers max_budget budget_duration cooldown_time max_parallel_requests
-        max_tokens max_completion_tokens temperature top_p top_k stop reasoning_effort thinking"""
+        max_tokens max_completion_tokens temperature top_p top_k stop reasoning_effort thinking drop_betas"""
     ),
     satisfied=_words("use_in_pass_through"),
     inert=_words(

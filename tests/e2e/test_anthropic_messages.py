@@ -21,6 +21,8 @@ WEATHER = {
 }
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 
+BETAS = ["context-1m", "tools-2025", "tools-x"]
+
 GROUP = """
 router_settings: {num_retries: 0}
 model_list:
@@ -273,6 +275,30 @@ async def test_betas_of_the_sdk_reach_claude(tmp_path: Path) -> None:
             "context_management": {"edits": []},
         } == asked(here)
         assert [{"end_user": "ada", "tags": '["blue"]'}] == here.rows("SELECT end_user, tags FROM calls")
+
+
+@pytest.mark.parametrize(("dropped", "left"), [('["tools-*"]', ["context-1m"]), ('["*"]', None), ('["x"]', BETAS)])
+async def test_a_deployment_drops_betas_its_model_does_not_know(
+    tmp_path: Path, dropped: str, left: list[str] | None
+) -> None:
+    """What a deployment drops is not sent, nor counted with; every other member keeps its bytes."""
+    config = GROUP.replace("bedrock/%(claude)s,", f"bedrock/%(claude)s, drop_betas: {dropped},", 1)
+    async with running(tmp_path, config) as here:
+        headers = {"anthropic-beta": ",".join(BETAS)}
+
+        def ask() -> None:
+            client = sdk(here)
+            client.messages.create(
+                model="single", messages=QUESTION, max_tokens=9, extra_headers=headers, extra_body={"own": 1.50}
+            )
+            client.messages.count_tokens(model="single", messages=QUESTION, extra_headers=headers)
+
+        await asyncio.to_thread(ask)
+
+        sent, counted = here.simulator.received
+        inner = base64.b64decode(json.loads(counted.body)["input"]["invokeModel"]["body"])
+        assert [left, left] == [json.loads(body).get("anthropic_beta") for body in (sent.body, inner)]
+        assert b'"own":1.5' in sent.body and b'"anthropic_version":' in sent.body
 
 
 async def test_the_events_of_claude_are_its_own_bytes(tmp_path: Path) -> None:

@@ -14,20 +14,30 @@ HTML Standard section 9.2 (server-sent events).
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, cast
 
 from bedrock_gateway.dialects.anthropic.errors import error_event
 from bedrock_gateway.dialects.edits import members, set_at
-from bedrock_gateway.dialects.fields import items, text
+from bedrock_gateway.dialects.fields import items, text, written
 from bedrock_gateway.dialects.speech import Asked, Fit, Whole
 from bedrock_gateway.dialects.streams import Streamed, chunk
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.eventstream import Message
 
-__all__ = ["ClaudeRelay", "ClaudeStream", "betas", "claude_body", "claude_counted", "with_defaults"]
+__all__ = [
+    "ClaudeRelay",
+    "ClaudeStream",
+    "betas",
+    "claude_body",
+    "claude_counted",
+    "counted_with_defaults",
+    "with_defaults",
+]
 
 _VERSION = "bedrock-2023-05-31"
 #: Header that names betas, any number of them with commas between.
@@ -39,6 +49,8 @@ _DEFAULTS = {
     **{name: name for name in ("max_tokens", "temperature", "top_p", "top_k", "thinking")},
     "stop": "stop_sequences",
 }
+#: What a deployment says of betas: globs of those that are not sent.
+DROPPED = "drop_betas"
 _SAMPLING = ("temperature", "top_p", "top_k")
 #: How the JSON of an event is written; anything else is parsed.
 _TYPE = re.compile(rb'\{"type":"([a-z_]+)"')
@@ -100,9 +112,12 @@ def betas(request: Asked, asked: Mapping[str, Any]) -> list[str]:
 def with_defaults(body: bytes | bytearray, defaults: Mapping[str, object]) -> bytes | bytearray:
     """Return a body of ``claude_body`` with what a deployment says and the request does not.
 
-    With thought Claude takes neither a temperature nor a forced call of a tool, and no less answer than thought.
+    With thought Claude takes neither a temperature nor a forced call of a tool, and no less answer than thought. Betas
+    that the deployment drops are taken out.
     """
     asked = json.loads(body)
+    if dropped := defaults.get(DROPPED):
+        body = _without_betas(body, asked.get("anthropic_beta", ()), cast("Sequence[str]", dropped))
     told = {name: defaults[ours] for ours, name in _DEFAULTS.items() if ours in defaults and name not in asked}
     thinking, most = told.get("thinking"), asked.get("max_tokens", told.get("max_tokens"))
     choice = asked.get("tool_choice")
@@ -119,6 +134,31 @@ def with_defaults(body: bytes | bytearray, defaults: Mapping[str, object]) -> by
     if not told:
         return body
     return json.dumps(told, separators=(",", ":")).encode()[:-1] + b"," + body[1:]
+
+
+def counted_with_defaults(body: bytes | bytearray, defaults: Mapping[str, object]) -> bytes | bytearray:
+    """Return a request of CountTokens without the betas that a deployment drops."""
+    told = json.loads(body)["input"].get("invokeModel")
+    dropped = defaults.get(DROPPED)
+    if not dropped or told is None:
+        return body
+    inner = base64.b64decode(told["body"])
+    kept = _without_betas(inner, json.loads(inner).get("anthropic_beta", ()), cast("Sequence[str]", dropped))
+    return written({"input": {"invokeModel": {"body": base64.b64encode(kept).decode()}}})
+
+
+def _without_betas(body: bytes | bytearray, betas: Sequence[str], dropped: Sequence[str]) -> bytes | bytearray:
+    """Return a body of ``claude_body`` without betas that globs name; every other member keeps its bytes."""
+    kept = [beta for beta in betas if not any(fnmatchcase(beta, glob) for glob in dropped)]
+    if len(kept) == len(betas):
+        return body
+    document = str(body, "utf-8")
+    told = [
+        f"{json.dumps(name)}:{json.dumps(kept) if name == 'anthropic_beta' else document[begin:end]}"
+        for name, (begin, end) in members(document, 0)
+        if kept or name != "anthropic_beta"
+    ]
+    return f"{{{','.join(told)}}}".encode()
 
 
 class ClaudeRelay(Whole):

@@ -22,6 +22,7 @@ from bedrock_gateway.dialects.anthropic.claude import (
     ClaudeStream,
     claude_body,
     claude_counted,
+    counted_with_defaults,
     with_defaults,
 )
 from bedrock_gateway.dialects.anthropic.converse import converse_request, counted
@@ -63,7 +64,7 @@ class MessagesTranslation(Translation):
     def relay(self, model_id: str, *, call_id: str, now: int, defaults: Mapping[str, object] = NO_DEFAULTS) -> Relay:
         """As ``speech.Translation``."""
         if self.operation == "CountTokens":
-            return CountRelay()
+            return CountRelay(functools.partial(counted_with_defaults, defaults=defaults) if defaults else None)
         operation, fit = self.operation, None
         if self.wishes is not None:
             fit = fitting(model_id, self.wishes, defaults)
