@@ -74,7 +74,7 @@ def _overdue(call: Call, seconds: float) -> None:
 
 def refuse(call: Call, refusal: Refusal) -> web.StreamResponse:
     """Return the answer for a refusal."""
-    call.refused_at = refusal.at
+    call.refused_at = refusal.at or (refusal.param or "" if call.speech is not None else "")
     call.gateway.refusals[refusal.error_type] += 1
     now = call.gateway.clock.now_ms() / 1000
     if call.speech is None:
@@ -137,6 +137,8 @@ def line_of(call: Call) -> str:
         line += f" model_group={quoted(resolution.model_group)}"
     elif attempt is not None and attempt.deployment.model_id:
         line += f" model={quoted(attempt.deployment.model_id)}"
+    elif call.asked and not call.attempts:
+        line += f" asked={quoted(call.asked[:MOST_ASKED])}"
     if attempt is not None:
         line += f" deployment={quoted(attempt.deployment.name)}"
         if attempt.state is not None:
@@ -163,6 +165,10 @@ def line_of(call: Call) -> str:
     if call.refused_at:
         line += f" at={quoted(call.refused_at)}"
     return line
+
+
+#: Characters that are logged of a name that leads nowhere.
+MOST_ASKED = 120
 
 
 def quoted(text: str) -> str:

@@ -257,7 +257,8 @@ def _tell(call: Call, admission: Admission, restraints: Restraints) -> None:
         admission.told.append(("x-bedrock-gateway-budget-remaining-usd", usd(max(0, least[1]))))
     for charge, spent in budgets.soft(restraints.soft) if restraints.soft else ():
         text = f"{charge.name}: {usd(spent)} USD of {usd(charge.budget.soft or 0)} USD spent"
-        admission.told.append(("x-bedrock-gateway-budget-warning", text.encode("ascii", "replace").decode()))
+        plain = text.replace("…", "...").encode("ascii", "replace").decode()
+        admission.told.append(("x-bedrock-gateway-budget-warning", plain))
 
 
 def _refused(over: OverBudget) -> BudgetExhausted:

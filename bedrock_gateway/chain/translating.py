@@ -34,6 +34,7 @@ from bedrock_gateway.dialects.speech import Asked, Dialect, Divided, Translation
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.routing.resolutions import Resolution
 from bedrock_gateway.wire.headers import upstream_headers
+from bedrock_gateway.wire.labels import shown
 from bedrock_gateway.wire.operations import Operation
 from bedrock_gateway.wire.targets import Target
 
@@ -122,7 +123,7 @@ def translate(call: Call, told: Translation) -> Target:
             "POST", _PATHS[told.operation].format(quote(told.model, safe="", errors="replace"))
         )
     except InvalidRequest:
-        raise InvalidRequest(f"model: {told.model!a} names none.", param="model") from None
+        raise InvalidRequest(f"model: {shown(told.model)} names none.", param="model") from None
     assert target is not None
     # Of what the caller sent only what is Bedrock's own goes on: guardrails, tiers, traces.
     own = upstream_headers(call.headers.items(), target.operation.headers_in)
@@ -204,7 +205,7 @@ def _model_of(call: Call, settled: bool, name: str) -> str:
     """
     assert call.caller is not None
     policy = call.caller.policy
-    name = policy.aliases.get(name, name)
+    name = call.asked = policy.aliases.get(name, name)
     may_see = functools.partial(may_use, policy) if policy.models else None
     resolution = call.snapshot.routing.resolve(name, may_see=may_see)
     if resolution.unsettled and not settled:

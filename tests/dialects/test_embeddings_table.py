@@ -198,7 +198,7 @@ def embeddings_tokens(counts: list[int]) -> None:
 
 def rank(**more: Any) -> Any:
     """Return the translation of a request to rerank."""
-    return read_rerank(asked({"model": "m", "query": "q", "documents": ["d"], **more}))
+    return read_rerank(asked({"model": "m", "query": "q", "documents": ["d"], **more}, model="cohere.rerank-v3-5:0"))
 
 
 def ranking(**more: Any) -> Any:

@@ -129,6 +129,22 @@ async def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
         assert ["estimated"] == [row["state"] for row in here.rows("SELECT state FROM attempts")]
 
 
+async def test_the_line_of_a_refusal_says_what_was_asked_and_which_member_is_wrong(tmp_path: Path) -> None:
+    """Whoever reads the log sees which model and which member of the request it was; a long name is cut."""
+    async with running(tmp_path, GROUP) as here:
+        for asked in ({"max_tokens": "many"}, {"model": "nowhere"}, {"model": "n" * 2_000_000}):
+            given = {"model": "single", "messages": QUESTION, "stream": False} | asked
+            with pytest.raises((openai.BadRequestError, openai.NotFoundError)) as caught:
+                await asyncio.to_thread(call, sdk(here), given)
+        await here.settled()
+
+        assert 1_000 > len(caught.value.message)
+        field, nowhere, long = here.lines
+        assert field.endswith("error=ValidationException at=max_tokens")
+        assert "asked=nowhere" in nowhere
+        assert 600 > len(long)
+
+
 async def test_a_wrong_key(tmp_path: Path) -> None:
     """A key that is none is 401 here, as OpenAI has it."""
     locked = GROUP + "general_settings: {master_key: sk-the-master-key-0123456789}\n"

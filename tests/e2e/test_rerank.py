@@ -174,3 +174,13 @@ async def test_an_answer_without_results(tmp_path: Path) -> None:
 
     assert 424 == status
     assert "no ranking" in told["error"]["message"]
+
+
+async def test_a_model_that_ranks_nothing_is_refused(tmp_path: Path) -> None:
+    """A model that is no reranker is refused by name, and nothing is sent."""
+    async with running(tmp_path) as here, aiohttp.ClientSession() as session:
+        asked = {"model": "single", "query": "q", "documents": ["d"]}
+        async with session.post(f"{here.url}/v1/rerank", json=asked) as answer:
+            told = (await answer.json())["error"]
+
+        assert (400, "model", 0) == (answer.status, told["param"], here.simulator.received.total)

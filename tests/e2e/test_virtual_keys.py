@@ -210,7 +210,7 @@ async def test_soft_budget_and_what_is_left_are_told_in_headers(tmp_path: Path) 
         (spent,) = here.rows("SELECT spend FROM attempts ORDER BY started_at LIMIT 1")
 
     assert "x-bedrock-gateway-budget-warning" not in first
-    assert second["x-bedrock-gateway-budget-warning"].startswith('key "ci" (sk-?')
+    assert second["x-bedrock-gateway-budget-warning"].startswith('key "ci" (sk-...')
     least = float(first["x-bedrock-gateway-budget-remaining-usd"])
     assert round(least - spent["spend"] / 1e9, 9) == float(second["x-bedrock-gateway-budget-remaining-usd"])
 

@@ -44,7 +44,9 @@ def no_place(what: str, whose: str, param: str = "messages") -> NoReturn:
         InvalidRequest: naming it.
     """
     raise InvalidRequest(
-        f"{param}: {whose} has no place for {what}, and this deployment is called by it (bedrock/invoke/).", param=param
+        f"{param}: {whose} has no place for {what}, and this deployment is asked by it. Without invoke/ or a body's "
+        "format in its model it is asked by Converse.",
+        param=param,
     )
 
 

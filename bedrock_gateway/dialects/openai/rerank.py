@@ -48,11 +48,15 @@ def read_rerank(request: Asked) -> RerankTranslation:
 
     Raises:
         InvalidRequest: naming the member that is wrong.
+        UnknownModel: what it names leads nowhere.
     """
     asked = members_of(read_body(request.body), request.path)
     model = text(asked.pop("model", None), "model")
     if not model:
         wrong("model", "must name a model")
+    model_id = request.model_of(model)
+    if not model_id.startswith("arn:") and "rerank" not in model_id:
+        wrong("model", f"must be a reranker: {model_id} is none")
     query = _text(asked.pop("query", None), "query")
     documents = items(asked.pop("documents", None), "documents")
     if not 1 <= len(documents) <= MOST_DOCUMENTS:
