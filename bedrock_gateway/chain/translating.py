@@ -19,8 +19,6 @@ from bedrock_gateway.chain.bodies import OFF_LOOP, hash_of, take_body
 from bedrock_gateway.chain.call import Call
 from bedrock_gateway.chain.naming import check_rights, member_of_body
 from bedrock_gateway.dialects.anthropic.dialect import COUNT_TOKENS, MESSAGES
-from bedrock_gateway.dialects.images.urls import images_named, with_images
-from bedrock_gateway.dialects.openai.chat_request import DEPLOYED
 from bedrock_gateway.dialects.openai.dialect import (
     CHAT,
     EMBEDDINGS,
@@ -30,6 +28,8 @@ from bedrock_gateway.dialects.openai.dialect import (
     RERANK,
     RESPONSES,
 )
+from bedrock_gateway.dialects.openai.images.urls import images_named, with_images
+from bedrock_gateway.dialects.openai.members import DEPLOYED
 from bedrock_gateway.dialects.speech import Asked, Dialect, Divided, Translation
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.routing.resolutions import Resolution

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_masks import pixels, png
 
-from bedrock_gateway.dialects.images.answer import ImageRelay, picture_type
-from bedrock_gateway.dialects.images.request import ImageTranslation, read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.dialect import IMAGES
+from bedrock_gateway.dialects.openai.images.answer import ImageRelay, picture_type
+from bedrock_gateway.dialects.openai.images.request import ImageTranslation, read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest, MaybeBilled
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bedrock_gateway.dialects.images.urls import MOST_CHARACTERS, images_named, with_images
+from bedrock_gateway.dialects.openai.images.urls import MOST_CHARACTERS, images_named, with_images
 from bedrock_gateway.errors import InvalidRequest
 
 URL = "https://example.com/cat.png"

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_image_requests import CANVAS, CORE, SD, TITAN, TRANSFER, ULTRA, edit, generation
 
-from bedrock_gateway.dialects.images.answer import ImageRelay
-from bedrock_gateway.dialects.images.request import read_generation
+from bedrock_gateway.dialects.openai.images.answer import ImageRelay
+from bedrock_gateway.dialects.openai.images.request import read_generation
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest, MaybeBilled
 

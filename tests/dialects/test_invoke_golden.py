@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bedrock_gateway.dialects.images.request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.embeddings_request import read_embeddings
+from bedrock_gateway.dialects.openai.images.request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.speech import Asked, Counted, Divided, Translation
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.images.masks import MOST_PIXELS, in_black_and_white
+from bedrock_gateway.dialects.openai.images.masks import MOST_PIXELS, in_black_and_white
 from bedrock_gateway.errors import InvalidRequest
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

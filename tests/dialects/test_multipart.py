@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bedrock_gateway.dialects.images.multipart import MOST_PARTS, read_form
+from bedrock_gateway.dialects.openai.images.multipart import MOST_PARTS, read_form
 from bedrock_gateway.errors import InvalidRequest
 
 TYPE = "multipart/form-data; boundary=b"

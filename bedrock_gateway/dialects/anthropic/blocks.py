@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.anthropic.citations import citing
-from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, one_of, text, wrong
-from bedrock_gateway.dialects.openai.chat_messages import (
+from bedrock_gateway.dialects.converse_blocks import (
     cache_point,
     document,
     encoded,
@@ -25,6 +24,7 @@ from bedrock_gateway.dialects.openai.chat_messages import (
     tool_use_id,
     tools_used,
 )
+from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, one_of, text, wrong
 
 __all__ = ["conversation", "system_blocks", "tool_config"]
 

@@ -17,11 +17,11 @@ from typing import Any
 from bedrock_gateway.dialects.anthropic.blocks import conversation, system_blocks, tool_config
 from bedrock_gateway.dialects.anthropic.citations import without_citations
 from bedrock_gateway.dialects.anthropic.claude import betas
+from bedrock_gateway.dialects.converse_blocks import cache_point
 from bedrock_gateway.dialects.families import wishes as families
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes
 from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text
-from bedrock_gateway.dialects.openai.chat_messages import cache_point
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 

@@ -11,7 +11,6 @@ LiteLLM 1.109 for members beyond OpenAI's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 import attrs
 
@@ -30,14 +29,12 @@ from bedrock_gateway.dialects.openai.chat_members import (
 from bedrock_gateway.dialects.openai.chat_messages import converse_messages
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
 from bedrock_gateway.dialects.openai.json_answers import held, unheld
-from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 
-__all__ = ["DEPLOYED", "ChatTranslation", "members_of", "read_chat"]
+__all__ = ["ChatTranslation", "read_chat"]
 
-#: How paths begin that name the model themselves, as Azure's OpenAI has them.
-DEPLOYED = "/openai/deployments/"
 #: Choices of one request, as OpenAI bounds them.
 MOST_CHOICES = 128
 #: Members that Bedrock has no place for, and the values of them that ask for nothing.
@@ -147,12 +144,3 @@ def _choices(asked: Mapping[str, object], stream: bool, drop_params: bool) -> in
             wrong("n", f"cannot be more than 1 with stream: several choices cannot be streamed{DROP.format('it')}")
         return 1
     return count
-
-
-def members_of(body: Block, path: str) -> Block:
-    """Return what a request says, with what stands in ``extra_body`` beside the rest, and its path's model."""
-    asked = {name: value for name, value in body.items() if value is not None}
-    extra = mapping(asked.pop("extra_body", {}), "extra_body")
-    if path.startswith(DEPLOYED):
-        asked["model"] = unquote(path[len(DEPLOYED) :].partition("/")[0])
-    return {**extra, **asked} if extra else asked

@@ -14,8 +14,8 @@ from typing import Any
 
 import attrs
 
+from bedrock_gateway.dialects.converse_blocks import cache_point, tool_name, tools_used
 from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
-from bedrock_gateway.dialects.openai.chat_messages import cache_point, tool_name, tools_used
 from bedrock_gateway.dialects.openai.json_answers import text_format
 
 __all__ = ["JSON_TOOL", "Offer", "add_tools", "choice_of", "function", "offered", "schema_of", "spec"]

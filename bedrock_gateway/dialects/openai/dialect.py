@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import attrs
 
-from bedrock_gateway.dialects.images.request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.chat_request import read_chat
 from bedrock_gateway.dialects.openai.embeddings_request import read_embeddings
 from bedrock_gateway.dialects.openai.errors import error_object
+from bedrock_gateway.dialects.openai.images.request import read_edit, read_generation, read_variation
 from bedrock_gateway.dialects.openai.rerank import read_rerank
 from bedrock_gateway.dialects.openai.responses_request import read_responses
 from bedrock_gateway.dialects.speech import Asked, Divided, Headers, Translation

@@ -21,9 +21,8 @@ import attrs
 
 from bedrock_gateway.dialects.fields import boolean, integer, mapping, one_of, text, written, wrong
 from bedrock_gateway.dialects.openai.chat_members import DROP
-from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
-from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 from bedrock_gateway.wire.model_ids import plain_model

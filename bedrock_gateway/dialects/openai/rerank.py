@@ -16,8 +16,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.fields import boolean, integer, items, text, written, wrong
-from bedrock_gateway.dialects.openai.chat_request import members_of
-from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Counted, Relay, Translation
 from bedrock_gateway.errors import MaybeBilled

@@ -17,8 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
-from bedrock_gateway.dialects.openai.chat_messages import (
+from bedrock_gateway.dialects.converse_blocks import (
     cache_point,
     contents,
     document,
@@ -32,6 +31,7 @@ from bedrock_gateway.dialects.openai.chat_messages import (
     tool_use_id,
     worded,
 )
+from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
 
 __all__ = ["conversation", "sealed"]
 

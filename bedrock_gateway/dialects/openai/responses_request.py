@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from bedrock_gateway.dialects.converse_blocks import cache_point
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
 from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.openai.chat_members import (
@@ -26,11 +27,9 @@ from bedrock_gateway.dialects.openai.chat_members import (
     read_wishes,
     tier,
 )
-from bedrock_gateway.dialects.openai.chat_messages import cache_point
-from bedrock_gateway.dialects.openai.chat_request import members_of
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, Offer, add_tools, choice_of, function, schema_of
 from bedrock_gateway.dialects.openai.json_answers import held, text_format, unheld
-from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
 from bedrock_gateway.dialects.openai.responses_items import conversation
 from bedrock_gateway.dialects.requests import read_body

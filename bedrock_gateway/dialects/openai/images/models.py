@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import attrs
 
 from bedrock_gateway.dialects.fields import Block, mapping, one_of, wrong
-from bedrock_gateway.dialects.images.masks import in_black_and_white
+from bedrock_gateway.dialects.openai.images.masks import in_black_and_white
 
 __all__ = ["Aim", "Family", "Wish", "family_of"]
 

@@ -17,11 +17,10 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.fields import boolean, integer, one_of, text, written, wrong
-from bedrock_gateway.dialects.images.answer import ImageRelay, Keep
-from bedrock_gateway.dialects.images.models import Aim, Wish, family_of
-from bedrock_gateway.dialects.images.multipart import read_form
-from bedrock_gateway.dialects.openai.chat_request import members_of
-from bedrock_gateway.dialects.openai.labels import take_labels
+from bedrock_gateway.dialects.openai.images.answer import ImageRelay, Keep
+from bedrock_gateway.dialects.openai.images.models import Aim, Wish, family_of
+from bedrock_gateway.dialects.openai.images.multipart import read_form
+from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.requests import read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
