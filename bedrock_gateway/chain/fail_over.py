@@ -53,22 +53,26 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
     if use is None:
         await candidates.read()
         use, reservation = await _in_turn(call, candidates)
-    while True:
-        attempt = _begin(call, candidates, use, reservation)
-        try:
-            return await handler(request)
-        except AttemptFailed as failed:
-            _log_failure(call, attempt, failed)
-            if told is None or failed.verdict is not NO_PLACE:
-                # That another model cannot be told of it says less than why it was not the first that answered.
-                told = attempt, failed
-            trying = trying or _Trying(call, candidates)
-            following = await trying.follow(attempt, failed)
-            if following is None:
-                return await give_up(request, call, *told)
-            use, reservation = following
-        finally:
-            gateway.balancer.end(attempt.use, attempt.tokens, time.monotonic(), sent=attempt.opened)
+    try:
+        while True:
+            attempt = _begin(call, candidates, use, reservation)
+            try:
+                return await handler(request)
+            except AttemptFailed as failed:
+                _log_failure(call, attempt, failed)
+                if told is None or failed.verdict is not NO_PLACE:
+                    # That another model cannot be told of it says less than why it was not the first that answered.
+                    told = attempt, failed
+                trying = trying or _Trying(call, candidates)
+                following = await trying.follow(attempt, failed)
+                if following is None:
+                    return await give_up(request, call, *told)
+                use, reservation = following
+            finally:
+                gateway.balancer.end(attempt.use, attempt.tokens, time.monotonic(), sent=attempt.opened)
+    finally:
+        # Its traceback holds this frame, which would hold it.
+        told = None
 
 
 def _begin(call: Call, candidates: Candidates, use: Use, reservation: Reservation | None) -> Attempt:
