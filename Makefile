@@ -16,6 +16,8 @@ INSTALL = -m pip --disable-pip-version-check --quiet install
 PACKAGING = setup.cfg setup.py bedrock_gateway/_version.py
 # Tests of the newest boto3 run it by this interpreter: the one in .venv has to be the one aiobotocore pins.
 export BOTO3_PYTHON = $(CURDIR)/.venv-boto3/bin/python
+# Every process of the tests would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test style types tests coverage fuzz soak bench simulation operations clean distclean
 .NOTPARALLEL:
