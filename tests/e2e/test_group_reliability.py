@@ -24,7 +24,7 @@ from test_faults import FAULTS, FINE
 
 from bedrock_gateway.simulator.faults import FaultKind
 
-CALLS = 1_000
+CALLS = 600
 #: How often the first two deployments fail, and the bars.
 OFTEN, LEAST_SUCCEEDED, MOST_ATTEMPTS = 0.3, 0.999, 1.6
 STRATEGIES = (

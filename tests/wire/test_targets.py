@@ -316,7 +316,7 @@ SPELLINGS = {
 }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(
     operation=st.sampled_from([operation for operation in OPERATIONS if not operation.stream_in]),
     labels=st.tuples(LABELS, *[LABELS.filter(lambda label: "/" not in label)] * 4),
