@@ -179,7 +179,7 @@ def test_text_of_yaml_indicators(text: str) -> None:
     load(text)
 
 
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 @given(CONFIGS)
 def test_config_like_text(data: dict[str, Any]) -> None:
     """Known keys with any values give a config that resolves every name it lists, or faults."""

@@ -200,7 +200,7 @@ limits = st.dictionaries(
 more = st.dictionaries(st.text(max_size=3).map(lambda name: f"~{name}"), st.text(max_size=5), max_size=2)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     model=st.sampled_from(
         [("Converse", CLAUDE), *(("InvokeModel", name) for name in (CLAUDE, NOVA, LLAMA, GPT, JAMBA))]

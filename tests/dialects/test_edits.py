@@ -91,7 +91,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     document=st.dictionaries(st.sampled_from(["g", "guardrailConfig", "messages", "\u00e9", ""]), JSON, max_size=5),
     ascii_only=st.booleans(),

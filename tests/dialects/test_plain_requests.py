@@ -43,7 +43,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 @given(st.fixed_dictionaries({}, optional={"messages": MESSAGES | ODD, **MORE}))
 def test_what_is_plain_has_nothing_to_find(body: dict[str, Any]) -> None:
     """Where a request is taken for plain, the way every other one goes finds the same."""

@@ -151,7 +151,7 @@ def spelt(name: str, escaped: list[bool]) -> str:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(data=st.data(), document=st.dictionaries(NAMES, JSON, max_size=5))
 def test_every_spelling_of_a_name(data: st.DataObject, document: dict[str, Any]) -> None:
     """However names are escaped, a body is read as it is, and a name that is there once more is found."""
@@ -368,7 +368,7 @@ def test_extent(operation: str, model_id: str, body: dict[str, Any], expected: d
     assert reason in found.unbounded and bool(reason) == bool(found.unbounded)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     operation=st.sampled_from(["Converse", "InvokeModel", "ApplyGuardrail"]),
     model_id=st.sampled_from([CLAUDE, NOVA, LLAMA, PIXTRAL, GPT, STRANGE, "cohere.command-r-v1:0"]),

@@ -193,7 +193,7 @@ members = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.dictionaries(members, json_values, max_size=5))
 def test_no_request_is_a_fault(asked: dict[str, Any]) -> None:
     """Whatever is asked is either read or refused in words."""

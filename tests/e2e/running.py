@@ -33,6 +33,9 @@ CREDENTIALS = {f"AKIDEPLOYMENT{letter}": (f"secret-{letter}", None) for letter i
 OPERATIONS = load_operations()
 PRICES = load_prices()
 
+#: A ledger that does not take a disk that stands still for trouble.
+PATIENT = LedgerLimits(commit_within_s=20, busy_s=15)
+
 #: What issued credentials follow from.
 ROOT = b"root secret of the tests, long enough"
 
@@ -130,7 +133,7 @@ async def running(
         limits: of one connection, where the usual ones would take too long to reach.
         root: the root secret.
         clock: the wall clock of the gateway and of the simulator; the system's by default.
-        ledger_limits: sizes and times of the ledger; the usual ones by default.
+        ledger_limits: sizes and times of the ledger; by default it waits for a disk that stands still.
     """
     seconds = time.time if clock is None else lambda: clock.read() / 1_000_000_000
     simulator = Simulator(credentials=CREDENTIALS, pace=pace, seed=7, clock=seconds)
@@ -157,7 +160,7 @@ async def running(
             limits=limits,
             root_secret=lambda database: root,
             clock=clock,
-            ledger_limits=ledger_limits,
+            ledger_limits=PATIENT if ledger_limits is None else ledger_limits,
             operations=OPERATIONS,
             prices=PRICES,
         ) as gateway:

@@ -258,7 +258,7 @@ def test_bounds_of_other_units(operations: dict[str, Operation], table: PriceTab
     assert bound(invoke, BY_SECONDS, PLAIN).spend is not None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     fixed=st.integers(0, 10**15),
     rate=st.integers(0, 10**12),
@@ -342,7 +342,7 @@ def anthropic_requests(draw: st.DrawFn) -> tuple[dict[str, Any], int, int, int]:
     return body, sum(len(text.encode()) for text in said), len(pictures), 0
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     data=st.data(),
     operation=st.sampled_from(["Converse", "ConverseStream", "InvokeModel", "InvokeModelWithResponseStream"]),

@@ -70,7 +70,7 @@ HEADER_SETS = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=200)
 @given(HEADER_SETS, st.fixed_dictionaries({}, optional=MEMBERS) | st.sampled_from([None, [], 5, "usage"]))
 def test_same_as_the_read_whole(headers: dict[str, str], document: object) -> None:
     """The short way yields what the long way does, or nothing."""

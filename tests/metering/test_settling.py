@@ -375,7 +375,7 @@ def test_an_estimate_stays_within_what_was_reserved() -> None:
     assert settled(**CUT, reading=None).spend == settled(**CUT, reading=None, bound=Bound(output_tokens=None)).spend
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from(list(Outcome)),
     st.sampled_from(sorted(OPERATIONS)),

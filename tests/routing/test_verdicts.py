@@ -338,7 +338,7 @@ def test_retry_after(header: str | None, expected: float | None) -> None:
     assert expected == retry_after(header)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     status=st.sampled_from([400, 401, 403]) | st.integers(300, 599),
     error_type=st.none() | st.sampled_from([*verdicts._BY_TYPE, "ValidationException"]) | st.text(max_size=20),

@@ -200,7 +200,7 @@ def inference() -> Inference:
     return Inference(seed=1, pace=INSTANT, clock=lambda: 1_000.0)
 
 
-JUNK_SETTINGS = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+JUNK_SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @JUNK_SETTINGS

@@ -28,7 +28,7 @@ from bedrock_gateway.wire.eventstream import (
     encode_message,
 )
 
-MANY = settings(deadline=None, max_examples=300)
+MANY = settings(deadline=None, max_examples=150)
 
 EVENT = encode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"Hi"},"p":"abc"}')
 OTHER = encode_event("metadata", b'{"usage":{"inputTokens":1}}')

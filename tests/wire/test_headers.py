@@ -226,7 +226,7 @@ NAMES = st.sampled_from(
 ITEMS = st.lists(st.tuples(NAMES | st.text(max_size=8).map("x-amzn-bedrock-".__add__), st.text(max_size=8)), max_size=6)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(items=ITEMS)
 @example(items=[("Accept", "\r")])
 def test_nothing_breaks_out(items: list[tuple[str, str]]) -> None:

@@ -31,7 +31,7 @@ from bedrock_gateway.wire.sigv4 import (
     string_to_sign,
 )
 
-MANY = settings(deadline=None, max_examples=500)
+MANY = settings(deadline=None, max_examples=200)
 
 MOMENT = datetime.datetime(2026, 11, 20, 12, 30, 45, tzinfo=datetime.UTC)
 AMZ_DATE = "20261120T123045Z"

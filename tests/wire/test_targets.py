@@ -341,7 +341,7 @@ def test_round_trip(operation: Operation, labels: tuple[str, ...], spelling: str
         assert (operation, expected) == (of_operation.operation, dict(of_operation.labels))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT"]),
     raw_path=st.text(max_size=60)
