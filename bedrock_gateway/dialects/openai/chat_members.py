@@ -61,8 +61,11 @@ def check_supported(asked: Mapping[str, Any], unsupported: Mapping[str, tuple[ob
     Raises:
         InvalidRequest: naming all of it.
     """
-    nowhere = {**unsupported, **_PROXYS}.items()
-    found = [name for name, idle in nowhere if name in asked and asked[name] not in idle]
+    found = [
+        name
+        for name, told in asked.items()
+        if (idle := unsupported.get(name, _PROXYS.get(name))) is not None and told not in idle
+    ]
     if "guardrails" in found:
         wrong("guardrails", "are LiteLLM's, and would not be kept here; guardrailConfig names one of Bedrock's")
     if found and not drop_params:
