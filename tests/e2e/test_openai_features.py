@@ -204,7 +204,7 @@ async def test_what_has_no_place(tmp_path: Path, drop: bool) -> None:
             await client.chat.completions.create(**asked)
             assert {"messages"} == received(here).keys()
             return
-        with pytest.raises(openai.BadRequestError, match="seed, logprobs"):
+        with pytest.raises(openai.BadRequestError, match="logprobs, seed"):
             await client.chat.completions.create(**asked)
         assert [] == here.rows("SELECT * FROM attempts")
 
