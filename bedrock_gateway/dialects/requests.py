@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import attrs
 
 from bedrock_gateway.dialects.contents import contents, only_text
+from bedrock_gateway.dialects.fields import text, wrong
 from bedrock_gateway.dialects.long_strings import check_text, cut, put_back
 from bedrock_gateway.dialects.output_limits import answers, max_tokens_each
 from bedrock_gateway.errors import InvalidRequest
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Extent", "extent", "plain_extent", "read_body", "tells_its_extent"]
+__all__ = ["Extent", "extent", "model_named", "plain_extent", "read_body", "tells_its_extent"]
 
 #: Top-level members nothing is reserved from: whatever stands in them twice is AWS's to judge.
 _IDLE = frozenset(
@@ -157,6 +159,18 @@ def read_body(body: bytes | bytearray) -> dict[str, Any]:
     if type(document) is not dict:
         raise _invalid("it is another kind of value")
     return document
+
+
+def model_named(asked: Mapping[str, Any]) -> str:
+    """Return the name of the model that a request asks for in its body.
+
+    Raises:
+        InvalidRequest: it names none.
+    """
+    model = text(asked.get("model"), "model")
+    if not model:
+        wrong("model", "must name a model")
+    return model
 
 
 def _read_large(body: bytes | bytearray) -> dict[str, Any] | None:

@@ -29,8 +29,8 @@ from bedrock_gateway.dialects.anthropic.converse import converse_request, counte
 from bedrock_gateway.dialects.anthropic.count import CountRelay
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, mapping, text, written, wrong
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.fields import Block, boolean, mapping, written
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay, Translation
 
 __all__ = ["MessagesTranslation", "read_count", "read_messages"]
@@ -84,7 +84,7 @@ def read_messages(request: Asked) -> MessagesTranslation:
         UnknownModel: what it names leads nowhere.
     """
     asked = read_body(request.body)
-    model = _model(asked)
+    model = model_named(asked)
     stream = boolean(_told(asked, "stream", False), "stream")
     model_id = request.model_of(model)
     wishes: Wishes | None = None
@@ -119,7 +119,7 @@ def read_count(request: Asked) -> MessagesTranslation:
         UnknownModel: what it names leads nowhere.
     """
     asked = read_body(request.body)
-    model = _model(asked)
+    model = model_named(asked)
     model_id = request.model_of(model)
     if _CLAUDE in model_id:
         body = base64.b64encode(claude_counted(request, asked)).decode()
@@ -158,13 +158,6 @@ def _without_thought(turns: list[Block]) -> list[Block]:
         elif content:
             told.append({"role": turn["role"], "content": content})
     return told
-
-
-def _model(asked: Mapping[str, Any]) -> str:
-    model = text(asked.get("model"), "model")
-    if not model:
-        wrong("model", "must name a model")
-    return model
 
 
 def _told(asked: Mapping[str, Any], name: str, otherwise: object) -> object:

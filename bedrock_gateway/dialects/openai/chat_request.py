@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import attrs
 
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, integer, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, integer, mapping, written, wrong
 from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream, joined
 from bedrock_gateway.dialects.openai.chat_members import (
     DROP,
@@ -30,7 +30,7 @@ from bedrock_gateway.dialects.openai.chat_messages import converse_messages
 from bedrock_gateway.dialects.openai.chat_tools import JSON_TOOL, add_tools, offered
 from bedrock_gateway.dialects.openai.json_answers import held, unheld
 from bedrock_gateway.dialects.openai.members import members_of, take_labels
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 
 __all__ = ["ChatTranslation", "read_chat"]
@@ -96,9 +96,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         InvalidRequest: naming the member that is wrong, or all that Bedrock has no place for.
     """
     asked = members_of(read_body(request.body), request.path)
-    model = text(asked.get("model"), "model")
-    if not model:
-        wrong("model", "must name a model")
+    model = model_named(asked)
     drop_params = boolean(asked.pop("drop_params", request.drop_params), "drop_params")
     end_user, tags = take_labels(asked)
     check_supported(asked, _UNSUPPORTED, drop_params)

@@ -23,7 +23,7 @@ from bedrock_gateway.dialects.fields import boolean, integer, mapping, one_of, t
 from bedrock_gateway.dialects.openai.chat_members import DROP
 from bedrock_gateway.dialects.openai.embeddings_answer import EmbeddingsRelay, joined
 from bedrock_gateway.dialects.openai.members import members_of, take_labels
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Divided, Relay, Translation
 from bedrock_gateway.wire.model_ids import plain_model
 
@@ -82,9 +82,8 @@ def read_embeddings(request: Asked) -> EmbeddingsTranslation | Divided:
         UnknownModel: nobody knows the model.
     """
     asked = members_of(read_body(request.body), request.path)
-    model = text(asked.pop("model", None), "model")
-    if not model:
-        wrong("model", "must name a model")
+    model = model_named(asked)
+    del asked["model"]
     inputs = _inputs(asked.pop("input", None))
     packed = one_of(asked.pop("encoding_format", "float"), "encoding_format", ("float", "base64")) == "base64"
     end_user, tags = take_labels(asked)

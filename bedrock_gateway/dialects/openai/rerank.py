@@ -17,7 +17,7 @@ import attrs
 
 from bedrock_gateway.dialects.fields import boolean, integer, items, text, written, wrong
 from bedrock_gateway.dialects.openai.members import members_of, take_labels
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Counted, Relay, Translation
 from bedrock_gateway.errors import MaybeBilled
 
@@ -50,9 +50,8 @@ def read_rerank(request: Asked) -> RerankTranslation:
         UnknownModel: what it names leads nowhere.
     """
     asked = members_of(read_body(request.body), request.path)
-    model = text(asked.pop("model", None), "model")
-    if not model:
-        wrong("model", "must name a model")
+    model = model_named(asked)
+    del asked["model"]
     model_id = request.model_of(model)
     if not model_id.startswith("arn:") and "rerank" not in model_id:
         wrong("model", f"must be a reranker: {model_id} is none")

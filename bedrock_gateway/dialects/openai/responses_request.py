@@ -17,7 +17,7 @@ import attrs
 
 from bedrock_gateway.dialects.converse_blocks import cache_point
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, written, wrong
 from bedrock_gateway.dialects.openai.chat_members import (
     DROP,
     READ_ALIKE,
@@ -32,7 +32,7 @@ from bedrock_gateway.dialects.openai.json_answers import held, text_format, unhe
 from bedrock_gateway.dialects.openai.members import members_of, take_labels
 from bedrock_gateway.dialects.openai.responses_answer import ResponseRelay, ResponseStream
 from bedrock_gateway.dialects.openai.responses_items import conversation
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
 
@@ -106,9 +106,7 @@ def read_responses(request: Asked) -> ResponsesTranslation:
         InvalidRequest: naming the member that is wrong, or all that there is no place for.
     """
     asked = members_of(read_body(request.body), request.path)
-    model = text(asked.get("model"), "model")
-    if not model:
-        wrong("model", "must name a model")
+    model = model_named(asked)
     drop_params = boolean(asked.pop("drop_params", request.drop_params), "drop_params")
     echo = _echo(asked)
     end_user, tags = take_labels(asked)

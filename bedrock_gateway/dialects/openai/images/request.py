@@ -21,7 +21,7 @@ from bedrock_gateway.dialects.openai.images.answer import ImageRelay, Keep
 from bedrock_gateway.dialects.openai.images.models import Aim, Wish, family_of
 from bedrock_gateway.dialects.openai.images.multipart import read_form
 from bedrock_gateway.dialects.openai.members import members_of, take_labels
-from bedrock_gateway.dialects.requests import read_body
+from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Relay, Translation
 from bedrock_gateway.errors import InvalidRequest
 
@@ -156,9 +156,8 @@ def _value(name: str, content: bytes) -> Any:
 def _translation(
     request: Asked, aim: Aim, asked: dict[str, Any], images: tuple[str, ...], mask: bytes
 ) -> ImageTranslation:
-    model = text(asked.pop("model", None), "model")
-    if not model:
-        wrong("model", "must name a model")
+    model = model_named(asked)
+    del asked["model"]
     drop_params = boolean(asked.pop("drop_params", request.drop_params), "drop_params")
     keep = request.keep if _wants_url(asked.pop("response_format", "b64_json"), request.keep) else None
     end_user, tags = take_labels(asked)
