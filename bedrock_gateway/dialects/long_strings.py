@@ -22,7 +22,8 @@ __all__ = ["check_text", "cut", "put_back"]
 _LONG, _PIECE = 65_536, 1_048_576
 #: Strings looked at before the rest is left as it is: what is long for other reasons has many.
 _MOST_STRINGS = 16_384
-_BACKSLASH = 0x5C
+#: Quotes with an escape in one string, and backslashes in a row, from which nothing more is cut out.
+_MOST_ESCAPES = 64
 
 
 def check_text(body: bytes | bytearray) -> None:
@@ -72,19 +73,27 @@ def cut(body: bytes | bytearray) -> tuple[bytes, Mapping[str, str]]:
 
 
 def _end_of(body: bytes | bytearray, at: int) -> int:
-    """Return where a string ends that begins before ``at``; -1 where it does not."""
-    while (end := body.find(b'"', at)) >= 0:
-        before = end
-        while body[before - 1] == _BACKSLASH:
-            before -= 1
-        if (end - before) % 2 == 0:
+    """Return where a string ends that begins before ``at``; -1 where it does not, or has too many escapes to tell."""
+    for _ in range(_MOST_ESCAPES):
+        end = body.find(b'"', at)
+        if end < 0:
             break
+        before = bytes(body[max(0, end - _MOST_ESCAPES) : end])
+        escapes = len(before) - len(before.rstrip(b"\\"))
+        if escapes == _MOST_ESCAPES:
+            break
+        if escapes % 2 == 0:
+            return end
         at = end + 1
-    return end
+    return -1
 
 
 def put_back(document: Any, found: Mapping[str, str]) -> Any:
-    """Return a document with the long strings that were cut out of it."""
+    """Return a document with the long strings that were cut out of it.
+
+    Raises:
+        LookupError: one of them is no value there.
+    """
     holder = [document]
     pending: list[Any] = [holder]
     left = len(found)
@@ -96,4 +105,6 @@ def put_back(document: Any, found: Mapping[str, str]) -> Any:
             elif isinstance(value, str) and value in found:
                 inner[name] = found[value]
                 left -= 1
+    if left:
+        raise LookupError
     return holder[0]

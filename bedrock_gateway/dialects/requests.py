@@ -187,11 +187,11 @@ def _read_large(body: bytes | bytearray) -> dict[str, Any] | None:
     if not long:
         return None
     try:
-        document = _decoder.decode(str(short, "utf-8"))
-    except (_Twice, ValueError, RecursionError, InvalidRequest):
+        document = put_back(_decoder.decode(str(short, "utf-8")), long)
+    except (_Twice, LookupError, ValueError, RecursionError, InvalidRequest):
         # Said with the places of the body as it is.
         return None
-    return put_back(document, long) if type(document) is dict else None
+    return document if type(document) is dict else None
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -101,6 +101,25 @@ def test_what_is_wrong_with_a_large_body_is_told_as_of_a_small_one(body: bytes, 
     assert of_small.value.message.translate(digits) == of_large.value.message.translate(digits)
 
 
+@pytest.mark.parametrize("blanks", [0, 63, 64, 200])
+def test_a_long_name_is_never_another(blanks: int) -> None:
+    """However far its colon is, a name is read as it stands, and twice is told."""
+    name, text = "k" * LONG, "A" * 1_100_000
+    body = f'{{"a":"{text}","x":{{"{name}"{" " * blanks}:1}}}}'
+
+    assert {"a": text, "x": {name: 1}} == read_body(body.encode())
+    with pytest.raises(InvalidRequest, match="twice"):
+        read_body(f'{{"a":"{text}","{name}"{" " * blanks}:1,"{name}"{" " * blanks}:2}}'.encode())
+
+
+@pytest.mark.parametrize("escape", [b'\\"', b"\\\\", b'\\n\\"'])
+def test_strings_of_escapes_are_left_to_the_parser(escape: bytes) -> None:
+    """What is full of escapes is not searched through, and comes to the same."""
+    body = b'{"a":"' + escape * 600_000 + b'","b":"' + b"A" * LONG + b'"}'
+
+    assert ({}, json.loads(body)) == (cut(body)[1], read_body(body))
+
+
 def test_a_large_body_is_read() -> None:
     """A picture of megabytes is read as it is, beside the rest."""
     document = {"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "QUJD" * 500_000}}}]}]}
