@@ -22,7 +22,7 @@ def entry(group: str, model: str, more: str = "", letter: str = "A") -> str:
 
 def sdk(here: Running) -> openai.OpenAI:
     """Return a client that does not repeat calls."""
-    return openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0)
+    return here.closing(openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0))
 
 
 def sent(here: Running) -> list[tuple[str, str]]:

@@ -54,12 +54,12 @@ BOTH = pytest.mark.parametrize("model", ["single", "nova"])
 
 def sdk(here: Running, **options: Any) -> anthropic.Anthropic:
     """Return a client of the gateway that does not repeat calls."""
-    return anthropic.Anthropic(base_url=here.url, api_key="any-key", max_retries=0, **options)
+    return here.closing(anthropic.Anthropic(base_url=here.url, api_key="any-key", max_retries=0, **options))
 
 
 def a_sdk(here: Running) -> anthropic.AsyncAnthropic:
     """Return a client for this loop."""
-    return anthropic.AsyncAnthropic(base_url=here.url, api_key="any-key", max_retries=0)
+    return here.closing(anthropic.AsyncAnthropic(base_url=here.url, api_key="any-key", max_retries=0))
 
 
 def asked(here: Running) -> Any:
@@ -562,7 +562,7 @@ async def test_a_wrong_key(tmp_path: Path, header: dict[str, str]) -> None:
     key = "sk-the-master-key-0123456789"
     async with running(tmp_path, GROUP + f"general_settings: {{master_key: {key}}}\n") as here:
         given = {"model": "single", "messages": QUESTION, "max_tokens": 9, "stream": False}
-        wrong = anthropic.Anthropic(base_url=here.url, api_key="sk-wrong", max_retries=0)
+        wrong = here.closing(anthropic.Anthropic(base_url=here.url, api_key="sk-wrong", max_retries=0))
         with pytest.raises(anthropic.AuthenticationError):
             await asyncio.to_thread(call, wrong, given)
         async with aiohttp.ClientSession() as session:

@@ -101,7 +101,7 @@ async def test_responses_and_messages_go_the_same_way(tmp_path: Path) -> None:
 
         def ask() -> tuple[Any, Any]:
             response = sdk(here).responses.create(model="claude", input="What is a gateway good for?")
-            client = anthropic.Anthropic(base_url=here.url, api_key="any-key", max_retries=0)
+            client = here.closing(anthropic.Anthropic(base_url=here.url, api_key="any-key", max_retries=0))
             with client.messages.stream(model="nova", max_tokens=50, messages=QUESTION) as stream:
                 return response, stream.get_final_message()
 

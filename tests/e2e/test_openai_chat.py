@@ -21,7 +21,7 @@ WEATHER = {
 
 def sdk(here: Running, **options: Any) -> openai.OpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0, **options)
+    return here.closing(openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0, **options))
 
 
 async def test_a_whole_answer(tmp_path: Path) -> None:

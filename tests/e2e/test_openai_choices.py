@@ -34,7 +34,7 @@ class City(pydantic.BaseModel):
 
 def sdk(here: Running, key: str = "any-key") -> openai.AsyncOpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=key, max_retries=0)
+    return here.closing(openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=key, max_retries=0))
 
 
 async def test_several_choices(tmp_path: Path) -> None:

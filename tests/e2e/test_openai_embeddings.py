@@ -46,7 +46,7 @@ WORDS = ["What", "is a", "gateway", "good for?"]
 
 def sdk(here: Running, key: str = "any-key") -> openai.AsyncOpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=key, max_retries=0)
+    return here.closing(openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key=key, max_retries=0))
 
 
 @pytest.mark.parametrize(

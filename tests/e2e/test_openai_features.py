@@ -33,7 +33,7 @@ class Look(pydantic.BaseModel):
 
 def sdk(here: Running, **options: Any) -> openai.AsyncOpenAI:
     """Return an asynchronous client of the gateway that does not repeat calls."""
-    return openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0, **options)
+    return here.closing(openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0, **options))
 
 
 def received(here: Running) -> Any:

@@ -46,7 +46,7 @@ MODELS += entry("reserved", CANVAS, f', model_id: "{THROUGHPUT}"')
 
 def sdk(here: Running) -> openai.AsyncOpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0)
+    return here.closing(openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0))
 
 
 def sent(here: Running) -> list[Any]:

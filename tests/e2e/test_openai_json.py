@@ -50,7 +50,7 @@ class Bounded(pydantic.BaseModel):
 
 def sdk(here: Running) -> openai.AsyncOpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0)
+    return here.closing(openai.AsyncOpenAI(base_url=f"{here.url}/v1", api_key="k", max_retries=0))
 
 
 def received(here: Running) -> Any:

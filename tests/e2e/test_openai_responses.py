@@ -21,7 +21,7 @@ WEATHER = {
 
 def sdk(here: Running) -> openai.OpenAI:
     """Return a client of the gateway that does not repeat calls."""
-    return openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0)
+    return here.closing(openai.OpenAI(base_url=f"{here.url}/v1", api_key="any-key", max_retries=0))
 
 
 async def respond(here: Running, **asked: Any) -> Any:
