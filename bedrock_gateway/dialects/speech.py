@@ -164,10 +164,12 @@ class Divided:
     """A request that Bedrock takes as several only; none of them is streamed.
 
     Attributes:
+        param: the field that asks for so many, as the caller spells it.
         parts: each a request by itself, two at least.
         joined: returns the answer for those to the parts, in their order.
     """
 
+    param: str
     parts: tuple[Translation, ...]
     joined: Callable[[Sequence[bytes]], bytes]
 

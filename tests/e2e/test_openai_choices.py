@@ -168,16 +168,25 @@ async def test_a_budget_that_ends_choices_half_way(tmp_path: Path) -> None:
 
 
 async def test_a_limit_counts_each_choice(tmp_path: Path) -> None:
-    """A key that may make two calls a minute gets two choices, not three."""
-    async with running(tmp_path, LOCKED) as here:
-        for count, key in ((2, await new_key(here, rpm_limit=2)), (3, await new_key(here, rpm_limit=2))):
-            async with sdk(here, key) as client:
-                asking = client.chat.completions.create(model="single", messages=QUESTION, n=count)
-                if count == 2:
-                    assert 2 == len((await asking).choices)
-                    continue
-                with pytest.raises(openai.RateLimitError):
-                    await asking
+    """A key that may make three calls a minute gets two choices, and has to wait for two more."""
+    async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, rpm_limit=3)) as client:
+        told = await client.chat.completions.create(model="single", messages=QUESTION, n=2)
+        with pytest.raises(openai.RateLimitError):
+            await client.chat.completions.create(model="single", messages=QUESTION, n=2)
+
+        assert 2 == len(told.choices)
+
+
+async def test_more_choices_than_a_limit_ever_allows(tmp_path: Path) -> None:
+    """A key that may make two calls a minute is refused three choices before one of them is billed."""
+    async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, rpm_limit=2)) as client:
+        with pytest.raises(openai.BadRequestError, match=r"takes 3 calls, and key .* may make 2 a minute") as caught:
+            await client.chat.completions.create(model="single", messages=QUESTION, n=3)
+        await here.settled()
+
+        assert "n" == caught.value.param
+        assert [] == here.rows("SELECT * FROM attempts")
+        await client.chat.completions.create(model="single", messages=QUESTION, n=2)
 
 
 async def test_a_caller_that_leaves_choices(tmp_path: Path) -> None:

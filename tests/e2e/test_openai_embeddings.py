@@ -208,6 +208,17 @@ async def test_a_budget_that_ends_a_list_half_way(tmp_path: Path) -> None:
     assert [200] * len(sent) + [400] == [row["status"] for row in rows]
 
 
+async def test_a_list_of_more_texts_than_a_limit_ever_allows(tmp_path: Path) -> None:
+    """A list that takes more calls than its key may make a minute is refused before one of them is billed."""
+    async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, rpm_limit=2)) as client:
+        with pytest.raises(openai.BadRequestError, match="takes 4 calls") as caught:
+            await client.embeddings.create(model="titan", input=WORDS)
+        await here.settled()
+
+        assert "input" == caught.value.param
+        assert [] == here.rows("SELECT * FROM attempts")
+
+
 async def test_a_list_for_a_model_that_is_not_the_keys(tmp_path: Path) -> None:
     """What a key may not use is refused once for the whole list, and is one row."""
     async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, models=["cohere"])) as client:

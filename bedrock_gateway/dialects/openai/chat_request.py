@@ -129,7 +129,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         text_format=offer.text_format if in_json and unheld(converse) else None,
         wishes=attrs.evolve(wishes, own_choice=True) if offer.forces_json else wishes,
     )
-    return translation if count == 1 else Divided((translation,) * count, joined)
+    return translation if count == 1 else Divided("n", (translation,) * count, joined)
 
 
 def _choices(asked: Mapping[str, object], stream: bool, drop_params: bool) -> int:

@@ -110,7 +110,7 @@ def read_embeddings(request: Asked) -> EmbeddingsTranslation | Divided:
         )
         for first, some in _requests(inputs, family)
     )
-    return parts[0] if len(parts) == 1 else Divided(parts, joined)
+    return parts[0] if len(parts) == 1 else Divided("input", parts, joined)
 
 
 def _inputs(told: Any) -> list[str]:
