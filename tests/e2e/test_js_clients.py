@@ -148,6 +148,7 @@ async def test_a_limit(tmp_path: Path) -> None:
 
 async def test_a_client_that_leaves_in_the_middle(tmp_path: Path) -> None:
     """An AbortController ends a stream at its first words; the answer is read on, and booked as AWS tells it."""
+    node()  # where there is none, nobody would come to leave
     async with behind_a_gate(tmp_path) as (here, gate):
         gate.passing = MIDDLE
         telling = asyncio.create_task(told_by(here.url, "aborted", key="any-key", model="single"))
