@@ -227,12 +227,14 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     bounds = list(_bounds(call, admission))
     fitting = [bound.fitting(over.available) for bound in bounds]
     limit = min((tokens for tokens in fitting if tokens is not None), default=0)
-    document = read_body(call.body) if admission.plain is not None else admission.document
+    document, large = admission.document, len(call.body) > OFF_LOOP
+    if admission.plain is not None:
+        document = await asyncio.to_thread(read_body, call.body) if large else read_body(call.body)
     if None in fitting or limit < LEAST_ANSWER or document is None:
         raise _refused(over) from over
     deployment = call.resolution.candidates[0][0]
     arguments = call.target.operation, deployment.foundation, call.body, document, limit
-    clamped = await asyncio.to_thread(clamp, *arguments) if len(call.body) > OFF_LOOP else clamp(*arguments)
+    clamped = await asyncio.to_thread(clamp, *arguments) if large else clamp(*arguments)
     if clamped is None:
         raise _refused(over) from over
     call.body, note = clamped
