@@ -11,11 +11,13 @@ from itertools import islice
 
 import attrs
 
-__all__ = ["OTHER", "Labels"]
+__all__ = ["MOST_TOLD", "OTHER", "Labels"]
 
 OTHER = "other"
 #: Tags of one call, characters of a label, different labels of one key.
 MOST_TAGS, LONGEST, MOST_LABELS = 10, 64, 1000
+#: Tags of one call that are looked at: a list of a million is not to hold up other calls.
+MOST_TOLD = 100
 
 
 @attrs.define(eq=False)
@@ -25,8 +27,9 @@ class Labels:
     _of: dict[str, set[str]] = attrs.field(factory=dict)
 
     def tags(self, caller: str, told: str) -> tuple[str, ...]:
-        """Return the tags of a list with commas, each once, at most ``MOST_TAGS``."""
-        names = dict.fromkeys(name for part in told.split(",") if (name := part.strip()))
+        """Return the tags of a list with commas, each once, at most ``MOST_TAGS`` of the first ``MOST_TOLD``."""
+        parts = told.split(",", MOST_TOLD)[:MOST_TOLD]
+        names = dict.fromkeys(name for part in parts if (name := part.strip()))
         # Those beyond are not to use up the labels of the calls to come.
         return tuple(dict.fromkeys(self._label(caller, "tag", name) for name in islice(names, MOST_TAGS)))
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from bedrock_gateway.access.directory import EndUser
-from bedrock_gateway.access.labels import OTHER
+from bedrock_gateway.access.labels import MOST_TOLD, OTHER
 from bedrock_gateway.access.rights import in_lists
 from bedrock_gateway.access.values import LONGEST_NAME
 from bedrock_gateway.chain.bodies import OFF_LOOP
@@ -40,7 +40,7 @@ async def identify_party(call: Call) -> EndUser | None:
     more = headers.get(_TAGS)
     if call.translation is not None:
         told = told or call.translation.end_user
-        more = ",".join(filter(None, (more, *call.translation.tags))) or None
+        more = ",".join(filter(None, (more, *call.translation.tags[:MOST_TOLD]))) or None
     elif not told and call.target is not None and call.target.operation.kind is Kind.INVOKE:
         told = await _in_body(call)
     tags = caller.tags
