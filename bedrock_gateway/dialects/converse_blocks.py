@@ -9,6 +9,7 @@ LiteLLM 1.109 for ``cache_control`` of parts and tools.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -52,6 +53,16 @@ _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+def _finite(told: str) -> float:
+    """Read a number; ``NaN`` and what is too large for one are none of JSON's."""
+    if not math.isfinite(found := float(told)):
+        raise ValueError(told)
+    return found
+
+
+_arguments = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+
 def in_turn(spoken: Iterable[tuple[str, list[Block]]]) -> tuple[list[Block], list[Block]]:
     """Return ``(messages, system)`` of Converse for blocks by who says them: user, assistant or system.
 
@@ -90,16 +101,20 @@ def tools_used(messages: list[Block]) -> list[str]:
 def tell_apart(turns: list[Block]) -> None:
     """Give documents of one name a number each: Bedrock takes a name once a request."""
     names: set[str] = set()
+    numbers: dict[str, int] = {}
     for turn in turns:
         for block in turn["content"]:
             inner = block["toolResult"]["content"] if "toolResult" in block else (block,)
             for one in inner:
                 if "document" in one:
-                    stem, number = one["document"]["name"], 1
-                    while one["document"]["name"] in names:
-                        number += 1
-                        one["document"]["name"] = f"{stem[:190]} {number}"
-                    names.add(one["document"]["name"])
+                    name = one["document"]["name"]
+                    stem = name[:190]
+                    while name in names:
+                        # What was taken stays taken: to begin anew for each of thousands would take minutes.
+                        numbers[stem] = number = numbers.get(stem, 1) + 1
+                        name = f"{stem} {number}"
+                    one["document"]["name"] = name
+                    names.add(name)
 
 
 def only_text(blocks: list[Block], path: str) -> list[Block]:
@@ -227,7 +242,7 @@ def tool_use(told: object, path: str, id_: str) -> Block:
     arguments = function.get("arguments")
     words = "" if arguments is None else text(arguments, f"{path}.arguments")
     try:
-        given = json.loads(words or "{}")
+        given = _arguments.decode(words or "{}")
     except (ValueError, RecursionError):
         wrong(f"{path}.arguments", "must be JSON")
     return {"toolUse": {"toolUseId": id_, "name": name, "input": mapping(given, f"{path}.arguments")}}
