@@ -58,7 +58,9 @@ def _spoken(call: Call, failed: AttemptFailed, answer: UpstreamAnswer) -> Upstre
     if call.speech is None:
         return answer
     kind = failed.error_type or ""
-    status, headers, body = call.speech.upstream_error(answer.status, kind, answer.message, answer.headers)
+    # What stands between the gateway and AWS, a proxy for one, answers in its own words, which are no JSON.
+    told = answer.message or kind or f"Upstream answered {answer.status} and gave no reason."
+    status, headers, body = call.speech.upstream_error(answer.status, kind, told, answer.headers)
     return UpstreamAnswer(status, headers, body, answer.message)
 
 

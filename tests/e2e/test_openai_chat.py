@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anthropic
 import openai
 import pytest
+from aiohttp import web
 from running import Running, running
+from scripted_upstream import Asked, scripted
 
 QUESTION = [{"role": "user", "content": "What is a gateway good for?"}]
 WEATHER = {
@@ -143,6 +146,23 @@ async def test_the_line_of_a_refusal_says_what_was_asked_and_which_member_is_wro
         assert field.endswith("error=ValidationException at=max_tokens")
         assert "asked=nowhere" in nowhere
         assert 600 > len(long)
+
+
+@pytest.mark.parametrize(("status", "page"), [(413, "413: Too large"), (400, ""), (400, "<html>")])
+async def test_what_is_no_word_of_aws(tmp_path: Path, status: int, page: str) -> None:
+    """What stands before AWS, a proxy for one, may refuse in words that are no JSON: the caller is told that much."""
+
+    async def refuse(asked: Asked) -> web.StreamResponse:
+        return web.Response(status=status, text=page)
+
+    async with scripted(refuse) as upstream, running(tmp_path, GROUP.replace("%(url)s", upstream.url)) as here:
+        with pytest.raises(openai.APIStatusError, match=rf"answered {status} and gave no reason") as told:
+            await asyncio.to_thread(call, sdk(here), {"model": "single", "messages": QUESTION, "stream": False})
+        claude = here.closing(anthropic.Anthropic(base_url=here.url, api_key="any-key", max_retries=0))
+        with pytest.raises(anthropic.APIStatusError, match=rf"answered {status} and gave no reason"):
+            await asyncio.to_thread(claude.messages.create, model="single", max_tokens=5, messages=QUESTION)
+
+        assert status == told.value.status_code
 
 
 async def test_a_wrong_key(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Anthropic:
         kept = [*_own(headers), ("content-type", "application/json")]
         if status in _MAYBE_BILLED:
             kept.append(("x-should-retry", "false"))
-        return status, kept, error_object(status, message or error_type, dict(kept).get("request-id"))
+        return status, kept, error_object(status, message, dict(kept).get("request-id"))
 
     def broken_off(self, operation: Operation, refusal: Refusal) -> bytes:
         """As ``Dialect``."""

@@ -65,7 +65,7 @@ class OpenAI:
         kept.append(("content-type", "application/json"))
         if status in (408, 409, 424, 500):
             kept.append(("x-should-retry", "false"))
-        return status, kept, error_object(status, message or error_type, error_type)
+        return status, kept, error_object(status, message, error_type)
 
     def broken_off(self, operation: Operation, refusal: Refusal) -> bytes:
         """As ``Dialect``: an event that makes an SDK raise, and no ``[DONE]``."""
