@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from bedrock_gateway.access.accounts import accounts_of
+from bedrock_gateway.access.budgets import Reservation
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.errors import StoreError, Unavailable
@@ -106,8 +107,6 @@ def book(
     call.gateway.attempts[settlement.state] += 1
     if settlement.charged:
         _count(call, attempt, attempt.at_most if settlement.spend is None else settlement.spend)
-    if attempt.reservation is not None:
-        attempt.reservation.release()
     attempt.state, attempt.spend = settlement.state, settlement.spend
     if settlement.usage is not None:
         usage = settlement.usage
@@ -136,11 +135,14 @@ def book(
     if final:
         call.recorded = True
         record = call_record(call, closing.ended_at)
-        release(call)
         if call.deadline is not None:
             # It came in time; what is left is to pass it on.
             call.deadline.cancel()
     attempt.booked = call.gateway.ledger.close_attempt(closing, record)
+    if final:
+        release(call)
+    elif attempt.reservation is not None:
+        _free(attempt.reservation, attempt)
     return attempt.booked
 
 
@@ -210,21 +212,34 @@ def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
 def release(call: Call) -> None:
     """Give back what a call holds of budgets and limits; doing so twice is harmless."""
     if call.attempt is not None and call.attempt.reservation is not None:
-        call.attempt.reservation.release()
+        _free(call.attempt.reservation, call.attempt)
     for reservation in call.adopted:
-        reservation.release()
+        _free(reservation, call.attempt)
     admission = call.admission
     if admission is None or admission.released:
         return
     admission.released = True
     if admission.reservation is not None:
-        admission.reservation.release()
+        _free(admission.reservation, call.attempt)
     if admission.taken is not None:
         if call.attempts:
             admission.taken.settle(admission.tokens, time.monotonic())
             admission.taken.release()
         else:
             admission.taken.cancel(time.monotonic())
+
+
+def _free(reservation: Reservation, attempt: Attempt | None) -> None:
+    """Give back what was held for an attempt, or for a call of which it is the last, as soon as its end is on record.
+
+    A process killed before that leaves it as interrupted, and what it can have cost counts against the budget: what
+    others took of its room by then would be too much.
+    """
+    booked = None if attempt is None else attempt.booked
+    if booked is None or booked.done():
+        reservation.release()
+    else:
+        booked.add_done_callback(lambda _: reservation.release())
 
 
 def call_record(call: Call, ended_at: int) -> CallRecord:

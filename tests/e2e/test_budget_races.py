@@ -189,6 +189,27 @@ async def test_a_ledger_in_trouble_between_admission_and_booking(tmp_path: Path,
         assert dict.fromkeys(levels, (4 * each.spent, 0)) == figures(here)
 
 
+async def test_room_is_free_once_the_end_of_a_call_is_on_record(tmp_path: Path, each: Each) -> None:
+    """What a call held is nobody else's before its end lasts: were the gateway killed by then, the call would count
+    with all it may have cost, and the other call too.
+    """
+    limit = each.reserved + 5 * each.spent
+    async with behind_a_gate(tmp_path, with_dear(LOCKED, limit), ledger_limits=PATIENT) as (here, gate):
+        levels = await keys_of_every_level(here, limit)
+        under_way = [await begin(here, gate, key, **more) for key, more in levels.values()]
+        with locked(here):
+            gate.open.set()
+            await here.until(lambda: {each.spent} == {spent for spent, _ in figures(here).values()})
+            refused = [refusal(await call(here, key, **more))[:2] for key, more in levels.values()]
+        answers = await asyncio.gather(*under_way)
+        after = [await call(here, key, **more) for key, more in levels.values()]
+        await assert_nothing_held(here)
+
+        assert {(400, "ServiceQuotaExceededException")} == set(refused)
+        assert {200} == {status for status, *_ in (*answers, *after)}
+        assert dict.fromkeys(levels, (2 * each.spent, 0)) == figures(here)
+
+
 async def test_a_ledger_that_cannot_be_asked(tmp_path: Path, each: Each) -> None:
     """A first call that comes when the ledger is about to be in trouble waits no longer than until that is known; once
     it is over the account is asked for again.
