@@ -139,7 +139,14 @@ def summed(data: bytes) -> dict[str, Any]:
 def _add(message: dict[str, Any], delta: dict[str, Any]) -> None:
     message["content"] = (message["content"] or "") + delta.get("content", "")
     message["reasoning_content"] += delta.get("reasoning_content", "")
-    message["thinking_blocks"] += delta.get("thinking_blocks", [])
+    for piece in delta.get("thinking_blocks", []):
+        # As openai-python adds up what has an index.
+        index = piece.pop("index")
+        if index == len(message["thinking_blocks"]):
+            message["thinking_blocks"].append({})
+        thought = message["thinking_blocks"][index]
+        for name, value in piece.items():
+            thought[name] = value if name == "type" else thought.get(name, "") + value
     for call in delta.get("tool_calls", []):
         if call["index"] == len(message["tool_calls"]):
             message["tool_calls"].append({"id": call["id"], "name": call["function"]["name"], "arguments": ""})

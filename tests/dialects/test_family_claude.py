@@ -160,23 +160,8 @@ def content(data: st.DataObject) -> None:
     relay = relay_of({**request(), "stream": True}, CLAUDE)
     out = summed(relay.receive_data(data_) + relay.receive_eof())["message"]
     alone = completion(request(), answer, CLAUDE)["choices"][0]["message"]
-    assert (alone["content"] or None, alone.get("thinking_blocks", [])) == (
-        out["content"],
-        together(out["thinking_blocks"]),
-    )
+    assert (alone["content"] or None, alone.get("thinking_blocks", [])) == (out["content"], out["thinking_blocks"])
     assert [call["id"] for call in alone.get("tool_calls", [])] == [call["id"] for call in out["tool_calls"]]
-
-
-def together(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the thoughts that pieces of a stream add up to."""
-    thoughts: list[dict[str, Any]] = []
-    for piece in pieces:
-        last = thoughts[-1] if thoughts else {}
-        if piece["type"] == "thinking" and last.get("type") == "thinking" and "signature" not in last:
-            last |= {**piece, "thinking": last["thinking"] + piece["thinking"]}
-        else:
-            thoughts.append(dict(piece))
-    return thoughts
 
 
 def stop_reason(data: st.DataObject) -> None:

@@ -9,12 +9,28 @@ import pytest
 
 from bedrock_gateway.dialects.anthropic.dialect import MESSAGES
 from bedrock_gateway.dialects.openai.dialect import CHAT, RESPONSES
-from bedrock_gateway.dialects.speech import Asked, Dialect, Divided
+from bedrock_gateway.dialects.speech import Asked, Dialect, Divided, Relay
 from bedrock_gateway.wire.eventstream import encode_event
 
 NOVA, CLAUDE = "amazon.nova-pro-v1:0", "anthropic.claude-sonnet-4-20250514-v1:0"
 DEEP = b"[" * 100_000 + b"]" * 100_000
 CHUNK = json.dumps({"bytes": base64.b64encode(DEEP).decode()}).encode()
+
+
+def relay_of(dialect: Dialect, model: str) -> Relay:
+    """Return the relay of a stream in a dialect."""
+    asked = {"model": "m", "stream": True, "input": "x", "messages": [{"role": "user", "content": "x"}]}
+    told = dialect.read(
+        Asked(
+            path="/",
+            headers={},
+            body=json.dumps({**asked, "max_tokens": 5}).encode(),
+            drop_params=False,
+            model_of=lambda name: model,
+        )
+    )
+    assert not isinstance(told, Divided)
+    return told.relay(model, call_id="c", now=0)
 
 
 @pytest.mark.parametrize(
@@ -30,18 +46,30 @@ CHUNK = json.dumps({"bytes": base64.b64encode(DEEP).decode()}).encode()
 )
 def test_a_message_that_cannot_be_read_is_told_in_the_stream(dialect: Dialect, model: str, message: bytes) -> None:
     """The head has left by then, so an error is the end of the stream, and never an exception in the gateway."""
-    asked = {"model": "m", "stream": True, "input": "x", "messages": [{"role": "user", "content": "x"}]}
-    told = dialect.read(
-        Asked(
-            path="/",
-            headers={},
-            body=json.dumps({**asked, "max_tokens": 5}).encode(),
-            drop_params=False,
-            model_of=lambda name: model,
-        )
-    )
-    assert not isinstance(told, Divided)
-    relay = told.relay(model, call_id="c", now=0)
+    relay = relay_of(dialect, model)
 
     assert b"cannot be read" in relay.receive_data(message)
     assert b"[DONE]" not in relay.receive_eof()
+
+
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES])
+def test_thought_of_a_kind_that_is_not_known_is_passed_over(dialect: Dialect) -> None:
+    """What AWS may add to its thoughts one day breaks no answer, and makes no block that would be refused later."""
+    relay = relay_of(dialect, NOVA)
+    deltas: list[dict[str, object]] = [{"reasoningContent": {"newThing": {"x": 1}}}, {"text": "an answer"}]
+    sent = [("messageStart", {"role": "assistant"})]
+    for at, delta in enumerate(deltas):
+        sent += [
+            ("contentBlockDelta", {"contentBlockIndex": at, "delta": delta}),
+            ("contentBlockStop", {"contentBlockIndex": at}),
+        ]
+    sent += [
+        ("messageStop", {"stopReason": "end_turn"}),
+        ("metadata", {"usage": {"inputTokens": 1, "outputTokens": 2}}),
+    ]
+
+    told = b"".join(relay.receive_data(encode_event(kind, json.dumps(said).encode())) for kind, said in sent)
+    told += relay.receive_eof()
+
+    assert b"an answer" in told and b"cannot be read" not in told
+    assert b'"thinking' not in told and b'"type":"reasoning"' not in told

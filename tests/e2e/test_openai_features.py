@@ -96,13 +96,19 @@ async def test_tools_are_streamed_and_parsed(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_thought_goes_there_and_back(tmp_path: Path, stream: bool) -> None:
-    """Thought comes with its signature, whole or in pieces, and upstream gets it back as it signed it."""
+@pytest.mark.parametrize("stream", [False, True, "summed"])
+async def test_thought_goes_there_and_back(tmp_path: Path, stream: bool | str) -> None:
+    """Thought comes with its signature, whole, in pieces or added up by the SDK, and goes back as it was signed."""
     async with running(tmp_path) as here, sdk(here) as client:
         asked: dict[str, Any] = {"model": "single", "reasoning_effort": "high", "max_tokens": 5000}
         blocks: list[Any] = []
-        if stream:
+        if stream == "summed":
+            async with client.chat.completions.stream(**asked, messages=QUESTION) as events:
+                message = (await events.get_final_completion()).choices[0].message
+            blocks = message.thinking_blocks  # type: ignore[attr-defined]
+            assert message.content and message.reasoning_content  # type: ignore[attr-defined]
+            assert [("thinking", message.reasoning_content)] == [(b["type"], b["thinking"]) for b in blocks]  # type: ignore[attr-defined]
+        elif stream:
             async for chunk in await client.chat.completions.create(**asked, messages=QUESTION, stream=True):
                 for choice in chunk.choices:
                     blocks += getattr(choice.delta, "thinking_blocks", ())

@@ -171,10 +171,12 @@ class MessageStream(Streamed):
             return ""
         if "redactedContent" in thought:
             return self._begin(at, {"type": "redacted_thinking", "data": thought["redactedContent"]})
+        if "text" not in thought and "signature" not in thought:
+            return ""
         begun = self._begin(at, {"type": "thinking", "thinking": "", "signature": ""})
         if "text" in thought:
             return begun + self._told(at, "thinking_delta", "thinking", thought["text"])
-        return begun + self._told(at, "signature_delta", "signature", thought.get("signature", ""))
+        return begun + self._told(at, "signature_delta", "signature", thought["signature"])
 
     def _cite(self, at: int, citation: Mapping[str, Any]) -> str:
         told = cited(citation)

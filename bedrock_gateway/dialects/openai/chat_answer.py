@@ -255,6 +255,7 @@ class ChatStream(Streamed):
         self._blocks: dict[int, int] = {}  # by block of Converse, the index among calls, or _ANSWER, or _NOTHING
         self._unsaid: set[int] = set()  # blocks of calls that were given no arguments so far
         self._calls = 0
+        self._thoughts: dict[int, int] = {}  # by block of Converse, the index among thinking blocks
         # With a tool for JSON: what is said before it is known whether that is called.
         self._held: list[str] | None = [] if json_tool else None
         self._stopped = False
@@ -301,14 +302,18 @@ class ChatStream(Streamed):
         thought = delta.get("reasoningContent")
         if thought is None:
             return ""
+        told: Block = {}
         if "text" in thought:
             told = {"type": "thinking", "thinking": checked(thought["text"])}
-            return self._chunk({"reasoning_content": thought["text"], "thinking_blocks": [told]})
-        if "signature" in thought:
+        elif "signature" in thought:
             told = {"type": "thinking", "thinking": "", "signature": checked(thought["signature"])}
+        elif "redactedContent" in thought:
+            told = {"type": "redacted_thinking", "data": checked(thought["redactedContent"])}
         else:
-            told = {"type": "redacted_thinking", "data": thought.get("redactedContent")}
-        return self._chunk({"thinking_blocks": [told]})
+            return ""
+        # By its index the SDK puts the pieces of a block together.
+        pieces = {"thinking_blocks": [{"index": self._thoughts.setdefault(block, len(self._thoughts)), **told}]}
+        return self._chunk({"reasoning_content": thought["text"], **pieces} if "text" in thought else pieces)
 
     def _start(self, block: int, start: Mapping[str, Any]) -> str:
         use = start.get("toolUse")

@@ -270,6 +270,8 @@ class ResponseStream(Streamed):
             self._end_item(told)
 
     def _think_on(self, thought: Mapping[str, Any], told: list[str]) -> None:
+        if thought.keys().isdisjoint(("text", "signature", "redactedContent")):
+            return
         if self._kind != "reasoning":
             item = _thought(self._made["id"], self._next, {}) | {"status": "in_progress", "encrypted_content": None}
             self._begin("reasoning", item, told)
