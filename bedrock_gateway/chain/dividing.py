@@ -57,7 +57,6 @@ async def divide(request: web.Request, call: Call, divided: Divided, handler: Ha
         InvalidRequest: it has more parts than a limit ever lets through.
         MaybeBilled, Unavailable: the call was ended before all of its parts had been made.
     """
-    call.divided = True
     assert call.caller is not None
     for name, limit in call.caller.policy.limits:
         if limit.requests is not None and limit.requests < len(divided.parts):
@@ -67,6 +66,7 @@ async def divide(request: web.Request, call: Call, divided: Divided, handler: Ha
                 at=f"{name}: requests",
                 param=divided.param,
             )
+    call.divided = True
     division = _Division(request, call, divided, handler)
     side = request.protocol
     if isinstance(side, CallerSide):

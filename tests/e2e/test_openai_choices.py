@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,9 @@ async def test_a_limit_counts_each_choice(tmp_path: Path) -> None:
 
 
 async def test_more_choices_than_a_limit_ever_allows(tmp_path: Path) -> None:
-    """A key that may make two calls a minute is refused three choices before one of them is billed."""
+    """A key that may make two calls a minute is refused three choices before one of them is billed, and that is one call
+    on record and one line.
+    """
     async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, rpm_limit=2)) as client:
         with pytest.raises(openai.BadRequestError, match=r"takes 3 calls, and key .* may make 2 a minute") as caught:
             await client.chat.completions.create(model="single", messages=QUESTION, n=3)
@@ -186,6 +189,8 @@ async def test_more_choices_than_a_limit_ever_allows(tmp_path: Path) -> None:
 
         assert "n" == caught.value.param
         assert [] == here.rows("SELECT * FROM attempts")
+        assert re.search(r"status=400 .*error=ValidationException at='key key-\w+: requests'$", here.lines[-1])
+        await here.until(lambda: [400] == [row["status"] for row in here.rows("SELECT status FROM calls")])
         await client.chat.completions.create(model="single", messages=QUESTION, n=2)
 
 
