@@ -179,9 +179,7 @@ async def test_a_limit_counts_each_choice(tmp_path: Path) -> None:
 
 
 async def test_more_choices_than_a_limit_ever_allows(tmp_path: Path) -> None:
-    """A key that may make two calls a minute is refused three choices before one of them is billed, and that is one call
-    on record and one line.
-    """
+    """Of a key that may make two calls a minute, three choices are refused before one is billed: one call, one line."""
     async with running(tmp_path, LOCKED) as here, sdk(here, await new_key(here, rpm_limit=2)) as client:
         with pytest.raises(openai.BadRequestError, match=r"takes 3 calls, and key .* may make 2 a minute") as caught:
             await client.chat.completions.create(model="single", messages=QUESTION, n=3)
