@@ -108,7 +108,7 @@ def tell_apart(turns: list[Block]) -> None:
             for one in inner:
                 if "document" in one:
                     name = one["document"]["name"]
-                    stem = name[:190]
+                    stem = name[:190].rstrip()
                     while name in names:
                         # What was taken stays taken: to begin anew for each of thousands would take minutes.
                         numbers[stem] = number = numbers.get(stem, 1) + 1

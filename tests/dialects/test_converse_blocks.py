@@ -37,6 +37,15 @@ def test_long_names_that_begin_alike() -> None:
     assert ["x" * 199 + "a", "x" * 199 + "b", "x" * 190 + " 2", "x" * 190 + " 3"] == told(turns)
 
 
+def test_a_long_name_cut_at_a_blank() -> None:
+    """Bedrock takes no two blanks in a row in a name."""
+    turns = documents(*["x" * 189 + " " + "y" * 10] * 2)
+
+    tell_apart(turns)
+
+    assert "x" * 189 + " 2" == told(turns)[1]
+
+
 def test_many_documents_of_one_name_take_no_longer_than_others() -> None:
     """To count anew for each of them would take longer than a test may."""
     turns = documents(*["a.pdf"] * 100_000)
