@@ -1,11 +1,11 @@
 """A request that Bedrock takes as several only: each part is a call by itself, on the rest of the way.
 
 The call is resolved like its first part, so that what it may not do is refused once, and so is one of more parts than
-its key may make calls a minute: some of it would be billed, and the rest refused, however often it is repeated. A part
-has its own id, row, budgets, limits, attempts and end: it goes through ``resolve`` and all that follows within a
-``dialect`` step of its own. The call it is of is none itself: it holds the body, waits, and answers with what the parts
-were answered, as one, in the order of the request. The first part has its id, so that the id a caller is told leads
-into the ledger.
+its key may make calls a minute: some of it would be billed, and the rest refused, however often it is repeated. (That
+an end user may make fewer is not known before the first part has been read.) A part has its own id, row, budgets,
+limits, attempts and end: it goes through ``resolve`` and all that follows within a ``dialect`` step of its own. The
+call it is of is none itself: it holds the body, waits, and answers with what the parts were answered, as one, in the
+order of the request. The first part has its id, so that the id a caller is told leads into the ledger.
 
 Eight parts are under way at once, fewer where the key may make fewer calls at once, or where they are large: each may
 be a copy of the whole body. Of a part that has ended nothing is kept but its answer and what it cost. The first refusal
@@ -28,6 +28,7 @@ from bedrock_gateway.chain.booking import usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.dialect import dialect, settle
 from bedrock_gateway.chain.litellm_headers import response_cost
+from bedrock_gateway.chain.reserving import restraints_of
 from bedrock_gateway.dialects.speech import Divided, Translation
 from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
 from bedrock_gateway.downstream.connection import CallerSide
@@ -55,10 +56,10 @@ async def divide(request: web.Request, call: Call, divided: Divided, handler: Ha
     Raises:
         CallerLeft: nobody waits for the answer any more.
         InvalidRequest: it has more parts than a limit ever lets through.
+        AccessDenied: as ``restraints_of``.
         MaybeBilled, Unavailable: the call was ended before all of its parts had been made.
     """
-    assert call.caller is not None
-    for name, limit in call.caller.policy.limits:
+    for name, limit in restraints_of(call).limits:
         if limit.requests is not None and limit.requests < len(divided.parts):
             raise InvalidRequest(
                 f"It takes {len(divided.parts)} calls, and {name} may make {limit.requests} a minute: send it in "
@@ -152,8 +153,7 @@ class _Division:
 
     def _at_once(self) -> int:
         """Return how many parts may be under way at once."""
-        assert self.call.caller is not None
-        limits = [limit.parallel for _, limit in self.call.caller.policy.limits if limit.parallel is not None]
+        limits = [limit.parallel for _, limit in restraints_of(self.call).limits if limit.parallel is not None]
         largest = max(len(part.body) for part in self.divided.parts)
         return max(1, min([AT_ONCE, AT_ONCE_BYTES // max(1, largest), *limits]))
 

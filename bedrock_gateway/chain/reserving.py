@@ -27,7 +27,7 @@ from bedrock_gateway.metering.bounding import Bound
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.resolutions import Resolution, budget_names
 
-__all__ = ["charge_of", "hold", "reserve"]
+__all__ = ["charge_of", "hold", "reserve", "restraints_of"]
 
 #: Tokens below which a clamped answer would be of no use.
 LEAST_ANSWER = 16
@@ -46,11 +46,10 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
         InvalidRequest: the body cannot be read for it.
         Unavailable: the ledger cannot be asked what was spent.
     """
-    caller, resolution, target = call.caller, call.resolution, call.target
-    assert caller is not None and resolution is not None and target is not None
+    caller, target = call.caller, call.target
+    assert caller is not None and target is not None
     policy = caller.policy
-    models = _models(call, resolution) if policy.model_budgets or policy.model_limits else ()
-    restraints = caller.restraints(models, call.snapshot.budgets)
+    restraints = restraints_of(call)
     if end_user is not None and (end_user.charges or end_user.limits):
         restraints = restraints.also(end_user.charges, end_user.limits)
     if not restraints.charges and not restraints.limits:
@@ -87,6 +86,18 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
         # What it asks for is known by now for every model it may end at; the body itself may be large.
         admission.document = None
     _tell(call, admission, restraints)
+
+
+def restraints_of(call: Call) -> Restraints:
+    """Return what binds a call, whoever it is made for.
+
+    Raises:
+        AccessDenied: it would go round budgets or limits of a model.
+    """
+    assert call.caller is not None and call.resolution is not None
+    policy = call.caller.policy
+    models = _models(call, call.resolution) if policy.model_budgets or policy.model_limits else ()
+    return call.caller.restraints(models, call.snapshot.budgets)
 
 
 def _models(call: Call, resolution: Resolution) -> tuple[str, ...]:

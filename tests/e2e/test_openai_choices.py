@@ -192,6 +192,22 @@ async def test_more_choices_than_a_limit_ever_allows(tmp_path: Path) -> None:
         await client.chat.completions.create(model="single", messages=QUESTION, n=2)
 
 
+async def test_more_choices_than_a_limit_of_the_model_ever_allows(tmp_path: Path) -> None:
+    """The same of a limit that a key has for one model: with others it has none."""
+    async with (
+        running(tmp_path, LOCKED) as here,
+        sdk(here, await new_key(here, model_rpm_limit={"single": 2})) as client,
+    ):
+        with pytest.raises(
+            openai.BadRequestError, match=r"takes 3 calls, and .*single.* may make 2 a minute"
+        ) as caught:
+            await client.chat.completions.create(model="single", messages=QUESTION, n=3)
+        told = await client.chat.completions.create(model="claude", messages=QUESTION, n=3)
+
+        assert "n" == caught.value.param
+        assert 3 == len(told.choices)
+
+
 async def test_a_caller_that_leaves_choices(tmp_path: Path) -> None:
     """Choices under way are read to their end and booked as AWS bills them; no other begins."""
     async with behind_a_gate(tmp_path, passing=0) as (here, gate):
