@@ -69,7 +69,7 @@ class Reservation:
     """What one call holds.
 
     Attributes:
-        amount: nano-USD in each account; at: UTC ms of the admission.
+        amount: nano-USD it holds in each account; at: UTC ms of the admission.
         left: nano-USD that were neither spent nor held beside it in the budget with the least.
     """
 
@@ -81,6 +81,13 @@ class Reservation:
         self.left = left
         self._accounts: list[Account] = []
         self._terms: list[Term] = []
+
+    def spent(self, spend: int) -> None:
+        """Hold that much less: it is counted as spent now."""
+        amount = max(self.amount - spend, 0)
+        for term in self._terms:
+            term.reserved -= self.amount - amount
+        self.amount = amount
 
     def release(self) -> None:
         """Give everything back; doing so twice is harmless."""

@@ -20,7 +20,7 @@ from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 from bedrock_gateway.wire.operations import Kind
 
-__all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "open_attempt", "release", "usd"]
+__all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "on_record", "open_attempt", "release", "usd"]
 
 _LOG = logging.getLogger("bedrock_gateway.budgets")
 
@@ -83,13 +83,13 @@ def book(
     error_type: str | None = None,
     aws_request_id: str | None = None,
     final: bool = True,
-) -> asyncio.Future[None]:
-    """Close an attempt, and with its last one the call; the future resolves when that is durable. Closing twice
-    changes nothing.
+) -> None:
+    """Close an attempt, and with its last one the call; ``on_record`` waits until that lasts. Closing twice changes
+    nothing.
     """
     assert call.target is not None
     if attempt.booked is not None:
-        return attempt.booked
+        return
     settlement = settle(
         operation=attempt.operation,
         reading=reading,
@@ -138,12 +138,21 @@ def book(
         if call.deadline is not None:
             # It came in time; what is left is to pass it on.
             call.deadline.cancel()
-    attempt.booked = call.gateway.ledger.close_attempt(closing, record)
+    attempt.booked = call.booked = call.gateway.ledger.close_attempt(closing, record)
     if final:
         release(call)
     elif attempt.reservation is not None:
-        _free(attempt.reservation, attempt)
-    return attempt.booked
+        _free(attempt.reservation, attempt.booked)
+
+
+async def on_record(attempt: Attempt) -> None:
+    """Wait until the end of an attempt lasts, if it was booked; that whoever waits is cancelled changes nothing of it.
+
+    Raises:
+        StoreError: neither database nor journal took it.
+    """
+    if attempt.booked is not None:
+        await asyncio.shield(attempt.booked)
 
 
 def _prices_at(call: Call, attempt: Attempt) -> Callable[[str], Price | None]:
@@ -180,14 +189,18 @@ def _count(call: Call, attempt: Attempt, spend: int | None) -> None:
     for warned in budgets.book(accounts_of_attempt(call, attempt), call.started_at, spend):
         call.gateway.alerts.tell(warned, call.caller)
     reservation = None if call.admission is None else call.admission.reservation
-    if reservation is not None and 0 < reservation.amount < spend:
+    held = 0 if reservation is None else reservation.amount
+    for holding in (reservation, attempt.reservation, *call.adopted):
+        if holding is not None:
+            holding.spent(spend)
+    if 0 < held < spend:
         # The bound was none: the spend is booked in full all the same, and the fault is told.
         budgets.overruns += 1
         _LOG.error(
             "call %s cost %s USD, more than the %s USD it had reserved (model %s)",
             call.id,
             usd(spend),
-            usd(reservation.amount),
+            usd(held),
             attempt.deployment.model_id,
         )
 
@@ -210,17 +223,17 @@ def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
 
 
 def release(call: Call) -> None:
-    """Give back what a call holds of budgets and limits; doing so twice is harmless."""
+    """Give back what a call holds of limits, and of budgets once its end lasts; doing so twice is harmless."""
     if call.attempt is not None and call.attempt.reservation is not None:
-        _free(call.attempt.reservation, call.attempt)
+        _free(call.attempt.reservation, call.booked)
     for reservation in call.adopted:
-        _free(reservation, call.attempt)
+        _free(reservation, call.booked)
     admission = call.admission
     if admission is None or admission.released:
         return
     admission.released = True
     if admission.reservation is not None:
-        _free(admission.reservation, call.attempt)
+        _free(admission.reservation, call.booked)
     if admission.taken is not None:
         if call.attempts:
             admission.taken.settle(admission.tokens, time.monotonic())
@@ -229,13 +242,13 @@ def release(call: Call) -> None:
             admission.taken.cancel(time.monotonic())
 
 
-def _free(reservation: Reservation, attempt: Attempt | None) -> None:
-    """Give back what was held for an attempt, or for a call of which it is the last, as soon as its end is on record.
+def _free(reservation: Reservation, booked: asyncio.Future[None] | None) -> None:
+    """Give back what was held beyond the spend, as soon as the end of what it was held for is on record.
 
-    A process killed before that leaves it as interrupted, and what it can have cost counts against the budget: what
-    others took of its room by then would be too much.
+    A process killed before that leaves an attempt interrupted, and what it can have cost counts against the budget:
+    what others took of its room by then would be too much. Where neither database nor journal takes the end, no call is
+    admitted either.
     """
-    booked = None if attempt is None else attempt.booked
     if booked is None or booked.done():
         reservation.release()
     else:

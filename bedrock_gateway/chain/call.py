@@ -66,7 +66,8 @@ class Attempt:
         reservation: what it holds of the deployment's own budget.
         at_most: nano-USD it can cost at most, as the ledger was told; None where nothing bounds it.
         bound: the same in parts, where the body was read for it.
-        opened, closed: whether the ledger has its opening and its closing; booked: resolves when the closing lasts.
+        opened, closed: whether the ledger has its opening and its closing; booked: resolves when the closing lasts, to
+            be awaited by ``booking.on_record`` alone.
         sent_at: monotonic seconds when it was sent.
         state, spend, input_tokens, output_tokens, tokens: how it was booked; tokens are all of them.
     """
@@ -167,6 +168,7 @@ class Call:
         notes: edits of its body, kept with each attempt.
         guarded: whether the caller asked for a guardrail; None until somebody wants to know.
         attempt: the attempt under way; attempts: how many were begun.
+        booked: resolves when the last closing of its attempts lasts.
         spend: nano-USD of what was charged so far; None once a part of it is not known.
         repeat_key: what it has in common with its repeats alone, where answers are kept; else empty.
         kept: what is kept of its answer since its caller left; answered_by: id of the call whose kept answer it was
@@ -221,6 +223,7 @@ class Call:
     guarded: bool | None = None
     attempt: Attempt | None = None
     attempts: int = 0
+    booked: asyncio.Future[None] | None = None
     spend: int | None = 0
     repeat_key: bytes = b""
     kept: KeptAnswer | None = None

@@ -8,6 +8,7 @@ logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -15,14 +16,14 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bedrock_gateway.chain.booking import book, call_record, release, usd
+from bedrock_gateway.chain.booking import book, call_record, on_record, release, usd
 from bedrock_gateway.chain.call import CALL, Call
 from bedrock_gateway.chain.following import stop_keeping
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.relay import failed_headers
 from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.downstream.answers import CallerLeft, WholeAnswer
-from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal
+from bedrock_gateway.errors import InternalFault, MaybeBilled, Refusal, StoreError
 from bedrock_gateway.metering.states import Outcome
 
 __all__ = ["dialect", "line_of", "refuse"]
@@ -57,10 +58,11 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         told = f"The gateway failed; its log has the details under call {call.id}."
         sent = call.attempt is not None and call.attempt.sent
         answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if sent else InternalFault(told))
-        booked = _break_off(call)
-        if booked is not None:
+        _break_off(call)
+        if call.attempt is not None:
             # Booked before it is answered, as everything; where the ledger takes nothing, it has told why.
-            await asyncio.gather(booked, return_exceptions=True)
+            with contextlib.suppress(StoreError):
+                await on_record(call.attempt)
     finally:
         settle(call)
     return answer
@@ -114,13 +116,13 @@ def settle(call: Call) -> None:
     gateway.log(line_of(call))
 
 
-def _break_off(call: Call) -> asyncio.Future[None] | None:
+def _break_off(call: Call) -> None:
     """Book an attempt that a fault of ours broke off: AWS may bill what was sent all the same."""
     attempt = call.attempt
     if attempt is None or not attempt.opened or attempt.closed:
-        return None
+        return
     outcome = Outcome.CUT if attempt.sent else Outcome.UNREACHED
-    return book(call, attempt, outcome, None, error_type="gateway-fault")
+    book(call, attempt, outcome, None, error_type="gateway-fault")
 
 
 def line_of(call: Call) -> str:

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
 from bedrock_gateway.chain.bodies import OFF_LOOP
-from bedrock_gateway.chain.booking import book, open_attempt, usd
+from bedrock_gateway.chain.booking import book, on_record, open_attempt, usd
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
@@ -225,9 +225,9 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
         call.answered(status)
     else:
         call.answered(refusal.status, refusal.error_type)
-    booked = book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
+    book(call, attempt, Outcome.COMPLETE, reading, status=status, aws_request_id=aws_request_id)
     answered(call, attempt, tokens=attempt.output_tokens)
-    await booked
+    await on_record(attempt)
     if refusal is not None:
         raise refusal
     headers = passed_on(call, response)

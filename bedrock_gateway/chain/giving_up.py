@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
-from bedrock_gateway.chain.booking import book
+from bedrock_gateway.chain.booking import book, on_record
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.chain.judging import outcome_of
 from bedrock_gateway.chain.relay import gateway_headers
@@ -18,11 +16,11 @@ from bedrock_gateway.routing.verdicts import NO_CREDENTIALS, NO_SIGNER, UNREACHE
 __all__ = ["book_failure", "give_up"]
 
 
-def book_failure(call: Call, attempt: Attempt, failed: AttemptFailed, *, final: bool) -> asyncio.Future[None] | None:
-    """Close the attempt as its verdict says."""
+def book_failure(call: Call, attempt: Attempt, failed: AttemptFailed, *, final: bool) -> None:
+    """Close the attempt as its verdict says, if it was opened."""
     if not attempt.opened:
-        return None
-    return book(
+        return
+    book(
         call,
         attempt,
         outcome_of(failed.verdict),
@@ -44,9 +42,8 @@ async def give_up(request: web.Request, call: Call, attempt: Attempt, failed: At
     elif answer is not None:
         answer = _spoken(call, failed, answer)
         call.answered(answer.status, failed.error_type)
-    booked = book_failure(call, attempt, failed, final=True)
-    if booked is not None:
-        await booked
+    book_failure(call, attempt, failed, final=True)
+    await on_record(attempt)
     if refusal is not None:
         raise refusal from failed
     assert answer is not None

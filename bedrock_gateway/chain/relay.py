@@ -16,7 +16,7 @@ import time
 from aiohttp import web
 
 from bedrock_gateway.chain.attempt_failed import AttemptFailed, UpstreamAnswer
-from bedrock_gateway.chain.booking import book
+from bedrock_gateway.chain.booking import book, on_record
 from bedrock_gateway.chain.call import Attempt, Call
 from bedrock_gateway.chain.judging import answered, judge, outcome_of
 from bedrock_gateway.chain.keeping import KeptAnswer
@@ -261,7 +261,7 @@ async def _end(
     else:
         call.gateway.balancer.well(attempt.use, time.monotonic())
     call.answered(response.status, error_type)
-    booked = book(
+    book(
         call,
         attempt,
         outcome,
@@ -272,7 +272,7 @@ async def _end(
     )
     last = None if broken else _last(call, attempt)
     try:
-        await booked
+        await on_record(attempt)
         if call.left:
             if call.kept is not None and last is not None:
                 call.kept.write(last)

@@ -210,6 +210,56 @@ async def test_room_is_free_once_the_end_of_a_call_is_on_record(tmp_path: Path, 
         assert dict.fromkeys(levels, (2 * each.spent, 0)) == figures(here)
 
 
+async def test_a_call_that_has_ended_takes_no_more_room_than_it_may_have_cost(tmp_path: Path, each: Each) -> None:
+    """Until the end of a call lasts, its spend and the rest of what it held make up what it held before: a budget with
+    room for two such calls has room for the second.
+    """
+    limit = 2 * each.reserved
+    async with behind_a_gate(tmp_path, with_dear(LOCKED, limit), ledger_limits=PATIENT) as (here, gate):
+        levels = await keys_of_every_level(here, limit)
+        under_way = [await begin(here, gate, key, **more) for key, more in levels.values()]
+        with locked(here):
+            gate.open.set()
+            await here.until(lambda: {each.spent} == {spent for spent, _ in figures(here).values()})
+            first = figures(here)
+            under_way += [asyncio.create_task(call(here, key, **more)) for key, more in levels.values()]
+            await here.until(lambda: {2 * each.spent} == {spent for spent, _ in figures(here).values()})
+            both = figures(here)
+        answers = await asyncio.gather(*under_way)
+        await assert_nothing_held(here)
+
+        rest = each.reserved - each.spent
+        assert dict.fromkeys(levels, (each.spent, rest)) == first
+        assert dict.fromkeys(levels, (2 * each.spent, 2 * rest)) == both
+        assert {200} == {status for status, *_ in answers}
+        assert dict.fromkeys(levels, (2 * each.spent, 0)) == figures(here)
+
+
+async def test_a_call_ended_while_its_end_is_written_frees_nothing_early(tmp_path: Path, each: Each) -> None:
+    """A caller leaves, its answer is read on for as long as that may be, and the ledger is slow: what the call held is
+    held until its end lasts, whatever becomes of the task that waits for it.
+    """
+    limit = each.reserved + 5 * each.spent
+    async with behind_a_gate(tmp_path, with_dear(LOCKED, limit), ledger_limits=PATIENT) as (here, gate):
+        levels = await keys_of_every_level(here, limit)
+        leaving = [await begin(here, gate, key, **more) for key, more in levels.values()]
+        calls = list(here.gateway.calls)
+        for caller in leaving:
+            caller.cancel()
+        await here.until(lambda: here.gateway.leaving.draining == len(calls))
+        with locked(here):
+            gate.open.set()
+            await here.until(lambda: {each.spent} == {spent for spent, _ in figures(here).values()})
+            for one in calls:
+                here.gateway.leaving.abandon(one, "read on for too long")
+            await here.settled()
+            held = figures(here)
+        await assert_nothing_held(here)
+
+        assert dict.fromkeys(levels, (each.spent, each.reserved - each.spent)) == held
+        assert dict.fromkeys(levels, (each.spent, 0)) == figures(here)
+
+
 async def test_a_ledger_that_cannot_be_asked(tmp_path: Path, each: Each) -> None:
     """A first call that comes when the ledger is about to be in trouble waits no longer than until that is known; once
     it is over the account is asked for again.
