@@ -35,7 +35,7 @@ from bedrock_gateway.config.settings import Config
 from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy, HostPolicy, instance_mark
 from bedrock_gateway.downstream.limits import Limits
-from bedrock_gateway.metering.meters import message_heads
+from bedrock_gateway.metering.meters import MessageHeads
 from bedrock_gateway.metering.prices import PriceTable
 from bedrock_gateway.routing.balancer import Balancer
 from bedrock_gateway.routing.deployments import Deployment
@@ -210,7 +210,7 @@ async def open_state(
             queue=None if general.queue is None else Queue(general.queue),
             random=chance,
             leaving=Leaving(max_seconds=general.limits.drain_timeout),
-            heads=message_heads(),
+            heads=MessageHeads(),
             log=log,
             clock=clock,
             calls=calls,

@@ -28,6 +28,7 @@ from bedrock_gateway.chain.queueing import Queue
 from bedrock_gateway.downstream.bodies import BodyBudget
 from bedrock_gateway.downstream.guard import EntryPolicy
 from bedrock_gateway.downstream.limits import Limits
+from bedrock_gateway.metering.meters import MessageHeads
 from bedrock_gateway.metering.prices import GUARDRAILS, Price, PriceTable
 from bedrock_gateway.routing.balancer import Balancer
 from bedrock_gateway.routing.deployments import Deployment
@@ -43,7 +44,6 @@ from bedrock_gateway.upstream.credentials import CredentialStore
 from bedrock_gateway.upstream.forms import Forms
 from bedrock_gateway.upstream.pictures import Pictures
 from bedrock_gateway.upstream.session import Upstream
-from bedrock_gateway.wire.eventstream import Heads
 from bedrock_gateway.wire.operations import Kind, Operation
 from bedrock_gateway.wire.sigv4 import Signer
 from bedrock_gateway.wire.targets import RouteTable, Target
@@ -188,7 +188,7 @@ class Gateway:
     #: None where calls do not wait for a deployment.
     queue: Queue | None
     leaving: Leaving
-    heads: Heads
+    heads: MessageHeads
     log: Callable[[str], None]
     clock: Clock = attrs.field(factory=Clock)
     random: random.Random = attrs.field(factory=random.Random)

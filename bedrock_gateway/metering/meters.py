@@ -19,14 +19,14 @@ import attrs
 from bedrock_gateway.metering.families import TOP_LEVEL_KEYS, read_document, read_headers
 from bedrock_gateway.metering.outline import MalformedDocument, OutlineScanner
 from bedrock_gateway.metering.plain import read_plain
-from bedrock_gateway.metering.streams import EventStreamMeter, SseMeter, message_heads
+from bedrock_gateway.metering.streams import EventStreamMeter, MessageHeads, SseMeter
 from bedrock_gateway.metering.tally import Reading, Tally
 from bedrock_gateway.metering.work import GENERATED_KEYS, read_generated
 from bedrock_gateway.metering.work_streams import AgentMeter, RetrievalMeter
-from bedrock_gateway.wire.eventstream import Heads, Message
+from bedrock_gateway.wire.eventstream import Message
 from bedrock_gateway.wire.operations import Kind, Operation
 
-__all__ = ["Meter", "Reading", "message_heads", "open_meter", "read_body", "read_whole"]
+__all__ = ["MessageHeads", "Meter", "Reading", "open_meter", "read_body", "read_whole"]
 
 KIBIBYTE = 1024
 
@@ -65,12 +65,12 @@ class Meter(Protocol):
 
 
 def open_meter(
-    operation: Operation, content_type: str, headers: Mapping[str, str], heads: Heads | None = None
+    operation: Operation, content_type: str, headers: Mapping[str, str], heads: MessageHeads | None = None
 ) -> Meter:
     """Open the meter for an answer.
 
     ``headers``: the response's, names in lower case or of a mapping that ignores case. ``heads``: what event-stream
-    meters share (``message_heads()``), so that a stream need not learn again what others have.
+    meters share (``MessageHeads()``), so that a stream need not learn again what others have.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/vnd.amazon.eventstream":
@@ -249,7 +249,7 @@ class _ByteMeter:
 
     def receive_data(self, data: bytes) -> None:
         """Count the bytes."""
-        self._tally.delta_bytes += len(data)
+        self._tally.said.whole += len(data)
 
     def receive_eof(self) -> None:
         """Take note of the end."""

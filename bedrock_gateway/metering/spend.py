@@ -302,7 +302,7 @@ def _estimate(
         return attrs.evolve(seen, images=seen.images or images)
     known = seen.input_tokens or seen.cache_read_tokens or seen.cache_write_5m_tokens or seen.cache_write_1h_tokens
     read = -(-body_bytes // BYTES_PER_TOKEN)
-    said = 0 if reading is None else -(-reading.delta_bytes // BYTES_PER_TOKEN)
+    said = 0 if reading is None else -(-reading.said_bytes // BYTES_PER_TOKEN)
     if bound is not None:
         # Pictures are fewer tokens than their base64, and long words are fewer than their bytes.
         read = read if bound.input_tokens is None else min(read, bound.input_tokens)

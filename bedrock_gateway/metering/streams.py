@@ -11,16 +11,18 @@ request parameters" (``chunk`` payload ``{"bytes": base64 of the model's own JSO
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Mapping
+
+import attrs
 
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.metering.families import read_document, read_headers
 from bedrock_gateway.metering.tally import MAX_TEXT, Reading, Tally, is_name, plain
 from bedrock_gateway.wire.eventstream import Heads, Message, MessageDecoder
 
-__all__ = ["MAX_PAYLOAD", "EventStreamMeter", "SseMeter", "message_heads"]
+__all__ = ["MAX_PAYLOAD", "EventStreamMeter", "MessageHeads", "SseMeter"]
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -31,25 +33,23 @@ MAX_PAYLOAD = 1 * MEBIBYTE
 _HEADS_REMEMBERED = 2048
 #: Longest line of server-sent events that is looked into.
 MAX_LINE = 256 * KIBIBYTE
-
-#: What a document that tells anything contains: a usage object, a token count, or a sign of a guardrail.
-_NEEDLES = (b"usage", b"okenCount", b"oken_count", b"message_stop", b"billed_units", b"guardrail")
-
-
-def _in_base64(needle: bytes) -> tuple[bytes, ...]:
-    """Give what a needle looks like inside base64, at each of the three offsets its first byte can have."""
-    found = []
-    for offset in range(3):
-        encoded = b64encode(b"\0" * offset + needle)
-        first = -(-offset * 8 // 6)
-        last = (offset + len(needle)) * 8 // 6
-        found.append(encoded[first:last])
-    return tuple(found)
-
-
-_BASE64_NEEDLES = tuple(form for needle in _NEEDLES for form in _in_base64(needle))
+#: How AWS begins a chunk.
+_BEFORE = b'{"bytes":"'
 #: Events whose payload is read. Exceptions and errors are too.
 _WANTED = frozenset(["metadata", "messageStop", "chunk", "trace", "flowTraceEvent"])
+
+
+def _tells(document: bytes) -> bool:
+    """Tell whether a document may hold a usage object, a token count, or a sign of a guardrail."""
+    # Written out, because it is asked of every chunk.
+    return (
+        b"usage" in document
+        or b"okenCount" in document
+        or b"oken_count" in document
+        or b"message_stop" in document
+        or b"billed_units" in document
+        or b"guardrail" in document
+    )
 
 
 def _wants(head: Message) -> bool:
@@ -57,9 +57,38 @@ def _wants(head: Message) -> bool:
     return headers.get(":event-type") in _WANTED or headers.get(":message-type") != "event"
 
 
-def message_heads() -> Heads:
-    """Build what all event-stream meters of a process may share: what they know of message heads (bounded)."""
-    return Heads(wants=_wants, keep_at_most=MAX_PAYLOAD, remember=_HEADS_REMEMBERED)
+def _looks(head: Message) -> bool:
+    return head.headers.get(":event-type") == "contentBlockDelta" or _wants(head)
+
+
+@attrs.frozen(eq=False)
+class MessageHeads:
+    """What all event-stream meters of a process may share: what they know of message heads (bounded).
+
+    Attributes:
+        passing: of those that pass over words; looking: of those that look at them for now.
+    """
+
+    passing: Heads = attrs.field(
+        factory=lambda: Heads(wants=_wants, keep_at_most=MAX_PAYLOAD, remember=_HEADS_REMEMBERED)
+    )
+    looking: Heads = attrs.field(
+        factory=lambda: Heads(wants=_looks, keep_at_most=MAX_PAYLOAD, remember=_HEADS_REMEMBERED)
+    )
+
+
+def _inner(payload: bytes) -> bytes:
+    """Return the document in a chunk, ``{"bytes":"…","p":"…"}``.
+
+    Raises ValueError, KeyError, TypeError or RecursionError.
+    """
+    if payload.startswith(_BEFORE):
+        # As AWS writes it; to parse it takes several times as long, and there are very many.
+        try:
+            return a2b_base64(payload[len(_BEFORE) : payload.index(b'"', len(_BEFORE))], strict_mode=True)
+        except ValueError:
+            pass
+    return b64decode(json.loads(payload)["bytes"], validate=True)
 
 
 class EventStreamMeter:
@@ -70,11 +99,13 @@ class EventStreamMeter:
         first: head of the first message once its headers are complete, else None.
     """
 
-    __slots__ = ("_broken", "_decoder", "_metadata", "_stopped", "_tally", "first")
+    __slots__ = ("_broken", "_decoder", "_heads", "_looking", "_metadata", "_stopped", "_tally", "first")
 
-    def __init__(self, headers: Mapping[str, str], heads: Heads | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str], heads: MessageHeads | None = None) -> None:
         self._tally = Tally()
-        self._decoder = MessageDecoder(heads=message_heads() if heads is None else heads)
+        self._heads = MessageHeads() if heads is None else heads
+        self._looking = True
+        self._decoder = MessageDecoder(heads=self._heads.looking)
         self._broken = False
         self._stopped = False
         self._metadata = False
@@ -95,7 +126,7 @@ class EventStreamMeter:
         """Take bytes as they arrived."""
         if self._broken:
             return
-        decoder = self._decoder
+        decoder, said = self._decoder, self._tally.said
         try:
             decoder.receive_data(data)
             while (message := decoder.next_message()) is not None:
@@ -103,7 +134,11 @@ class EventStreamMeter:
                     self.first = message
                 headers = message.headers
                 if headers.get(":event-type") == "contentBlockDelta":
-                    self._tally.delta_bytes += message.payload_length
+                    passed = said.bytes + message.payload_length
+                    if passed < said.until and not self._looking:
+                        said.bytes = passed
+                    else:
+                        self._look(message)
                 else:
                     self._take(message)
             if self.first is None:
@@ -123,6 +158,13 @@ class EventStreamMeter:
         self._tally.terminal = self._tally.terminal or (self._stopped and self._metadata)
         return self._tally.reading()
 
+    def _look(self, message: Message) -> None:
+        """Take words, and have what the next ones say kept where that is to be looked at."""
+        looking = self._tally.said.hear(message.payload_length, message.payload)
+        if looking is not self._looking:
+            self._looking = looking
+            self._decoder.use(self._heads.looking if looking else self._heads.passing)
+
     def _break(self, fault: str) -> None:
         self._broken = True
         self._tally.fault = self._tally.fault or fault
@@ -131,10 +173,8 @@ class EventStreamMeter:
         event = message.headers.get(":event-type")
         payload = message.payload
         if event == "chunk":
-            # {"bytes":"…","p":"…"}: three bytes of answer in four of base64.
-            self._tally.delta_bytes += message.payload_length * 3 // 4
-            if payload is not None and any(needle in payload for needle in _BASE64_NEEDLES):
-                self._take_chunk(payload)
+            # Three bytes of answer in four of base64.
+            self._take_chunk(message.payload_length * 3 // 4, payload)
         elif event == "metadata":
             if payload is None:
                 self._tally.fault = self._tally.fault or "metadata-too-large"
@@ -148,14 +188,15 @@ class EventStreamMeter:
         elif message.headers.get(":message-type") != "event":
             self._take_exception(message)
 
-    def _take_chunk(self, payload: bytes) -> None:
+    def _take_chunk(self, length: int, payload: bytes | None) -> None:
         try:
-            envelope = json.loads(payload)
-            inner = b64decode(envelope["bytes"], validate=True)
-        except (ValueError, KeyError, TypeError, RecursionError, Base64Error):
+            inner = None if payload is None else _inner(payload)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            inner = None
             self._tally.fault = self._tally.fault or "chunk-unreadable"
-            return
-        self._read(inner)
+        self._tally.said.hear(length, inner)
+        if inner is not None and _tells(inner):
+            self._read(inner)
 
     def _read(self, document: bytes) -> None:
         try:
@@ -229,7 +270,7 @@ class SseMeter:
         for piece in lines[:-1]:
             if self._skipping:
                 self._skipping = False
-                self._tally.delta_bytes += len(piece)
+                self._tally.said.whole += len(piece)
                 continue
             if self._line:
                 piece = bytes(self._line) + piece
@@ -238,9 +279,9 @@ class SseMeter:
                 self._take(piece)
         last = lines[-1]
         if self._skipping:
-            self._tally.delta_bytes += len(last)
+            self._tally.said.whole += len(last)
         elif len(self._line) + len(last) > MAX_LINE:
-            self._tally.delta_bytes += len(self._line) + len(last)
+            self._tally.said.whole += len(self._line) + len(last)
             self._line.clear()
             self._skipping = True
         else:
@@ -253,8 +294,8 @@ class SseMeter:
         if value == b"[DONE]":
             self._tally.terminal = True
             return
-        self._tally.delta_bytes += len(value)
-        if len(value) <= MAX_LINE and any(needle in value for needle in _NEEDLES):
+        self._tally.said.hear(len(value), value)
+        if len(value) <= MAX_LINE and _tells(value):
             try:
                 document = json.loads(value)
             except (ValueError, RecursionError):

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from bedrock_gateway.metering.said import Said
 from bedrock_gateway.metering.usage import Usage
 
 __all__ = [
@@ -81,8 +82,7 @@ class Reading:
         exception_message: its text.
         service_tier, latency_mode: as answered; None means the default ones.
         invoked_model: id or ARN a prompt router chose.
-        delta_bytes: summed payload length of the events that carry the answer; base64 already taken off. Bounds an
-            estimate.
+        said_bytes: about how many bytes of words passed of the answer (``metering.said``), for an estimate.
         context_bytes: bytes of what a model read beside the request, as far as the answer shows it.
         invocations: what each model consumed that worked on the answer; empty where there is one.
         untold: models worked on the answer beside these, and AWS told nothing of it.
@@ -98,7 +98,7 @@ class Reading:
     service_tier: str | None = None
     latency_mode: str | None = None
     invoked_model: str | None = None
-    delta_bytes: int = 0
+    said_bytes: int = 0
     context_bytes: int = 0
     invocations: tuple[Invocation, ...] = ()
     untold: bool = False
@@ -124,7 +124,6 @@ class Tally:
 
     __slots__ = (
         "counts",
-        "delta_bytes",
         "exception_message",
         "exception_type",
         "fault",
@@ -134,6 +133,7 @@ class Tally:
         "invoked_model",
         "latency_mode",
         "meters",
+        "said",
         "service_tier",
         "sources",
         "terminal",
@@ -153,7 +153,7 @@ class Tally:
         self.service_tier: str | None = None
         self.latency_mode: str | None = None
         self.invoked_model: str | None = None
-        self.delta_bytes = 0
+        self.said = Said()
         self.guarded = False
 
     def put(self, slot: int, value: object, name: str) -> None:
@@ -226,7 +226,7 @@ class Tally:
             service_tier=self.service_tier,
             latency_mode=self.latency_mode,
             invoked_model=self.invoked_model,
-            delta_bytes=self.delta_bytes,
+            said_bytes=self.said.words(),
             guardrail_unpriced=self.guarded and not any(name.startswith("guardrail.") for name in self.meters),
             fault=self.fault,
             unreadable=unreadable,

@@ -64,7 +64,7 @@ def work_of(operation: Operation, body: bytes | bytearray, reading: Reading | No
     ``reading``: what passed of the answer, or None.
     """
     if operation.kind is Kind.GENERATE:
-        context, said = (0, 0) if reading is None else (reading.context_bytes, reading.delta_bytes)
+        context, said = (0, 0) if reading is None else (reading.context_bytes, reading.said_bytes)
         usage = Usage(
             input_tokens=-(-(len(body) + context) // BYTES_PER_TOKEN), output_tokens=-(-said // BYTES_PER_TOKEN)
         )
@@ -95,7 +95,7 @@ def read_generated(document: object, body_bytes: int, cut_bytes: int = 0) -> Rea
     text = output.get("text") if type(output) is dict else None
     said = max(cut_bytes, len(text.encode("utf-8", "replace")) if type(text) is str else 0)
     guarded = type(document) is dict and document.get("guardrailAction") is not None
-    return Reading(terminal=True, delta_bytes=said, context_bytes=max(0, body_bytes - said), guardrail_unpriced=guarded)
+    return Reading(terminal=True, said_bytes=said, context_bytes=max(0, body_bytes - said), guardrail_unpriced=guarded)
 
 
 def _from_request(meters: Mapping[str, int]) -> Work:

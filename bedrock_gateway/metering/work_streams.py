@@ -22,10 +22,10 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.metering.families import read_document
-from bedrock_gateway.metering.streams import EventStreamMeter
+from bedrock_gateway.metering.streams import EventStreamMeter, MessageHeads
 from bedrock_gateway.metering.tally import MAX_RAW, Invocation, Reading, Tally, plain
 from bedrock_gateway.metering.usage import summed
-from bedrock_gateway.wire.eventstream import Heads, Message
+from bedrock_gateway.wire.eventstream import Message
 
 __all__ = ["AgentMeter", "RetrievalMeter"]
 
@@ -41,7 +41,7 @@ class _WorkMeter(EventStreamMeter):
 
     __slots__ = ("_ended",)
 
-    def __init__(self, headers: Mapping[str, str], heads: Heads | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str], heads: MessageHeads | None = None) -> None:
         super().__init__(headers, heads)
         self._ended = False
 
@@ -61,7 +61,7 @@ class AgentMeter(_WorkMeter):
 
     __slots__ = ("_agents_called", "_agents_traced", "_asked", "_each", "_models", "_rest", "_untold")
 
-    def __init__(self, headers: Mapping[str, str], heads: Heads | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str], heads: MessageHeads | None = None) -> None:
         super().__init__(headers, heads)
         # By trace id, the model that was asked.
         self._asked: dict[str, str] = {}
@@ -93,7 +93,7 @@ class AgentMeter(_WorkMeter):
     def _take(self, message: Message) -> None:
         event = message.headers.get(":event-type")
         if event == "chunk":
-            self._tally.delta_bytes += message.payload_length * 3 // 4
+            self._tally.said.whole += message.payload_length * 3 // 4
         elif event not in ("trace", "flowTraceEvent"):
             super()._take(message)
         elif message.payload is None:
@@ -185,7 +185,7 @@ class RetrievalMeter(_WorkMeter):
 
     __slots__ = ("_context",)
 
-    def __init__(self, headers: Mapping[str, str], heads: Heads | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str], heads: MessageHeads | None = None) -> None:
         super().__init__(headers, heads)
         self._context = 0
 
@@ -196,7 +196,7 @@ class RetrievalMeter(_WorkMeter):
     def _take(self, message: Message) -> None:
         event = message.headers.get(":event-type")
         if event == "output":
-            self._tally.delta_bytes += message.payload_length
+            self._tally.said.whole += message.payload_length
         elif event == "citation":
             self._context += message.payload_length
         elif event == "guardrail":

@@ -196,6 +196,11 @@ class MessageDecoder:
             self._inbox.append(bytes(data))
             self._stirred = True
 
+    def use(self, heads: Heads) -> None:
+        """Read the heads from the next one on with these."""
+        self._heads = heads
+        self._known_heads = heads.known
+
     def receive_eof(self) -> None:
         """Take note that the stream has ended."""
         self._ended = True

@@ -377,7 +377,7 @@ def test_nothing_is_booked_above_the_bound(
         terminal=data.draw(st.booleans()),
         service_tier=data.draw(TIERS),
         latency_mode=data.draw(LATENCIES),
-        delta_bytes=data.draw(st.integers(0, 10**6)),
+        said_bytes=data.draw(st.integers(0, 10**6)),
     )
     settlement = settle(
         operation=operations[operation],

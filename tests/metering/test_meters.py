@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_answers import STREAMS, WHOLE, Recorded, Streamed, chunk, event
 
-from bedrock_gateway.metering.meters import Meter, Reading, message_heads, open_meter, read_body
+from bedrock_gateway.metering.meters import MessageHeads, Meter, Reading, open_meter, read_body
 from bedrock_gateway.metering.streams import MAX_LINE, MAX_PAYLOAD
 from bedrock_gateway.upstream.models import load_operations
 from bedrock_gateway.wire.eventstream import encode_exception, encode_message
@@ -204,7 +204,7 @@ def test_a_body_that_is_not_json_is_not_unreadable() -> None:
     meter.receive_data(b"\x89PNG")
     assert not meter.mid_message
     meter.receive_eof()
-    assert (4, reading.usage) == (meter.reading().delta_bytes, meter.reading().usage)
+    assert (4, reading.usage) == (meter.reading().said_bytes, meter.reading().usage)
 
 
 def test_a_large_body_is_never_held() -> None:
@@ -261,7 +261,7 @@ def test_memory_of_a_50_mb_message() -> None:
     """Messages of the largest size the framing allows cost a meter next to nothing."""
     payload = b'{"bytes":"' + b"QUJD" * (24 * 1024 * 1024 // 4 - 100) + b'"}'
     big = encode_message({":event-type": "chunk", ":content-type": JSON, ":message-type": "event"}, payload)
-    meter = open_meter(INVOKE, EVENT_STREAM, {}, message_heads())
+    meter = open_meter(INVOKE, EVENT_STREAM, {}, MessageHeads())
     pieces = [big[at : at + 65_536] for at in range(0, len(big), 65_536)]
     tracemalloc.start()
     try:
@@ -342,17 +342,21 @@ def test_an_exception_in_mid_stream_keeps_what_was_read() -> None:
     [
         (b"usage okenCount dXNhZ2U", "chunk-unreadable"),
         (b'{"bytes":"dXNhZ2U"}', "chunk-unreadable"),
-        (b'{"bytes":"dXNh!Z2U="}', None),
+        (b'{"bytes":"dXNh!Z2U="}', "chunk-unreadable"),
         (b'{"bytes":"!dXNhZ2U="}', "chunk-unreadable"),
+        (b'{"bytes":"dXNhZ2U=', "chunk-unreadable"),
+        (b'{ "bytes" : "dXNhZ2U=" }', "event-unreadable"),
+        (b'{"bytes":"dXNh\\u005a2U="}', "event-unreadable"),
         (b'{"bytes":5,"p":"dXNhZ2U"}', "chunk-unreadable"),
         (b'["dXNhZ2U"]', "chunk-unreadable"),
         (b'{"bytes":"dXNhZ2U="}', "event-unreadable"),
         (b'{"bytes":"' + b64encode(b'{"text":"usage"}') + b'"}', None),
-        (b"{}", None),
+        (b'{"bytes":""}', None),
+        (b"{}", "chunk-unreadable"),
     ],
 )
 def test_chunks_that_cannot_be_read(payload: bytes, fault: str | None) -> None:
-    """A chunk that seems to hold usage and cannot be read is a fault; one that does not is never parsed."""
+    """A chunk that cannot be read is a fault, however its JSON is written; a document without usage is not parsed."""
     message = encode_message({":event-type": "chunk", ":message-type": "event"}, payload)
     assert fault == fed(EVENT_STREAM, [message], "InvokeModelWithResponseStream").fault
 
@@ -369,15 +373,14 @@ def test_usage_is_found_at_every_base64_offset(before: str, after: str) -> None:
         assert reading.usage.input_tokens == 7
 
 
-def test_delta_bytes_are_those_of_the_answer() -> None:
-    """Only events that carry the answer count, and base64 is taken off."""
+def test_said_bytes_are_those_of_the_words() -> None:
+    """Of an event that carries the answer its words count: no names, no padding, no base64."""
     delta = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}})
-    payload = delta.index(b"{")
     data = event("messageStart", {"role": "assistant"}) + delta + delta + event("contentBlockStop", {})
-    assert 2 * (len(delta) - 4 - payload) == fed(EVENT_STREAM, [data], "ConverseStream").reading().delta_bytes
+    assert 10 == fed(EVENT_STREAM, [data], "ConverseStream").reading().said_bytes
     one = chunk({"type": "content_block_delta", "delta": {"text": "Hello"}})
-    length = len(one) - 4 - one.index(b"{")
-    assert length * 3 // 4 == fed(EVENT_STREAM, [one], "InvokeModelWithResponseStream").reading().delta_bytes
+    assert 5 == fed(EVENT_STREAM, [one], "InvokeModelWithResponseStream").reading().said_bytes
+    assert 5 == fed(SSE, [b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n']).reading().said_bytes
 
 
 def test_a_guardrail_that_intervened_in_a_stream() -> None:
@@ -424,7 +427,7 @@ def test_sse_lines_that_are_too_long_or_cut() -> None:
     reading = meter.reading()
     assert reading.usage is not None and reading.terminal
     assert reading.usage.input_tokens == 6
-    assert reading.delta_bytes > 400 * 65_536
+    assert reading.said_bytes > 400 * 65_536
     cut = fed(SSE, [SSE_OPENAI[:-20]])
     assert (cut.mid_message, cut.fault, cut.reading().terminal) == (True, "sse:cut", False)
     assert fed(SSE, [b'data: {"usage":\n\n']).fault == "event-unreadable"
@@ -432,7 +435,7 @@ def test_sse_lines_that_are_too_long_or_cut() -> None:
 
 def test_shared_heads_change_nothing() -> None:
     """Meters that share what they know of heads read the same as meters alone."""
-    heads = message_heads()
+    heads = MessageHeads()
     for answer in STREAMS * 2:
         meter = open_meter(OPERATIONS[answer.operation], EVENT_STREAM, {}, heads)
         meter.receive_data(answer.data)

@@ -137,28 +137,28 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
     ("cut before anything", {**CUT, "reading": None}, "estimated", 100 * 3_000, ()),
     (
         "cut in mid-answer",
-        {**CUT, "reading": Reading(delta_bytes=403)},
+        {**CUT, "reading": Reading(said_bytes=403)},
         "estimated",
         100 * 3_000 + 101 * 15_000,
         (),
     ),
     (
         "cut with input seen: the placeholder of the output is none",
-        {**CUT, "reading": Reading(usage=Usage(input_tokens=7, output_tokens=1), delta_bytes=400)},
+        {**CUT, "reading": Reading(usage=Usage(input_tokens=7, output_tokens=1), said_bytes=400)},
         "estimated",
         7 * 3_000 + 100 * 15_000,
         (),
     ),
     (
         "cut with all input from the cache",
-        {**CUT, "reading": Reading(usage=Usage(cache_read_tokens=1000), delta_bytes=4)},
+        {**CUT, "reading": Reading(usage=Usage(cache_read_tokens=1000), said_bytes=4)},
         "estimated",
         1000 * 300 + 1 * 15_000,
         (),
     ),
     (
         "cut with more output told than delivered",
-        {**CUT, "reading": Reading(usage=Usage(input_tokens=7, output_tokens=50), delta_bytes=40)},
+        {**CUT, "reading": Reading(usage=Usage(input_tokens=7, output_tokens=50), said_bytes=40)},
         "estimated",
         7 * 3_000 + 50 * 15_000,
         (),
@@ -169,21 +169,21 @@ TABLE: list[tuple[str, dict[str, Any], str, int | None, tuple[str, ...]]] = [
     ("cut, no price", {**CUT, "reading": None, "price": None}, "unpriced", None, ("estimated-usage",)),
     (
         "a stream that ends cleanly without its end",
-        {"operation": STREAM, "reading": Reading(delta_bytes=40)},
+        {"operation": STREAM, "reading": Reading(said_bytes=40)},
         "estimated",
         100 * 3_000 + 10 * 15_000,
         ("no-proper-end",),
     ),
     (
         "an exception in mid-stream",
-        {"operation": STREAM, "reading": Reading(exception_type="modelStreamErrorException", delta_bytes=40)},
+        {"operation": STREAM, "reading": Reading(exception_type="modelStreamErrorException", said_bytes=40)},
         "estimated",
         100 * 3_000 + 10 * 15_000,
         ("no-proper-end",),
     ),
     (
         "an exception in a stream nobody expected",
-        {"reading": Reading(exception_type="internalServerException", delta_bytes=40)},
+        {"reading": Reading(exception_type="internalServerException", said_bytes=40)},
         "estimated",
         100 * 3_000 + 10 * 15_000,
         ("no-proper-end",),
@@ -368,7 +368,7 @@ def test_the_state_table(
 def test_an_estimate_stays_within_what_was_reserved() -> None:
     """Base64 is fewer tokens than a quarter of its bytes and long words are fewer too; what AWS told stands."""
     bound = Bound(input_tokens=20, output_tokens=5)
-    unseen = settled(**CUT, reading=Reading(delta_bytes=403), bound=bound)
+    unseen = settled(**CUT, reading=Reading(said_bytes=403), bound=bound)
     told = settled(**CUT, reading=Reading(usage=Usage(input_tokens=70, output_tokens=50)), bound=bound)
 
     assert (20 * 3_000 + 5 * 15_000, 70 * 3_000 + 50 * 15_000) == (unseen.spend, told.spend)
@@ -388,7 +388,7 @@ def test_an_estimate_stays_within_what_was_reserved() -> None:
             terminal=st.booleans(),
             exception_type=st.none() | st.just("x"),
             service_tier=st.sampled_from([None, "flex", "reserved"]),
-            delta_bytes=st.integers(0, 1000),
+            said_bytes=st.integers(0, 1000),
             fault=st.none() | st.just("f"),
             unreadable=st.booleans(),
         ),
