@@ -267,3 +267,7 @@ class ControlPlaneError(GatewayError):
 
 class StoreError(GatewayError):
     """The ledger cannot take a record; ``str()`` is the true cause."""
+
+
+class NeverOnRecord(StoreError):
+    """No database could take this record: what it tells of stays as it was on record before."""

@@ -74,8 +74,12 @@ def journal_closings(journal: Journal, group: Iterable[Queued], trouble: str) ->
     return durable
 
 
-def resolve(waiters: Iterable[asyncio.Future[None]]) -> None:
-    """Tell those who still wait that what they wait for lasts."""
+def resolve(waiters: Iterable[asyncio.Future[None]], error: BaseException | None = None) -> None:
+    """Tell those who still wait that what they wait for lasts, or why it does not."""
     for waiter in waiters:
-        if not waiter.done():
+        if waiter.done():
+            continue
+        if error is None:
             waiter.set_result(None)
+        else:
+            waiter.set_exception(error)

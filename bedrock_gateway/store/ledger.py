@@ -23,7 +23,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from bedrock_gateway.errors import StartError, StoreError
+from bedrock_gateway.errors import NeverOnRecord, StartError, StoreError
 from bedrock_gateway.store.asides import Asides, Spends
 from bedrock_gateway.store.attempts import Attempt, Queued, journal_closings, resolve, waiting
 from bedrock_gateway.store.connections import UNWRITABLE, write_changes
@@ -334,7 +334,7 @@ class Ledger:
         ((attempt, change),) = group
         LOG.error("call %s: a record of it cannot be written: %r", change[0], error)
         for waiter in waiting(group):
-            waiter.set_exception(StoreError(f"the closing cannot be written: {error!r}"))
+            waiter.set_exception(NeverOnRecord(f"the closing cannot be written: {error!r}"))
         self._settle(group)
         if attempt is not None and change[2] is not None:
             # Its row stays open and is interrupted at the end: not exact, and says so.
@@ -376,7 +376,7 @@ class Ledger:
         if not durable:
             return
         if self._parts.power:
-            self._sync.wait().add_done_callback(lambda _: resolve(durable))
+            self._sync.wait().add_done_callback(lambda done: resolve(durable, done.exception()))
         else:
             resolve(durable)
 

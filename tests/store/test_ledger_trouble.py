@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,34 @@ async def test_closing_room_spent(tmp_path: Path) -> None:
         finally:
             locker.end()
     assert [(len(openings),)] == query(path, "SELECT count(*) FROM attempts WHERE state = 'metered'")
+    assert_sums(path)
+
+
+async def test_a_journal_that_cannot_be_synced(tmp_path: Path) -> None:
+    """With durability ``power`` a closing that the database does not take lasts only where the disk has it: whoever
+    waits for it is told otherwise, and it is written as soon as the database takes it.
+    """
+    path = tmp_path / "ledger.db"
+    async with await open_ledger(path, QUICK, durability="power") as ledger:
+        first = opening()
+        opened = ledger.open_attempt(first)
+        assert opened is not None
+        await opened
+        segment = ledger._journal.other.descriptor
+        kept, (out, into) = os.dup(segment), os.pipe()
+        locker = Locker(path)
+        try:
+            os.dup2(into, segment)  # a pipe is no disk
+            with pytest.raises(StoreError, match="cannot be synced"):
+                await ledger.close_attempt(closing(first), record(first))
+        finally:
+            os.dup2(kept, segment)
+            for descriptor in (kept, out, into):
+                os.close(descriptor)
+            locker.release()
+            locker.end()
+        await until(lambda: ledger.trouble is None)
+        assert [("metered",)] == query(path, "SELECT state FROM attempts")
     assert_sums(path)
 
 
