@@ -11,7 +11,7 @@ from bedrock_gateway.access.accounts import accounts_of
 from bedrock_gateway.access.budgets import Reservation
 from bedrock_gateway.chain.bounds import is_guarded, spend_at_most
 from bedrock_gateway.chain.call import Attempt, Call
-from bedrock_gateway.errors import StoreError, Unavailable
+from bedrock_gateway.errors import NeverOnRecord, StoreError, Unavailable
 from bedrock_gateway.metering.meters import Reading
 from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.metering.spend import settle
@@ -20,7 +20,17 @@ from bedrock_gateway.routing.model_names import bedrock_id
 from bedrock_gateway.store.records import CallRecord, Closing, Opening
 from bedrock_gateway.wire.operations import Kind
 
-__all__ = ["accounts_of_attempt", "book", "call_record", "off_record", "on_record", "open_attempt", "release", "usd"]
+__all__ = [
+    "accounts_of_attempt",
+    "book",
+    "call_record",
+    "free",
+    "off_record",
+    "on_record",
+    "open_attempt",
+    "release",
+    "usd",
+]
 
 _LOG = logging.getLogger("bedrock_gateway.budgets")
 
@@ -57,6 +67,8 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
     except StoreError as error:
         raise off_record(str(error)) from error
     attempt.opened = True
+    if attempt.at_most and gateway.budgets.counting:
+        _cover(call, attempt, attempt.at_most)
     if waiter is not None:
         try:
             await waiter
@@ -64,6 +76,15 @@ async def open_attempt(call: Call, attempt: Attempt) -> None:
             book(call, attempt, Outcome.UNREACHED, None, error_type="StoreError", final=False)
             raise off_record(str(error)) from error
     call.attempts = attempt.number
+
+
+def _cover(call: Call, attempt: Attempt, at_most: int) -> None:
+    """Have a call hold something in budgets that were given to somebody since it was admitted."""
+    admitted = None if call.admission is None else call.admission.reservation
+    accounts, holds = accounts_of_attempt(call, attempt), (admitted, attempt.reservation, *call.adopted)
+    covered = call.gateway.budgets.cover(accounts, at_most, call.started_at, holds)
+    if covered is not None:
+        call.adopted += (covered,)
 
 
 def off_record(cause: str) -> Unavailable:
@@ -139,10 +160,12 @@ def book(
             # It came in time; what is left is to pass it on.
             call.deadline.cancel()
     attempt.booked = call.booked = call.gateway.ledger.close_attempt(closing, record)
+    # Nobody may be left to be told of a failure; the ledger has logged it.
+    attempt.booked.add_done_callback(asyncio.Future.exception)
     if final:
         release(call)
     elif attempt.reservation is not None:
-        _free(attempt.reservation, attempt.booked)
+        free(attempt.reservation, attempt.booked)
 
 
 async def on_record(attempt: Attempt) -> None:
@@ -225,15 +248,15 @@ def accounts_of_attempt(call: Call, attempt: Attempt) -> tuple[str, ...]:
 def release(call: Call) -> None:
     """Give back what a call holds of limits, and of budgets once its end lasts; doing so twice is harmless."""
     if call.attempt is not None and call.attempt.reservation is not None:
-        _free(call.attempt.reservation, call.booked)
+        free(call.attempt.reservation, call.booked)
     for reservation in call.adopted:
-        _free(reservation, call.booked)
+        free(reservation, call.booked)
     admission = call.admission
     if admission is None or admission.released:
         return
     admission.released = True
     if admission.reservation is not None:
-        _free(admission.reservation, call.booked)
+        free(admission.reservation, call.booked)
     if admission.taken is not None:
         if call.attempts:
             admission.taken.settle(admission.tokens, time.monotonic())
@@ -242,17 +265,25 @@ def release(call: Call) -> None:
             admission.taken.cancel(time.monotonic())
 
 
-def _free(reservation: Reservation, booked: asyncio.Future[None] | None) -> None:
+def free(reservation: Reservation, booked: asyncio.Future[None] | None) -> None:
     """Give back what was held beyond the spend, as soon as the end of what it was held for is on record.
 
     A process killed before that leaves an attempt interrupted, and what it can have cost counts against the budget:
     what others took of its room by then would be too much. Where neither database nor journal takes the end, no call is
-    admitted either.
+    admitted before one of them does; what never gets there is held for good, since that is how the next run counts it.
+
+    Args:
+        booked: resolves when that end lasts; None where nothing was sent.
     """
+
+    def lasts(done: asyncio.Future[None] | None) -> None:
+        if done is None or not isinstance(done.exception(), NeverOnRecord):
+            reservation.release()
+
     if booked is None or booked.done():
-        reservation.release()
+        lasts(booked)
     else:
-        booked.add_done_callback(lambda _: reservation.release())
+        booked.add_done_callback(lasts)
 
 
 def call_record(call: Call, ended_at: int) -> CallRecord:

@@ -166,13 +166,19 @@ class Candidates:
                 continue
         return None, None
 
-    async def again(self, use: Use) -> tuple[Use, Reservation | None] | tuple[None, None]:
-        """Return another place on the deployment of an attempt that failed; nothing where it has no room."""
+    async def again(self, use: Use, held: Reservation | None) -> tuple[Use, Reservation | None] | tuple[None, None]:
+        """Return another place on the deployment of an attempt that failed; nothing where it has no room.
+
+        Args:
+            held: what the attempt holds of the deployment's own budget, enough for another one.
+        """
         # Its own place is free by now: a limit of one call at once is not to keep it from itself.
         self.call.gateway.balancer.end(use, 0, time.monotonic())
         again = self.plan.again(use, time.monotonic())
         if again is None:
             return None, None
+        if held is not None:
+            return again, held
         try:
             return again, await self._hold(again)
         except Refusal:

@@ -51,6 +51,8 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not call.was_ended():
             raise
         answer = refuse(call, ended(call))
+        if not call.left:
+            await _lasts(call)
     except Exception:
         # The one place that catches everything on the way of a call: the text stays in the log, the caller is given the
         # id.
@@ -59,13 +61,18 @@ async def dialect(request: web.Request, handler: Handler) -> web.StreamResponse:
         sent = call.attempt is not None and call.attempt.sent
         answer = refuse(call, MaybeBilled(told + " The call may have been billed.") if sent else InternalFault(told))
         _break_off(call)
-        if call.attempt is not None:
-            # Booked before it is answered, as everything; where the ledger takes nothing, it has told why.
-            with contextlib.suppress(StoreError):
-                await on_record(call.attempt)
+        await _lasts(call)
     finally:
         settle(call)
     return answer
+
+
+async def _lasts(call: Call) -> None:
+    """Wait until the end of a call's last attempt is on record, as before every answer."""
+    if call.attempt is not None:
+        # Where the ledger takes nothing, it has told why.
+        with contextlib.suppress(StoreError):
+            await on_record(call.attempt)
 
 
 def _overdue(call: Call, seconds: float) -> None:

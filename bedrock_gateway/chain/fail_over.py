@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 
 from bedrock_gateway.access.budgets import Reservation
 from bedrock_gateway.chain.attempt_failed import AttemptFailed
+from bedrock_gateway.chain.booking import free, off_record, on_record
 from bedrock_gateway.chain.call import CALL, Attempt, Call
 from bedrock_gateway.chain.candidates import Candidates
 from bedrock_gateway.chain.giving_up import book_failure, give_up
@@ -27,7 +28,7 @@ from bedrock_gateway.dialects import bedrock
 from bedrock_gateway.dialects.families.bodies import body_of, defaults_of
 from bedrock_gateway.dialects.families.invoked import invoked
 from bedrock_gateway.dialects.speech import Relay
-from bedrock_gateway.errors import CredentialsError, Throttled
+from bedrock_gateway.errors import CredentialsError, StoreError, Throttled
 from bedrock_gateway.routing.balancer import Use
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.routing.verdicts import EXPIRED, NO_PLACE, TOO_LONG, Cools, Retry, Verdict
@@ -55,7 +56,13 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
         use, reservation = await _in_turn(call, candidates)
     try:
         while True:
-            attempt = _begin(call, candidates, use, reservation)
+            try:
+                attempt = _begin(call, candidates, use, reservation)
+            except BaseException:
+                gateway.balancer.end(use, 0, time.monotonic(), sent=False)
+                if reservation is not None:
+                    free(reservation, call.booked)
+                raise
             try:
                 return await handler(request)
             except AttemptFailed as failed:
@@ -203,9 +210,6 @@ class _Trying:
         counted = attempt.number - candidates.first
         here = goes_on and (not attempt.opened or counted < _most(call, candidates, use, verdict))
         longer = verdict is TOO_LONG and not call.left and not candidates.alone and call.longer
-        if reservation is not None and (goes_on or longer or not attempt.opened):
-            # Nothing is charged for what is tried again: what was held is free for the attempt that follows.
-            reservation.release()
         following: tuple[Use | None, Reservation | None] = (None, None)
         wait = 0.0
         try:
@@ -214,7 +218,7 @@ class _Trying:
                 if here and not self.renewed:
                     self.renewed = True
                     if await self._has_other_credentials(attempt) and not call.left:
-                        following = await candidates.again(use)
+                        following = await candidates.again(use, reservation)
             if following[0] is None:
                 judge(call, attempt, verdict, failed.retry_after)
                 # Not under way any more, however long is waited for what follows.
@@ -224,7 +228,7 @@ class _Trying:
                 if following[0] is None and verdict.same_again and not candidates.more and not (queue and later):
                     wait = self._wait(attempt, failed)
                     if wait <= call.snapshot.max_wait:
-                        following = await candidates.again(use)
+                        following = await candidates.again(use, reservation)
             if (
                 following[0] is None
                 and not call.left
@@ -236,25 +240,46 @@ class _Trying:
             book_failure(call, attempt, failed, final=False)
             raise
         following_use, held = following
+        mine = held is not None and held is reservation
         if following_use is None and queue is not None and later and not call.left and not candidates.alone:
             return await self._queue_up(queue, attempt, failed)
         if following_use is None or call.left:
-            self._give_back(following_use, held)
+            self._give_back(following_use, None if mine else held)
             return None
-        self._go_on(attempt, failed)
-        if wait:
-            try:
+        try:
+            await self._go_on(attempt, failed, mine=mine)
+            if wait:
                 await self._rest(wait)
-            except asyncio.CancelledError:
-                self._give_back(following_use, held)
-                raise
+        except BaseException:
+            self._give_back(following_use, held)
+            raise
         return following_use, held
 
-    def _go_on(self, attempt: Attempt, failed: AttemptFailed) -> None:
-        """Close a failed attempt that another one follows."""
+    async def _go_on(self, attempt: Attempt, failed: AttemptFailed, *, mine: bool = False) -> None:
+        """Close a failed attempt that another one follows.
+
+        Args:
+            mine: the other one holds what this one held of the deployment's own budget.
+
+        Raises:
+            Unavailable: the ledger does not take its end, and money is held for the call.
+        """
         call = self.call
+        admitted = None if call.admission is None else call.admission.reservation
+        holds = bool(attempt.reservation or admitted or call.adopted)
+        if mine:
+            attempt.reservation = None
         call.failed = (*call.failed, (attempt.deployment.name, failed.verdict.name))
         book_failure(call, attempt, failed, final=False)
+        if not attempt.opened:
+            if attempt.reservation is not None:
+                attempt.reservation.release()
+        elif holds:
+            # What is held is enough for one attempt: were the gateway killed, both would count.
+            try:
+                await on_record(attempt)
+            except StoreError as error:
+                raise off_record(str(error)) from error
 
     async def _queue_up(
         self, queue: Queue, attempt: Attempt, failed: AttemptFailed
@@ -272,7 +297,7 @@ class _Trying:
         place = queue.enter(call, self.candidates.whom, seconds, asked=True)
         if place is None:
             return None
-        self._go_on(attempt, failed)
+        await self._go_on(attempt, failed)
         await queue.wait(call, place)
         self.candidates.restart()
         return await _choose_in_turn(call, self.candidates, queue)
@@ -301,7 +326,7 @@ class _Trying:
         if use is not None:
             self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
         if reservation is not None:
-            reservation.release()
+            free(reservation, self.call.booked)
 
     async def _has_other_credentials(self, attempt: Attempt) -> bool:
         """Read the credentials of an attempt's deployment again; tell whether they are others now."""

@@ -180,7 +180,8 @@ async def assert_nothing_held(here: Running, names: Sequence[str] = ()) -> None:
     # The end of a call whose caller has left may still be on its way to the ledger.
     await here.until(lambda: not any(account.held for account in budgets._accounts.values()))
 
-    assert [] == [name for name, account in accounts if any(purse.term.reserved for purse in account.purses)]
+    terms = {name: (purse.term, purse.before) for name, account in accounts for purse in account.purses}
+    assert [] == [name for name, several in terms.items() if any(term.reserved for term in several if term)]
     assert 0 == budgets.overruns
     for name in names:
         limiter.take([(name, Limit(parallel=1))], 0, now).cancel(now)

@@ -103,6 +103,32 @@ async def test_no_timeout_covers_the_booking(tmp_path: Path, params: str, settin
             await assert_nothing_held(here)
 
 
+async def test_a_call_that_is_ended_is_answered_once_its_end_lasts(tmp_path: Path) -> None:
+    """That a call took too long is told when it is on record, as everything is."""
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    more = f"general_settings: {{master_key: {MASTER}, total_timeout: 30}}\n"
+    async with scripted(script) as upstream:
+        config = config_of(deployment("A", url=upstream.url), more=more)
+        async with running(tmp_path, config, ledger_limits=PATIENT) as here:
+            key = f"Bearer {await new_key(here, max_budget=10)}"
+            with locked(here.database):
+                calling = asyncio.create_task(ask(here, authorization=key, body=BODY))
+                await here.until(lambda: any(call.attempt and call.attempt.sent for call in here.gateway.calls))
+                leap(31)
+                await here.until(lambda: any(call.attempt and call.attempt.closed for call in here.gateway.calls))
+                await turns(1000)
+                waits = not calling.done()
+            told = await calling
+            await assert_nothing_held(here)
+
+            assert (True, 424) == (waits, told.status)
+            assert [("estimated", 1)] == [(row["state"], row["charged"]) for row in here.rows("SELECT * FROM attempts")]
+
+
 async def turns(count: int) -> None:
     """Let the loop turn so often: as long as that many things take to happen, on any machine."""
     for _ in range(count):

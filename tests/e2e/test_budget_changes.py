@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from administering import administer, call, new_key
+from administering import LOCKED, administer, call, new_key
 from budgeted import (
     Answer,
     Each,
@@ -25,6 +25,8 @@ from budgeted import (
 )
 from gate import Gate
 from running import Running
+from scripted_upstream import PATIENT
+from test_booking_edges import locked
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,54 @@ async def test_a_budget_given_while_calls_are_under_way(tmp_path: Path, each: Ea
         assert shown(2 * row["spend_at_most"] + 2 * each.reserved) == held_of(text)
         await open_gate(here, gate, under_way + more)
         assert {account: (5 * each.spent, 0)} == figures(here)
+
+
+async def test_a_budget_given_between_two_attempts(tmp_path: Path, each: Each) -> None:
+    """A call that waits for its second attempt, of which nothing is under way, counts against a budget given meanwhile
+    as soon as it is sent again.
+    """
+    config = LOCKED + "router_settings: {num_retries: 2, retry_after: 5}\n"
+    async with behind_a_gate(tmp_path, config) as (here, gate):
+        made = await administer(here, "/key/generate", {})
+        here.simulator.faults.add("throttle", times=1)
+        gate.open.set()
+        throttled = asyncio.create_task(call(here, made["key"]))
+        await here.until(lambda: any(one.attempt is not None and one.attempt.closed for one in here.gateway.calls))
+        gate.open.clear()
+        limit = each.reserved + each.reserved // 2
+        await administer(here, "/key/update", {"key": made["key"], "max_budget": usd(limit)})
+        under_way = await hold(here, gate, made["key"], 1)
+        alone = figures(here)
+        await here.until(lambda: gate.held > 1)
+        (row,) = here.rows("SELECT max(spend_at_most) AS most FROM attempts")
+        ((_, both),) = figures(here).values()
+        status, _, _ = await call(here, made["key"])
+
+        assert {f"key:{made['key_id']}": (0, each.reserved)} == alone
+        assert each.reserved + row["most"] == both
+        assert 400 == status
+        await open_gate(here, gate, [throttled, *under_way])
+        assert {f"key:{made['key_id']}": (2 * each.spent, 0)} == figures(here)
+
+
+async def test_a_budget_given_to_a_call_that_ends_slowly(tmp_path: Path, each: Each) -> None:
+    """What a call holds of a budget it was not admitted under gets less by what it spent, and goes when its end
+    lasts.
+    """
+    async with behind_a_gate(tmp_path, ledger_limits=PATIENT) as (here, gate):
+        made = await administer(here, "/key/generate", {})
+        under_way = await hold(here, gate, made["key"], 1)
+        await administer(here, "/key/update", {"key": made["key"], "max_budget": 1000})
+        under_way += await hold(here, gate, made["key"], 1)
+        ((_, held),) = figures(here).values()
+        with locked(here.database):
+            gate.open.set()
+            await here.until(lambda: [2 * each.spent] == [spent for spent, _ in figures(here).values()])
+            ((_, rest),) = figures(here).values()
+
+        assert held - 2 * each.spent == rest
+        await open_gate(here, gate, under_way)
+        assert {f"key:{made['key_id']}": (2 * each.spent, 0)} == figures(here)
 
 
 async def test_a_soft_budget_that_becomes_a_hard_one(tmp_path: Path, each: Each) -> None:

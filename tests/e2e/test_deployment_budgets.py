@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from administering import LOCKED, call, new_key
 from running import Running, running
+from scripted_upstream import PATIENT
+from test_booking_edges import locked
 
 #: One deployment with a budget, after whose throttling a while is waited.
 ALONE = """
@@ -44,7 +47,7 @@ async def test_a_caller_that_leaves_between_two_attempts_holds_nothing(tmp_path:
         await asyncio.gather(calling, return_exceptions=True)
         await here.settled()
 
-        assert [0] == held(here)
+        await here.until(lambda: [0] == held(here))
 
 
 async def test_a_repeat_needs_no_second_room(tmp_path: Path) -> None:
@@ -58,6 +61,31 @@ async def test_a_repeat_needs_no_second_room(tmp_path: Path) -> None:
 
         assert 15_000_000 < at_most["most"] < 30_000_000
         assert (200, [0]) == (status, held(here)), body
+
+
+@pytest.mark.parametrize(("retries", "told"), [(0, 429), (1, 200)])
+async def test_what_was_throttled_is_held_until_its_end_lasts(tmp_path: Path, retries: int, told: int) -> None:
+    """The room of a call that AWS refused is nobody else's while the ledger does not have the refusal: neither another
+    call's, nor is it taken twice by the repeat.
+    """
+    config = ALONE.replace("max_budget: 100", "max_budget: 0.03") + f"router_settings: {{num_retries: {retries}}}\n"
+    async with running(tmp_path, config, ledger_limits=PATIENT) as here:
+        await call(here, "any")
+        (before,) = held(here)
+        here.simulator.faults.add("throttle", times=1)
+        with locked(here.database):
+            calling = asyncio.create_task(call(here, "any"))
+            await here.until(lambda: any(one.attempt is not None and one.attempt.closed for one in here.gateway.calls))
+            (during,) = held(here)
+            other, body, _ = await call(here, "any")
+            received = len(here.simulator.received)
+        status, _, _ = await calling
+        await here.settled()
+
+        assert (0, 400, told) == (before, other, status), body
+        assert 15_000_000 < during < 30_000_000
+        assert (2, 2 + retries) == (received, len(here.simulator.received))
+        await here.until(lambda: [0] == held(here))
 
 
 async def test_a_throttled_attempt_is_not_charged_where_the_next_cannot_be_bounded(tmp_path: Path) -> None:
