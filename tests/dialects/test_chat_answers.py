@@ -29,20 +29,6 @@ def test_any_answer_is_told(answer: Any, more: dict[str, Any]) -> None:
     assert told["usage"]["total_tokens"] == told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"]
 
 
-@given(anything)
-def test_an_answer_of_no_known_shape_is_told_too(answer: object) -> None:
-    """An answer that is JSON of any kind is no fault of ours."""
-    assert "chat.completion" == whole(answer)["object"]
-
-
-def test_an_answer_that_is_no_json_is_an_error() -> None:
-    """Where an answer too large to be read before it left is none, the caller is told."""
-    relay = read(request()).relay(CLAUDE, call_id="1", now=NOW)
-    relay.receive_data(b'{"output": ')
-
-    assert "cannot be read" in json.loads(relay.receive_eof())["error"]["message"]
-
-
 @given(st.data())
 def test_a_stream_says_what_the_whole_answer_says(data: st.DataObject) -> None:
     """However its bytes are cut, the chunks of a stream add up to the completion of the same answer."""

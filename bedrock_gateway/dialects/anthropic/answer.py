@@ -15,6 +15,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.anthropic.citations import cited
 from bedrock_gateway.dialects.anthropic.errors import error_event
+from bedrock_gateway.dialects.converse_answers import blocks_of, checked
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.speech import Fit, Whole
 from bedrock_gateway.dialects.streams import Streamed
@@ -44,14 +45,17 @@ class MessageRelay(Whole):
         self._call_id, self._model = call_id, model
 
     def receive_eof(self) -> bytes:
-        """As ``speech.Relay``."""
+        """As ``speech.Relay``.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: it is no answer of Converse.
+        """
         return _dumps(_whole(json.loads(self.answer), self._call_id, self._model)).encode()
 
 
 def _whole(answer: Mapping[str, Any], call_id: str, model: str) -> Block:
     """Return a message for an answer of Converse."""
-    blocks = (answer.get("output") or {}).get("message", {}).get("content", [])
-    content = [told for block in blocks if (told := _content(block)) is not None]
+    content = [told for block in blocks_of(answer) if (told := _content(block)) is not None]
     return _message(call_id, model, content) | _end(answer) | {"usage": _usage(answer.get("usage") or {})}
 
 
@@ -71,7 +75,7 @@ def _message(call_id: str, model: str, content: list[Block]) -> Block:
 def _content(block: Mapping[str, Any]) -> Block | None:
     """Return a block of Anthropic's; None for what it has none for."""
     if "text" in block:
-        return {"type": "text", "text": block["text"]}
+        return {"type": "text", "text": checked(block["text"])}
     if "citationsContent" in block:
         inner = block["citationsContent"]
         words = "".join(part.get("text", "") for part in inner.get("content") or ())
@@ -97,7 +101,7 @@ def _end(told: Mapping[str, Any]) -> Block:
     fields = told.get("additionalModelResponseFields")
     sequence = fields.get("stop_sequence") if isinstance(fields, dict) else None
     return {
-        "stop_reason": _REASONS.get(told.get("stopReason", "end_turn"), "end_turn"),
+        "stop_reason": _REASONS.get(checked(told["stopReason"]), "end_turn"),
         "stop_sequence": sequence if isinstance(sequence, str) else None,
     }
 

@@ -40,7 +40,11 @@ class Body(Protocol):
         """
 
     def answer(self, told: Block) -> Block:
-        """Return what Converse answers where the family answers this: ``output`` and ``stopReason``."""
+        """Return what Converse answers where the family answers this: ``output`` and ``stopReason``.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: the family does not answer so.
+        """
 
     def events(self) -> Events:
         """Return what reads a streamed answer."""

@@ -88,7 +88,8 @@ class Chat:
             if (given := arguments_of(call["function"].get("arguments"))) is not None
             and (id_ := call.get("id") or made_id(told.get("id"), at, call["function"]["name"]))
         ]
-        return stopped(content + uses, reason_of(choice, len(calls), len(uses)))
+        why = choice.get("finish_reason") or choice.get("stop_reason")
+        return stopped(content + uses, reason_of(choice, len(calls), len(uses)), told=why)
 
     def events(self) -> ChatEvents:
         """As ``bodies.Body``."""

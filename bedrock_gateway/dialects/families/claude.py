@@ -50,7 +50,7 @@ class Claude:
     def answer(self, told: Block) -> Block:
         """As ``bodies.Body``."""
         content = [block for one in told["content"] if (block := _block(one)) is not None]
-        return stopped(content, _reason(told))
+        return stopped(content, _reason(told), told=told.get("stop_reason"))
 
     def events(self) -> _Events:
         """As ``bodies.Body``."""

@@ -63,7 +63,8 @@ class CommandR:
         words = told.get("text")
         calls = told.get("tool_calls") or []
         uses = [{"toolUse": _use(call, at, told.get("generation_id"))} for at, call in enumerate(calls)]
-        return stopped([*([{"text": words}] if words else []), *uses], _reason(told, bool(uses)))
+        content = [*([{"text": words}] if words else []), *uses]
+        return stopped(content, _reason(told, bool(uses)), told=told.get("finish_reason"))
 
     def events(self) -> _Events:
         """As ``bodies.Body``."""

@@ -115,7 +115,8 @@ class Prompted:
                 content.append(
                     {"text": said} if kind == TEXT else {"reasoningContent": {"reasoningText": {"text": said}}}
                 )
-        return stopped(content, _reason(reason))
+        # Its text is there, if only an empty one.
+        return stopped(content, _reason(reason), told=True)
 
     def events(self) -> _Events:
         """As ``bodies.Body``."""

@@ -93,6 +93,15 @@ def source_of(holder: Block, whose: str) -> str:
     return data
 
 
-def stopped(content: list[Block], reason: str) -> Block:
-    """Return a whole answer of Converse, but for its usage."""
+def stopped(content: list[Block], reason: str, *, told: object) -> Block:
+    """Return a whole answer of Converse, but for its usage.
+
+    Args:
+        told: why it ended as the model says it; a model that says nothing at all has not answered.
+
+    Raises:
+        ValueError: it says neither that nor anything else.
+    """
+    if not content and not told:
+        raise ValueError("neither an answer nor why there is none")
     return {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": reason}

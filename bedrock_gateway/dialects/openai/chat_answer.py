@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
+from bedrock_gateway.dialects.converse_answers import blocks_of, checked
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.openai.errors import error_object
 from bedrock_gateway.dialects.speech import Fit, Whole
@@ -24,7 +25,6 @@ __all__ = [
     "ChatRelay",
     "ChatStream",
     "besides",
-    "checked",
     "completion",
     "joined",
     "object_",
@@ -63,17 +63,22 @@ class ChatRelay(Whole):
         self._id, self._now, self._model, self._json_tool = call_id, now, model, json_tool
 
     def receive_eof(self) -> bytes:
-        """As ``speech.Relay``."""
-        try:
-            answer = json.loads(self.answer)
-        except (ValueError, RecursionError):
-            return error_object(424, "The answer of upstream cannot be read.", "")
-        told = completion(object_(answer), f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
+        """As ``speech.Relay``.
+
+        Raises:
+            ValueError, LookupError, TypeError: it is no answer of Converse.
+        """
+        answer = json.loads(self.answer)
+        told = completion(answer, f"chatcmpl-{self._id}", self._now, self._model, self._json_tool)
         return _dumps(told).encode()
 
 
 def completion(answer: Mapping[str, Any], id_: str, created: int, model: str, json_tool: str = "") -> Block:
-    """Return a chat completion for an answer of Converse; what OpenAI has no form for is left out."""
+    """Return a chat completion for an answer of Converse; what OpenAI has no form for is left out.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is no answer of Converse.
+    """
     words: list[str] = []
     thinking: list[Block] = []
     calls: list[Block] = []
@@ -134,19 +139,21 @@ def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]
 
     ``("text", words)``, ``("call", (id, name, arguments))`` and ``("thought", reasoningContent)``; of calls of the tool
     for JSON the first, as text.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is no answer of Converse.
     """
     found: list[tuple[str, Any]] = []
-    for block in _list(object_(object_(answer.get("output")).get("message")).get("content")):
-        block = object_(block)
+    for block in blocks_of(answer):
         if "text" in block:
-            found.append(("text", text_(block["text"])))
+            found.append(("text", checked(block["text"])))
         elif "toolUse" in block:
-            use = object_(block["toolUse"])
-            name, given = text_(use.get("name")), _dumps(use.get("input") or {})
+            use = block["toolUse"]
+            name, given = checked(use["name"]), _dumps(use.get("input") or {})
             if json_tool and name == json_tool:
                 found.append(("json", given))
             elif use.get("type") is None:
-                found.append(("call", (text_(use.get("toolUseId")), name, given)))
+                found.append(("call", (checked(use["toolUseId"]), name, given)))
         elif "reasoningContent" in block:
             found.append(("thought", object_(block["reasoningContent"])))
         elif "citationsContent" in block:
@@ -165,7 +172,7 @@ def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]
 
 
 def object_(value: object) -> Mapping[str, Any]:
-    """Return an object, an empty one for anything else: no answer is a fault of ours."""
+    """Return an object, an empty one for anything else: what stands beside an answer does not spoil it."""
     return value if isinstance(value, dict) else {}
 
 
@@ -351,7 +358,7 @@ class ChatStream(Streamed):
     def _stop(self, payload: Mapping[str, Any]) -> str:
         self._stopped = True
         self._fields = payload.get("additionalModelResponseFields")
-        end = self._chunk({}, _finish(payload.get("stopReason"), self._calls > 0))
+        end = self._chunk({}, _finish(checked(payload["stopReason"]), self._calls > 0))
         if self._held and _ANSWER not in self._blocks.values():
             return self._chunk({"content": "".join(self._held)}) + end
         return end
@@ -362,14 +369,3 @@ class ChatStream(Streamed):
         fields = self._fields
         told = {"choices": [], "usage": usage_of(object_(payload.get("usage")), fields)} | besides(payload, fields)
         return f"{self._head}{_dumps(told)[1:]}\n\n"
-
-
-def checked(words: object) -> str:
-    """Return words of a stream.
-
-    Raises:
-        TypeError: they are none.
-    """
-    if not isinstance(words, str):
-        raise TypeError
-    return words

@@ -15,10 +15,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bedrock_gateway.dialects.converse_answers import checked
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.openai.chat_answer import (
     besides,
-    checked,
     object_,
     parts_of,
     text_,
@@ -51,11 +51,12 @@ class ResponseRelay(Whole):
         self._made, self._json_tool = made, json_tool
 
     def receive_eof(self) -> bytes:
-        """As ``speech.Relay``."""
-        try:
-            answer = object_(json.loads(self.answer))
-        except (ValueError, RecursionError):
-            return error_object(424, "The answer of upstream cannot be read.", "")
+        """As ``speech.Relay``.
+
+        Raises:
+            ValueError, LookupError, TypeError: it is no answer of Converse.
+        """
+        answer = json.loads(self.answer)
         output: list[Block] = []
         for kind, told in parts_of(answer, self._json_tool):
             _put_out(kind, told, output, self._made["id"])
@@ -195,6 +196,7 @@ class ResponseStream(Streamed):
         elif kind == "contentBlockStop":
             self._end_block(told)
         elif kind == "messageStop":
+            checked(payload["stopReason"])
             self._last |= payload
             self._stopped = True
         elif kind == "metadata":

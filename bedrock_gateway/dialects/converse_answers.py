@@ -1,0 +1,43 @@
+"""Answers of Converse, as every dialect finds out that it has one: what AWS's model says each of them holds.
+
+A 200 that holds none of it is no empty answer, and must not be told as one. Must not know dialects.
+
+Source: bedrock-runtime service-2.json (``ConverseResponse``: ``output`` and ``stopReason`` are required;
+``Message.content`` is too, and may be empty).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bedrock_gateway.dialects.fields import Block
+
+__all__ = ["blocks_of", "checked"]
+
+
+def blocks_of(answer: Any) -> list[Block]:
+    """Return what a whole answer says, block by block.
+
+    Raises:
+        ValueError: it is no answer of Converse.
+    """
+    try:
+        blocks, reason = answer["output"]["message"]["content"], answer["stopReason"]
+    except (LookupError, TypeError):
+        raise ValueError("no answer of Converse") from None
+    if not isinstance(reason, str) or not isinstance(blocks, list):
+        raise ValueError("no answer of Converse")
+    if not all(isinstance(block, dict) for block in blocks):
+        raise ValueError("an answer of Converse with something else among its blocks")
+    return blocks
+
+
+def checked(words: object) -> str:
+    """Return words of an answer.
+
+    Raises:
+        TypeError: they are none.
+    """
+    if not isinstance(words, str):
+        raise TypeError("words that are none")
+    return words
