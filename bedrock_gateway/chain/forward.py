@@ -211,6 +211,14 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             aws_request_id=aws_request_id,
             answer=UpstreamAnswer(status, passed_on(call, response), body, ""),
         )
+    if call.translation is not None and call.target.operation.stream_out:
+        # Written anew it would be a stream without an event, which an SDK takes for a whole answer.
+        raise AttemptFailed(
+            verdicts.UNREADABLE,
+            reason="a 200 that is no stream, although one was asked for",
+            status=status,
+            aws_request_id=aws_request_id,
+        )
     if not call.target.operation.of_model:
         # On record before the caller hears of it.
         await note_made(call, attempt, response.headers, body)
