@@ -15,6 +15,7 @@ __all__ = [
     "Block",
     "boolean",
     "fraction",
+    "given",
     "integer",
     "items",
     "mapping",
@@ -46,6 +47,12 @@ def _not(path: str, wanted: str, value: object) -> NoReturn:
     if value is None:
         wrong(path, f"must be {wanted}, and is missing")
     wrong(path, f"must be {wanted}, not {_KINDS.get(type(value), 'that')}")
+
+
+def given(holder: Mapping[str, Any], name: str, otherwise: object) -> Any:
+    """Return a member, or ``otherwise`` where it is left out or null: SDKs send null for what nobody has set."""
+    value = holder.get(name)
+    return otherwise if value is None else value
 
 
 def text(value: object, path: str) -> str:

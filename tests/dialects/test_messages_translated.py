@@ -42,12 +42,13 @@ own = {"model", "stream", "anthropic_version", "anthropic_beta", "litellm_metada
     st.booleans(),
 )
 def test_nothing_is_lost_on_the_way_to_claude(body: dict[str, Any], stream: bool, indent: Any, escaped: bool) -> None:
-    """Whatever JSON a request holds, Claude is told all of it but what Bedrock has elsewhere."""
+    """Whatever JSON a request holds, Claude is told all of it but what Bedrock has elsewhere, and what is null."""
     text = json.dumps({"model": "m", **body, "stream": stream}, indent=indent, ensure_ascii=escaped)
 
     told = read_messages(asking(text.encode("utf-8", "surrogatepass")))
 
-    assert {"anthropic_version": "bedrock-2023-05-31", **body} == json.loads(told.body)
+    said = {name: value for name, value in body.items() if value is not None}
+    assert {"anthropic_version": "bedrock-2023-05-31", **said} == json.loads(told.body)
     assert ("m", "InvokeModelWithResponseStream" if stream else "InvokeModel") == (told.model, told.operation)
 
 

@@ -24,7 +24,7 @@ from bedrock_gateway.dialects.converse_blocks import (
     tool_use_id,
     tools_used,
 )
-from bedrock_gateway.dialects.fields import Block, boolean, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, given, items, mapping, one_of, text, wrong
 
 __all__ = ["conversation", "system_blocks", "tool_config"]
 
@@ -186,7 +186,7 @@ def _cited(block: Mapping[str, Any], path: str) -> bool:
     told = block.get("citations")
     if told is None:
         return False
-    return boolean(mapping(told, f"{path}.citations").get("enabled", False), f"{path}.citations.enabled")
+    return boolean(given(mapping(told, f"{path}.citations"), "enabled", False), f"{path}.citations.enabled")
 
 
 def _tool_result(block: Mapping[str, Any], path: str) -> list[Block]:
@@ -215,7 +215,7 @@ def tool_config(
     specs: list[Block] = []
     for at, one in enumerate(items(tools, "tools")):
         specs += _tool(mapping(one, f"tools.{at}"), f"tools.{at}", drop_params)
-    kind = one_of(choice.get("type", "auto"), "tool_choice.type", ("auto", "any", "tool", "none"))
+    kind = one_of(given(choice, "type", "auto"), "tool_choice.type", ("auto", "any", "tool", "none"))
     used = tools_used(messages)
     if kind == "none":
         if used and not drop_params:

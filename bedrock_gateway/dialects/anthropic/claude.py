@@ -1,7 +1,8 @@
 """Anthropic's messages to Claude on Bedrock, which speaks them itself: InvokeModel and its stream.
 
 Knows where Bedrock's form of a request differs from Anthropic's own, and how an event stream is told as server-sent
-events. All else, known here or not, stays as the caller and the model wrote it, byte for byte.
+events. All else, known here or not, stays as the caller and the model wrote it, byte for byte; what the caller wrote
+as null is not given.
 
 A request names its model in the path and whether it streams by the operation, so ``model`` and ``stream`` are taken
 out; ``anthropic_version`` and ``anthropic_beta`` stand in it, which Anthropic has as headers. The version of the header
@@ -57,7 +58,7 @@ _TYPE = re.compile(rb'\{"type":"([a-z_]+)"')
 
 
 def claude_body(request: Asked, asked: Mapping[str, Any], more: Mapping[str, object] | None = None) -> bytes:
-    """Return the body that Bedrock wants for a request.
+    """Return the body that Bedrock wants for a request; what is null in it is not given, as in every other dialect.
 
     Args:
         asked: its body, parsed.
@@ -75,7 +76,7 @@ def claude_body(request: Asked, asked: Mapping[str, Any], more: Mapping[str, obj
     written += [
         f"{json.dumps(name)}:{document[begin:end]}"
         for name, (begin, end) in members(document, 0)
-        if name not in _NOT_PASSED
+        if name not in _NOT_PASSED and document[begin:end] != "null"
     ]
     return f"{{{','.join(written)}}}".encode()
 
@@ -86,7 +87,7 @@ def claude_counted(request: Asked, asked: Mapping[str, Any]) -> bytes:
     Raises:
         InvalidRequest: as ``claude_body``.
     """
-    if "max_tokens" in asked:
+    if asked.get("max_tokens") is not None:
         return claude_body(request, asked)
     # Bedrock wants it in every body for Claude, more than there may be of thought; the input has no more tokens by it.
     thinking = asked.get("thinking")

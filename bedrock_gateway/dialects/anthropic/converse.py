@@ -21,7 +21,7 @@ from bedrock_gateway.dialects.converse_blocks import cache_point
 from bedrock_gateway.dialects.families import wishes as families
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes
-from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text
+from bedrock_gateway.dialects.fields import Block, boolean, fraction, given, integer, items, mapping, one_of, text
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 
@@ -126,7 +126,7 @@ def _conversation(request: Asked, asked: Mapping[str, Any], model_id: str) -> tu
         converse["toolConfig"] = config
     others = {name: value for name, value in asked.items() if name not in _UNDERSTOOD | _CONVERSE | _CLAUDES.keys()}
     nowhere: list[str] = []
-    alone = boolean(choice.get("disable_parallel_tool_use", False), "tool_choice.disable_parallel_tool_use")
+    alone = boolean(given(choice, "disable_parallel_tool_use", False), "tool_choice.disable_parallel_tool_use")
     effort, schema = _output(asked)
     level = _level(thinking, effort) if thinks else ""
     if hidden:

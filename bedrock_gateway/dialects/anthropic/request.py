@@ -29,7 +29,7 @@ from bedrock_gateway.dialects.anthropic.converse import converse_request, counte
 from bedrock_gateway.dialects.anthropic.count import CountRelay
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, mapping, written
+from bedrock_gateway.dialects.fields import Block, boolean, given, mapping, written
 from bedrock_gateway.dialects.requests import model_named, read_body
 from bedrock_gateway.dialects.speech import NO_DEFAULTS, Asked, Fit, Relay, Translation
 
@@ -85,7 +85,7 @@ def read_messages(request: Asked) -> MessagesTranslation:
     """
     asked = read_body(request.body)
     model = model_named(asked)
-    stream = boolean(_told(asked, "stream", False), "stream")
+    stream = boolean(given(asked, "stream", False), "stream")
     model_id = request.model_of(model)
     wishes: Wishes | None = None
     if _CLAUDE in model_id:
@@ -97,7 +97,7 @@ def read_messages(request: Asked) -> MessagesTranslation:
         body = written(converse)
     metadata = asked.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
-    own = mapping(_told(asked, "litellm_metadata", {}), "litellm_metadata").get("tags")
+    own = mapping(given(asked, "litellm_metadata", {}), "litellm_metadata").get("tags")
     return MessagesTranslation(
         model=model,
         operation=operation,
@@ -158,8 +158,3 @@ def _without_thought(turns: list[Block]) -> list[Block]:
         elif content:
             told.append({"role": turn["role"], "content": content})
     return told
-
-
-def _told(asked: Mapping[str, Any], name: str, otherwise: object) -> object:
-    value = asked.get(name)
-    return otherwise if value is None else value

@@ -25,7 +25,7 @@ from bedrock_gateway.dialects.converse_blocks import (
     tool_use_id,
     worded,
 )
-from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, given, items, mapping, one_of, text, wrong
 
 __all__ = ["converse_messages"]
 
@@ -100,7 +100,7 @@ def _assistant(message: Any, path: str) -> list[Block]:
     for at, one in enumerate(items(calls, f"{path}.tool_calls") if calls is not None else ()):
         where = f"{path}.tool_calls[{at}]"
         call = mapping(one, where)
-        one_of(call.get("type", "function"), f"{where}.type", ("function",))
+        one_of(given(call, "type", "function"), f"{where}.type", ("function",))
         blocks.append(tool_use(call.get("function"), f"{where}.function", tool_use_id(call.get("id"), f"{where}.id")))
     if (older := message.get("function_call")) is not None:
         name = mapping(older, f"{path}.function_call").get("name")

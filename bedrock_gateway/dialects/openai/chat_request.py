@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import attrs
 
 from bedrock_gateway.dialects.families.wishes import Wishes, fitting
-from bedrock_gateway.dialects.fields import Block, boolean, integer, mapping, written, wrong
+from bedrock_gateway.dialects.fields import Block, boolean, given, integer, mapping, written, wrong
 from bedrock_gateway.dialects.openai.chat_answer import ChatRelay, ChatStream, joined
 from bedrock_gateway.dialects.openai.chat_members import (
     DROP,
@@ -124,7 +124,7 @@ def read_chat(request: Asked) -> ChatTranslation | Divided:
         tags=tags,
         operation="ConverseStream" if stream else "Converse",
         drop_params=drop_params,
-        include_usage=boolean(options.get("include_usage", False), "stream_options.include_usage"),
+        include_usage=boolean(given(options, "include_usage", False), "stream_options.include_usage"),
         in_json=in_json,
         text_format=offer.text_format if in_json and unheld(converse) else None,
         wishes=attrs.evolve(wishes, own_choice=True) if offer.forces_json else wishes,

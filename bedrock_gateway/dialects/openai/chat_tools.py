@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from bedrock_gateway.dialects.converse_blocks import cache_point, tool_name, tools_used
-from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, given, items, mapping, one_of, text, wrong
 from bedrock_gateway.dialects.openai.json_answers import text_format
 
 __all__ = ["JSON_TOOL", "Offer", "add_tools", "choice_of", "function", "offered", "schema_of", "spec"]
@@ -120,7 +120,7 @@ def function(told: Mapping[str, Any], path: str) -> Block:
 
 def _tool(told: object, path: str) -> list[Block]:
     tool = mapping(told, path)
-    one_of(tool.get("type", "function"), f"{path}.type", ("function",))
+    one_of(given(tool, "type", "function"), f"{path}.type", ("function",))
     inner = mapping(tool.get("function"), f"{path}.function")
     points = cache_point(tool, path) or cache_point(inner, f"{path}.function")
     return [function(inner, f"{path}.function"), *points]
@@ -139,7 +139,7 @@ def choice_of(told: object, *within: str) -> Block | None:
             wrong("tool_choice", "must be auto, none, required, or an object that names a function")
         return found[told]
     choice, path = mapping(told, "tool_choice"), "tool_choice"
-    one_of(choice.get("type", "function"), "tool_choice.type", ("function",))
+    one_of(given(choice, "type", "function"), "tool_choice.type", ("function",))
     for member in within:
         path = f"{path}.{member}"
         choice = mapping(choice.get(member), path)

@@ -7,7 +7,7 @@ Source: OpenAI API reference, ``user``, ``safety_identifier``, ``metadata``; Azu
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,9 +31,16 @@ def take_labels(asked: MutableMapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def members_of(body: Block, path: str) -> Block:
-    """Return what a request says, with what stands in ``extra_body`` beside the rest, and its path's model."""
-    asked = {name: value for name, value in body.items() if value is not None}
-    extra = mapping(asked.pop("extra_body", {}), "extra_body")
+    """Return what a request says, with what stands in ``extra_body`` beside the rest, and its path's model.
+
+    What is null says nothing: neither here nor to a model.
+    """
+    asked = _given(body)
+    extra = _given(mapping(asked.pop("extra_body", {}), "extra_body"))
     if path.startswith(DEPLOYED):
         asked["model"] = unquote(path[len(DEPLOYED) :].partition("/")[0])
     return {**extra, **asked} if extra else asked
+
+
+def _given(members: Mapping[str, Any]) -> Block:
+    return {name: value for name, value in members.items() if value is not None}

@@ -31,7 +31,7 @@ from bedrock_gateway.dialects.converse_blocks import (
     tool_use_id,
     worded,
 )
-from bedrock_gateway.dialects.fields import Block, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import Block, given, items, mapping, one_of, text, wrong
 
 __all__ = ["conversation", "sealed"]
 
@@ -63,7 +63,7 @@ def _spoken(told: list[Any]) -> Iterator[tuple[str, list[Block]]]:
 
 
 def _item(item: Mapping[str, Any], path: str) -> tuple[str, list[Block]]:
-    kind = item.get("type", "message")
+    kind = given(item, "type", "message")
     if kind == "message":
         role = one_of(item.get("role"), f"{path}.role", ("user", "assistant", "system", "developer"))
         blocks = contents(item.get("content"), f"{path}.content", _part)
