@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -46,6 +47,8 @@ WHOLE_LIST = 16_777_216
 WHOLE_TRANSLATED = 33_554_432
 #: Bytes read of an error's body.
 ERROR_BODY = 1_048_576
+#: Bytes up to which it is read what comes in the place of a stream: what AWS says there is short.
+NO_STREAM = 65_536
 _NO_LIMIT = contextlib.nullcontext()
 
 
@@ -77,6 +80,8 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                     )
                 if response.status >= 300:
                     await _refused(call, response)
+                if call.translation is not None and call.target.operation.stream_out and not _is_events(response):
+                    await _refuse_no_stream(call, response)
                 light = not call.target.operation.of_model
                 written_anew = call.translation is not None and not call.target.operation.stream_out
                 most = WHOLE_TRANSLATED if written_anew else _most_whole(call.target.operation) if light else WHOLE
@@ -162,11 +167,45 @@ def _refuse_long_list(call: Call, response: Answer) -> None:
 
 def _is_whole(response: Answer, most: int) -> bool:
     """Tell whether an answer is to be read whole: not a stream, and not known to be large."""
-    kind = response.headers.get("content-type", "")
-    if kind.startswith(("application/vnd.amazon.eventstream", "text/event-stream")):
+    if _is_events(response) or _media_type(response) == "text/event-stream":
         return False
     length = response.content_length
     return length is None or length <= most
+
+
+def _is_events(response: Answer) -> bool:
+    """Tell whether an answer is a stream of AWS's."""
+    return _media_type(response) == "application/vnd.amazon.eventstream"
+
+
+def _media_type(response: Answer) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _refuse_no_stream(call: Call, response: Answer) -> NoReturn:
+    """Refuse what is no stream of AWS's: written anew it would be one without an event, which an SDK takes for a whole
+    answer.
+    """
+    if _is_whole(response, NO_STREAM):
+        _refuse_unknown(call, response, b"".join(await _read(call, response, NO_STREAM)))
+    raise AttemptFailed(
+        verdicts.UNREADABLE,
+        reason="a 200 that is no stream, although one was asked for",
+        status=response.status,
+        aws_request_id=request_id(response),
+    )
+
+
+def _refuse_unknown(call: Call, response: Answer, body: bytes) -> None:
+    """Refuse an answer by which a service says that it does not know the operation, whatever its status."""
+    if verdicts.unknown_operation(body):
+        raise AttemptFailed(
+            verdicts.classify(200, "UnknownOperationException", ""),
+            reason="a 200 that says UnknownOperationException",
+            error_type="UnknownOperationException",
+            aws_request_id=request_id(response),
+            answer=UpstreamAnswer(response.status, passed_on(call, response), body, ""),
+        )
 
 
 async def _read(call: Call, response: Answer, limit: int = WHOLE) -> list[bytes]:
@@ -203,22 +242,7 @@ async def _answer_whole(call: Call, attempt: Attempt, response: Answer, body: by
             status=status,
             aws_request_id=aws_request_id,
         )
-    if verdicts.unknown_operation(body):
-        raise AttemptFailed(
-            verdicts.classify(200, "UnknownOperationException", ""),
-            reason="a 200 that says UnknownOperationException",
-            error_type="UnknownOperationException",
-            aws_request_id=aws_request_id,
-            answer=UpstreamAnswer(status, passed_on(call, response), body, ""),
-        )
-    if call.translation is not None and call.target.operation.stream_out:
-        # Written anew it would be a stream without an event, which an SDK takes for a whole answer.
-        raise AttemptFailed(
-            verdicts.UNREADABLE,
-            reason="a 200 that is no stream, although one was asked for",
-            status=status,
-            aws_request_id=aws_request_id,
-        )
+    _refuse_unknown(call, response, body)
     if not call.target.operation.of_model:
         # On record before the caller hears of it.
         await note_made(call, attempt, response.headers, body)

@@ -37,6 +37,8 @@ __all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_i
 
 _LOG = logging.getLogger("bedrock_gateway.chain")
 
+#: Bytes up to which a stream is held back until the head of its first message is there: no head is so long.
+FIRST_HEAD = 262_144
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
 #: Seconds in which a stream should end after such a message.
@@ -105,16 +107,18 @@ async def _beginning(call: Call, attempt: Attempt, response: Answer, meter: Mete
 
 async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Read until the headers of the first message are there; another attempt can still take its place if it is an
-    exception.
+    exception. What has no such message, as it is no stream of AWS's, is not held for long.
     """
     held = []
+    size = 0
     pending = iter(prefix)
-    while meter.first is None and meter.fault is None:
+    while meter.first is None and meter.fault is None and size < FIRST_HEAD:
         data = next(pending, None) or await call.gateway.upstream.read(response)
         if not data:
             break
         meter.receive_data(data)
         held.append(data)
+        size += len(data)
     for data in pending:
         meter.receive_data(data)
         held.append(data)

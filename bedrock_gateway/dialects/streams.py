@@ -62,6 +62,7 @@ class Streamed(Fitted, ABC):
     def __init__(self, fit: Fit | None = None) -> None:
         super().__init__(fit)
         self._decoder = MessageDecoder()
+        self._malformed = False
         self.ended = False
 
     def receive_data(self, data: bytes) -> bytes:
@@ -75,14 +76,18 @@ class Streamed(Fitted, ABC):
             while not self.ended and (message := decoder.next_message()) is not None:
                 told.append(self.receive(message))
         except EventStreamError:
-            # The meter sees it too, and the chain ends the answer with an error.
-            self.ended = True
+            # The meter of a stream of AWS's sees it too, and the chain ends the answer with an error; of anything else
+            # only the end here can tell.
+            self._malformed = self.ended = True
         except _UNREADABLE:
             told.append(self._end(424, _UNREAD))
         return b"".join(told)
 
     def receive_eof(self) -> bytes:
         """As ``speech.Relay``: the end, where there was no error."""
+        if self._malformed:
+            self._malformed = False
+            return self._end(424, _UNREAD)
         if self.ended:
             return b""
         try:

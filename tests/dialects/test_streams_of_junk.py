@@ -52,6 +52,19 @@ def test_a_message_that_cannot_be_read_is_told_in_the_stream(dialect: Dialect, m
     assert b"[DONE]" not in relay.receive_eof()
 
 
+@pytest.mark.parametrize("model", [NOVA, CLAUDE])
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("junk", [b"data: {}\n\n" * 9, b"{}" * 9], ids=["server-sent events", "JSON"])
+def test_what_holds_no_messages_ends_with_an_error(dialect: Dialect, model: str, junk: bytes) -> None:
+    """Bytes that are no messages of a stream are told as an error once at the end, never as an empty answer."""
+    relay = relay_of(dialect, model)
+
+    told = relay.receive_data(junk) + relay.receive_data(junk) + relay.receive_eof()
+
+    assert b"cannot be read" in told
+    assert b"" == relay.receive_eof()
+
+
 @pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES])
 def test_thought_of_a_kind_that_is_not_known_is_passed_over(dialect: Dialect) -> None:
     """What AWS may add to its thoughts one day breaks no answer, and makes no block that would be refused later."""

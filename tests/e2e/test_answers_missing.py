@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anthropic
 import openai
 import pytest
@@ -26,6 +27,8 @@ model_list:
     litellm_params: {model: bedrock/invoke/cohere.command-r-v1:0, aws_region_name: us-east-1,
       aws_access_key_id: AKIDEPLOYMENTA, aws_secret_access_key: secret-A, aws_bedrock_runtime_endpoint: "%(url)s"}
 """
+#: More than is read whole of what does not stream.
+LONG = '{"message": "%s"}' % ("So it goes. " * 100_000)
 WORDS = encode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"To"}}')
 STOP = encode_event("contentBlockStop", b'{"contentBlockIndex":0}')
 USED = encode_event("metadata", b'{"usage":{"inputTokens":5,"outputTokens":1,"totalTokens":6}}')
@@ -119,17 +122,58 @@ async def test_a_stream_that_does_not_say_why_it_ended(tmp_path: Path, call: Cal
 
 
 @CALLS
+async def test_a_long_page_without_a_length(tmp_path: Path, call: Call) -> None:
+    """A page that goes on for ever in the place of a stream is not read to its end."""
+
+    async def answer(asked: Asked) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/html"})
+        await response.prepare(asked.request)
+        await response.write(LONG.encode())
+        await asyncio.get_running_loop().create_future()
+        return response
+
+    async with scripted(answer) as upstream, running(tmp_path, GROUP.replace("%(url)s", upstream.url)) as here:
+        with pytest.raises(ERRORS, match="may have been billed"):
+            await asyncio.wait_for(asyncio.to_thread(call, here, "nova", True), 20)
+
+
+async def test_what_is_no_stream_is_not_held_back(tmp_path: Path) -> None:
+    """Bedrock's own dialect passes on what is no stream of AWS's, and not only once all of it is there."""
+    read = asyncio.Event()
+
+    async def answer(asked: Asked) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(asked.request)
+        await response.write(b"data: {}\n\n" * 100_000)
+        await read.wait()
+        return response
+
+    config = GROUP.replace("model_name: command", "model_name: nova")
+    async with scripted(answer) as upstream, running(tmp_path, config.replace("%(url)s", upstream.url)) as here:
+        url = f"{here.url}/bedrock/model/nova/converse-stream"
+        body = {"messages": [{"role": "user", "content": [{"text": "What is a gateway good for?"}]}]}
+        async with asyncio.timeout(20), aiohttp.ClientSession() as client, client.post(url, json=body) as response:
+            assert b"data: {}" == await response.content.readexactly(8)
+            read.set()
+            assert 999_992 == len(await response.read())
+
+
+@CALLS
 @pytest.mark.parametrize(
     ("body", "type_"),
     [
         ("{}", "application/json"),
         ('{"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"}', "application/json"),
         ("<html>Please log in to the network.</html>", "text/html"),
+        (LONG, "application/json"),
+        (f"<html>{LONG}</html>", "text/html"),
+        ('data: {"choices":[{"index":0,"delta":{"content":"To"}}]}\n\n', "text/event-stream"),
+        ('data: {"choices":[{"index":0,"delta":{"content":"To"}}]}\n\ndata: [DONE]\n\n', "text/event-stream"),
     ],
-    ids=["an object", "an answer", "a page"],
+    ids=["an object", "an answer", "a page", "a long object", "a long page", "events", "events that end"],
 )
 async def test_what_is_no_stream(tmp_path: Path, call: Call, body: str, type_: str) -> None:
-    """Something else in the place of a stream is an error, and no stream without events."""
+    """Something else in the place of a stream, however long, is an error, and no stream without events."""
 
     async def answer(asked: Asked) -> web.StreamResponse:
         return web.Response(text=body, content_type=type_)
