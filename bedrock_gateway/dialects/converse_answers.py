@@ -3,7 +3,7 @@
 A 200 that holds none of it is no empty answer, and must not be told as one. Must not know dialects.
 
 Source: bedrock-runtime service-2.json (``ConverseResponse``: ``output`` and ``stopReason`` are required;
-``Message.content`` is too, and may be empty).
+``ConverseOutput``, a union of which no member is; ``Message.content``, which may be empty).
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ __all__ = ["blocks_of", "checked"]
 
 
 def blocks_of(answer: Any) -> list[Block]:
-    """Return what a whole answer says, block by block.
+    """Return what a whole answer says, block by block; none where it has no message, and says why it ended.
 
     Raises:
         ValueError: it is no answer of Converse.
     """
     try:
-        blocks, reason = answer["output"]["message"]["content"], answer["stopReason"]
-    except (LookupError, TypeError):
+        output, reason = answer["output"], answer["stopReason"]
+        blocks = output.get("message", {}).get("content", [])
+    except (LookupError, TypeError, AttributeError):
         raise ValueError("no answer of Converse") from None
     if not isinstance(reason, str) or not isinstance(blocks, list):
         raise ValueError("no answer of Converse")

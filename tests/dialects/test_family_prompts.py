@@ -211,7 +211,8 @@ def text(data: st.DataObject) -> None:
     assert ("", wanted, "end_turn") == whole(family, answered(family, said))
     assert ("", wanted, ["end_turn"]) == summed(family, chunked(family, cuts(data, said)))
     with pytest.raises(ValueError, match="without its text"):
-        body(family).answer(answered(family, None))
+        body(family).answer(answered(family, None, None))
+    assert ("", "", "max_tokens") == whole(family, answered(family, None, "length"))
 
 
 def thought(data: st.DataObject) -> None:

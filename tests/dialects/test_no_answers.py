@@ -53,7 +53,11 @@ def answer_of(relay: Relay, answer: object) -> dict[str, Any]:
     [
         *([], None, {}, "text", 5, {"output": None}, {"output": []}, {"output": {"message": None}}),
         {"message": "Something went wrong."},
-        {"output": {"message": {"role": "assistant"}}, "stopReason": "end_turn"},
+        {"output": {}},
+        {"output": {}, "stopReason": None},
+        {"output": None, "stopReason": "end_turn"},
+        {"output": {"message": None}, "stopReason": "end_turn"},
+        {"output": {"message": []}, "stopReason": "end_turn"},
         {"output": {"message": {"role": "assistant", "content": None}}, "stopReason": "end_turn"},
         {"output": {"message": {"role": "assistant", "content": "hi"}}, "stopReason": "end_turn"},
         {"output": {"message": {"role": "assistant", "content": ["hi"]}}, "stopReason": "end_turn"},
@@ -87,9 +91,11 @@ def test_what_is_no_json(dialect: Dialect) -> None:
         relay.receive_eof()
 
 
-def test_a_model_that_says_nothing() -> None:
+@pytest.mark.parametrize("output", [SAID_NOTHING["output"], {}, {"message": {}}, {"message": {"role": "assistant"}}])
+def test_a_model_that_says_nothing(output: dict[str, Any]) -> None:
     """An answer of Converse without a block, which says why it ended, is an answer."""
-    chat, response, message = (answer_of(relay_of(one, NOVA), SAID_NOTHING) for one in (CHAT, RESPONSES, MESSAGES))
+    answer = {"output": output, "stopReason": "end_turn"}
+    chat, response, message = (answer_of(relay_of(one, NOVA), answer) for one in (CHAT, RESPONSES, MESSAGES))
 
     assert (None, "stop") == (chat["choices"][0]["message"]["content"], chat["choices"][0]["finish_reason"])
     assert ([], "completed") == (response["output"], response["status"])
@@ -102,7 +108,7 @@ def test_a_model_that_says_nothing() -> None:
     [
         *([], None, {}, "text", {"message": "Something went wrong."}, {"content": []}, {"content": None}),
         *({"choices": []}, {"choices": [{}]}, {"choices": [{"message": {}}]}, {"choices": [{"message": None}]}),
-        *({"output": {}, "stopReason": "end_turn"}, {"output": None, "stopReason": None}),
+        *({"output": {}, "stopReason": None}, {"output": None, "stopReason": None}),
         *({"text": None}, {"text": 5}, {"generation": None}, {"results": []}, {"generations": []}),
     ],
     ids=repr,
@@ -131,3 +137,39 @@ def test_a_family_that_says_nothing(model: str, answer: dict[str, Any]) -> None:
     (choice,) = answer_of(relay_of(CHAT, model, invokes=True), answer)["choices"]
 
     assert (None, "stop") == (choice["message"]["content"], choice["finish_reason"])
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        (CLAUDE, {"content": [], "stop_reason": None}),
+        (NOVA, {"output": {}, "stopReason": None}),
+        (GPT, {"choices": [{"message": {"content": ""}, "finish_reason": None}]}),
+        (LARGE, {"choices": [{"message": {"content": None}}]}),
+        (COMMAND_R, {"text": ""}),
+        (LLAMA, {"generation": None, "stop_reason": None}),
+        (TITAN, {"results": [{"tokenCount": 0}]}),
+        (COMMAND, {"generations": []}),
+    ],
+)
+def test_what_a_guardrail_left_nothing_of(model: str, answer: dict[str, Any]) -> None:
+    """That a guardrail ended an answer is a reason, where the model gives none and says nothing."""
+    answer = {**answer, "amazon-bedrock-guardrailAction": "INTERVENED"}
+    (choice,) = answer_of(relay_of(CHAT, model, invokes=True), answer)["choices"]
+
+    assert (None, "content_filter") == (choice["message"]["content"], choice["finish_reason"])
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        (TITAN, {"results": [{"tokenCount": 0, "completionReason": "CONTENT_FILTERED"}]}),
+        (COMMAND, {"generations": [{"finish_reason": "ERROR_TOXIC"}]}),
+        (NOVA, {"output": {}, "stopReason": "content_filtered"}),
+    ],
+)
+def test_what_a_filter_left_nothing_of(model: str, answer: dict[str, Any]) -> None:
+    """An answer whose text is left out, and which says why, is an empty one."""
+    (choice,) = answer_of(relay_of(CHAT, model, invokes=True), answer)["choices"]
+
+    assert (None, "content_filter") == (choice["message"]["content"], choice["finish_reason"])

@@ -24,7 +24,16 @@ import attrs
 
 from bedrock_gateway.dialects.families.chat_chunks import ChatEvents, reason_of
 from bedrock_gateway.dialects.families.chat_words import arguments_of, chosen, said
-from bedrock_gateway.dialects.families.shared import added, made_id, media_type, no_place, schema_of, source_of, stopped
+from bedrock_gateway.dialects.families.shared import (
+    added,
+    intervened,
+    made_id,
+    media_type,
+    no_place,
+    schema_of,
+    source_of,
+    stopped,
+)
 from bedrock_gateway.dialects.families.thought import TEXT, THOUGHT, Splitter
 from bedrock_gateway.dialects.fields import Block
 
@@ -89,7 +98,7 @@ class Chat:
             and (id_ := call.get("id") or made_id(told.get("id"), at, call["function"]["name"]))
         ]
         why = choice.get("finish_reason") or choice.get("stop_reason")
-        return stopped(content + uses, reason_of(choice, len(calls), len(uses)), told=why)
+        return stopped(content + uses, reason_of(choice, len(calls), len(uses)), told=why or intervened(told))
 
     def events(self) -> ChatEvents:
         """As ``bodies.Body``."""

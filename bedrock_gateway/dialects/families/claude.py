@@ -11,7 +11,15 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bedrock_gateway.dialects.families.shared import added, media_type, no_place, schema_of, source_of, stopped
+from bedrock_gateway.dialects.families.shared import (
+    added,
+    intervened,
+    media_type,
+    no_place,
+    schema_of,
+    source_of,
+    stopped,
+)
 from bedrock_gateway.dialects.families.wishes import ANSWER
 from bedrock_gateway.dialects.fields import Block, mapping
 
@@ -50,7 +58,7 @@ class Claude:
     def answer(self, told: Block) -> Block:
         """As ``bodies.Body``."""
         content = [block for one in told["content"] if (block := _block(one)) is not None]
-        return stopped(content, _reason(told), told=told.get("stop_reason"))
+        return stopped(content, _reason(told), told=told.get("stop_reason") or intervened(told))
 
     def events(self) -> _Events:
         """As ``bodies.Body``."""

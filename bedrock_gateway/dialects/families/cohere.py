@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.families.shared import added, made_id, no_place, stopped
+from bedrock_gateway.dialects.families.shared import added, intervened, made_id, no_place, stopped
 from bedrock_gateway.dialects.fields import Block
 
 __all__ = ["COMMAND_R"]
@@ -64,7 +64,7 @@ class CommandR:
         calls = told.get("tool_calls") or []
         uses = [{"toolUse": _use(call, at, told.get("generation_id"))} for at, call in enumerate(calls)]
         content = [*([{"text": words}] if words else []), *uses]
-        return stopped(content, _reason(told, bool(uses)), told=told.get("finish_reason"))
+        return stopped(content, _reason(told, bool(uses)), told=told.get("finish_reason") or intervened(told))
 
     def events(self) -> _Events:
         """As ``bodies.Body``."""

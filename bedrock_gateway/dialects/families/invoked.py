@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.families.bodies import Body, Streaming
-from bedrock_gateway.dialects.families.shared import no_place
+from bedrock_gateway.dialects.families.shared import intervened, no_place
 from bedrock_gateway.dialects.fields import Block, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.speech import Counted, Headers, Relay
 from bedrock_gateway.dialects.streams import Streamed, chunk
@@ -65,7 +65,6 @@ _DROPPED = {
     "stop": ("inferenceConfig", "stopSequences"),
     "outputConfig": ("outputConfig",),
 }
-_ACTION = "amazon-bedrock-guardrailAction"
 
 
 def members_beside(headers: Mapping[str, str]) -> Block:
@@ -175,7 +174,7 @@ class InvokedRelay(Counted):
         """As ``speech.Relay``."""
         told = json.loads(self.answer)
         answer = {**self._body.answer(told), "usage": _usage(self.counts, _COUNTS)}
-        if told.get(_ACTION) == "INTERVENED":
+        if intervened(told):
             answer["stopReason"] = "guardrail_intervened"
         if fields := _fields(told, self._request.paths):
             answer["additionalModelResponseFields"] = fields
@@ -220,7 +219,7 @@ class InvokedStream(Streamed):
         """Keep what stands beside the answer in a chunk."""
         if (metrics := told.get("amazon-bedrock-invocationMetrics")) is not None:
             self._last["usage"] = _usage(metrics, _METRICS)
-        if told.get(_ACTION) == "INTERVENED":
+        if intervened(told):
             self._last["intervened"] = True
         self._last |= _traced(told)
 

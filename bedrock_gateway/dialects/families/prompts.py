@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from bedrock_gateway.dialects.families.shared import added, no_place, source_of, stopped
+from bedrock_gateway.dialects.families.shared import added, intervened, no_place, source_of, stopped
 from bedrock_gateway.dialects.families.templates import (
     CHATML,
     COMMAND,
@@ -106,6 +106,9 @@ class Prompted:
     def answer(self, told: Block) -> Block:
         """As ``bodies.Body``."""
         text, reason = self.shape(told)
+        if text is None and (reason or intervened(told)):
+            # What was filtered out of an answer is not there at all.
+            text = ""
         if not isinstance(text, str):
             raise ValueError("an answer without its text")
         pieces = _pieces(self.splitter(), text, told, last=True)
@@ -198,7 +201,7 @@ def _pieces(splitter: Splitter | None, text: str, told: Block, *, last: bool) ->
     """Return the pieces of an answer that its text makes certain, as ``Splitter.feed``."""
     if splitter is None:
         return [(TEXT, text)] if text else []
-    if last and told.get("amazon-bedrock-guardrailAction") == "INTERVENED" and CLOSING not in text:
+    if last and intervened(told) and CLOSING not in text:
         # A guardrail that answers in place of the model does not think.
         return [*splitter.end(), *([(TEXT, text)] if text else [])]
     return [*splitter.feed(text), *(splitter.end() if last else [])]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from bedrock_gateway.dialects.fields import Block, mapping, text, wrong
 from bedrock_gateway.errors import InvalidRequest
 
-__all__ = ["added", "made_id", "media_type", "no_place", "schema_of", "source_of", "stopped"]
+__all__ = ["added", "intervened", "made_id", "media_type", "no_place", "schema_of", "source_of", "stopped"]
 
 
 #: Members of bodies that hold what is said or shown.
@@ -93,11 +93,16 @@ def source_of(holder: Block, whose: str) -> str:
     return data
 
 
+def intervened(told: Mapping[str, Any]) -> bool:
+    """Tell whether an answer of InvokeModel, or a chunk of one, says that a guardrail ended it."""
+    return told.get("amazon-bedrock-guardrailAction") == "INTERVENED"
+
+
 def stopped(content: list[Block], reason: str, *, told: object) -> Block:
     """Return a whole answer of Converse, but for its usage.
 
     Args:
-        told: why it ended as the model says it; a model that says nothing at all has not answered.
+        told: why it ended as the model says it, or that a guardrail ended it; what says nothing at all is no answer.
 
     Raises:
         ValueError: it says neither that nor anything else.
