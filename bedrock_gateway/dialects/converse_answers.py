@@ -8,11 +8,12 @@ Source: bedrock-runtime service-2.json (``ConverseResponse``: ``output`` and ``s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bedrock_gateway.dialects.fields import Block
 
-__all__ = ["blocks_of", "checked"]
+__all__ = ["blocks_of", "checked", "list_", "number_", "object_", "text_"]
 
 
 def blocks_of(answer: Any) -> list[Block]:
@@ -42,3 +43,23 @@ def checked(words: object) -> str:
     if not isinstance(words, str):
         raise TypeError("words that are none")
     return words
+
+
+def object_(value: object) -> Mapping[str, Any]:
+    """Return an object, an empty one for anything else: what stands beside an answer does not spoil it."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_(value: object) -> list[Any]:
+    """Return a list, an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def text_(value: object) -> str:
+    """Return a string, an empty one for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def number_(value: object) -> int:
+    """Return a whole number, 0 for anything else."""
+    return value if type(value) is int else 0

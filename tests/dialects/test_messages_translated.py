@@ -169,7 +169,7 @@ def test_odd_events_of_claude() -> None:
     ("data", "error"),
     [
         (b"", "ended before the answer"),
-        (encode_event("chunk", b"[]") + event("contentBlockDelta", {}), "cannot be read"),
+        (event("contentBlockDelta", {}) + encode_event("chunk", b"[]"), "cannot be read"),
         (encode_exception("throttlingException", "slow down"), "slow down"),
         (
             encode_message({":exception-type": "throttlingException", ":message-type": "exception"}, b"-"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.anthropic.citations import cited
 from bedrock_gateway.dialects.anthropic.errors import error_event
-from bedrock_gateway.dialects.converse_answers import blocks_of, checked
+from bedrock_gateway.dialects.converse_answers import blocks_of, checked, list_, number_, object_, text_
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.speech import Fit, Whole
 from bedrock_gateway.dialects.streams import Streamed
@@ -56,7 +56,7 @@ class MessageRelay(Whole):
 def _whole(answer: Mapping[str, Any], call_id: str, model: str) -> Block:
     """Return a message for an answer of Converse."""
     content = [told for block in blocks_of(answer) if (told := _content(block)) is not None]
-    return _message(call_id, model, content) | _end(answer) | {"usage": _usage(answer.get("usage") or {})}
+    return _message(call_id, model, content) | _end(answer) | {"usage": _usage(answer.get("usage"))}
 
 
 def _message(call_id: str, model: str, content: list[Block]) -> Block:
@@ -77,22 +77,24 @@ def _content(block: Mapping[str, Any]) -> Block | None:
     if "text" in block:
         return {"type": "text", "text": checked(block["text"])}
     if "citationsContent" in block:
-        inner = block["citationsContent"]
-        words = "".join(part.get("text", "") for part in inner.get("content") or ())
-        citations = [told for one in inner.get("citations") or () if (told := cited(one)) is not None]
+        inner = object_(block["citationsContent"])
+        words = "".join(text_(object_(part).get("text")) for part in list_(inner.get("content")))
+        citations = [told for one in list_(inner.get("citations")) if (told := cited(object_(one))) is not None]
         return {"type": "text", "text": words} | ({"citations": citations} if citations else {})
     if "toolUse" in block:
         use = block["toolUse"]
         if use.get("type") is not None:
             # AWS has run it: there is nothing for the caller to do.
             return None
-        return {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": use.get("input") or {}}
+        id_, name = checked(use["toolUseId"]), checked(use["name"])
+        return {"type": "tool_use", "id": id_, "name": name, "input": use.get("input") or {}}
     if "reasoningContent" in block:
         thought = block["reasoningContent"]
         if "reasoningText" not in thought:
-            return {"type": "redacted_thinking", "data": thought.get("redactedContent", "")}
+            return {"type": "redacted_thinking", "data": checked(thought.get("redactedContent", ""))}
         told = thought["reasoningText"]
-        return {"type": "thinking", "thinking": told.get("text", ""), "signature": told.get("signature") or ""}
+        words, signature = checked(told.get("text", "")), checked(told.get("signature") or "")
+        return {"type": "thinking", "thinking": words, "signature": signature}
     return None
 
 
@@ -106,19 +108,22 @@ def _end(told: Mapping[str, Any]) -> Block:
     }
 
 
-def _usage(usage: Mapping[str, Any]) -> Block:
+def _usage(of_answer: object) -> Block:
     """Return Anthropic's usage, which counts what was cached apart as Converse does."""
+    usage = object_(of_answer)
     told: Block = {
-        "input_tokens": usage.get("inputTokens") or 0,
-        "cache_creation_input_tokens": usage.get("cacheWriteInputTokens") or 0,
-        "cache_read_input_tokens": usage.get("cacheReadInputTokens") or 0,
-        "output_tokens": usage.get("outputTokens") or 0,
+        "input_tokens": number_(usage.get("inputTokens")),
+        "cache_creation_input_tokens": number_(usage.get("cacheWriteInputTokens")),
+        "cache_read_input_tokens": number_(usage.get("cacheReadInputTokens")),
+        "output_tokens": number_(usage.get("outputTokens")),
     }
-    if details := usage.get("cacheDetails"):
-        written = {"5m": 0, "1h": 0}
-        for detail in details:
-            written[detail["ttl"]] = written.get(detail["ttl"], 0) + detail["inputTokens"]
-        told["cache_creation"] = {f"ephemeral_{ttl}_input_tokens": written[ttl] for ttl in ("5m", "1h")}
+    if details := [object_(one) for one in list_(usage.get("cacheDetails"))]:
+        told["cache_creation"] = {
+            f"ephemeral_{ttl}_input_tokens": sum(
+                number_(one.get("inputTokens")) for one in details if one.get("ttl") == ttl
+            )
+            for ttl in ("5m", "1h")
+        }
     return told
 
 
@@ -133,13 +138,19 @@ class MessageStream(Streamed):
         self._indexes: dict[int, int] = {}  # by block of Converse, its index among those that were told
         self._open: set[int] = set()
         self._last: Block | None = None  # why it ended
+        self._begun = False
 
     def say(self, kind: str, payload: Mapping[str, Any]) -> str:
-        """As ``Streamed``."""
+        """As ``Streamed``: whatever comes first begins the message, as an SDK takes nothing before that."""
+        if self._begun:
+            return self._said(kind, payload)
+        self._begun = True
+        begun = _event("message_start", {"message": _message(self._call_id, self._model, [])})
+        return begun + self._said(kind, payload)
+
+    def _said(self, kind: str, payload: Mapping[str, Any]) -> str:
         if kind == "contentBlockDelta":
             return self._delta(payload["contentBlockIndex"], payload["delta"])
-        if kind == "messageStart":
-            return _event("message_start", {"message": _message(self._call_id, self._model, [])})
         if kind == "contentBlockStart":
             return self._start(payload)
         if kind == "contentBlockStop":
@@ -147,7 +158,7 @@ class MessageStream(Streamed):
         if kind == "messageStop":
             self._last = _end(payload)
         elif kind == "metadata" and self._last is not None:
-            return self._finish(payload.get("usage") or {})
+            return self._finish(payload.get("usage"))
         return ""
 
     def finish(self) -> str | None:
@@ -159,28 +170,28 @@ class MessageStream(Streamed):
         return error_event(status, words, self._call_id).decode()
 
     def _delta(self, at: int, delta: Mapping[str, Any]) -> str:
-        words = delta.get("text")
-        if words is not None:
+        if "text" in delta:
+            words = checked(delta["text"])
             begun = self._begin(at, {"type": "text", "text": ""})
             return begun + self._told(at, "text_delta", "text", words)
         if "toolUse" in delta:
             if at not in self._indexes:
                 # It is of a tool that AWS runs.
                 return ""
-            return self._told(at, "input_json_delta", "partial_json", delta["toolUse"].get("input", ""))
+            return self._told(at, "input_json_delta", "partial_json", checked(delta["toolUse"].get("input", "")))
         if "citation" in delta:
-            return self._cite(at, delta["citation"])
+            return self._cite(at, object_(delta["citation"]))
         thought = delta.get("reasoningContent")
         if thought is None:
             return ""
         if "redactedContent" in thought:
-            return self._begin(at, {"type": "redacted_thinking", "data": thought["redactedContent"]})
+            return self._begin(at, {"type": "redacted_thinking", "data": checked(thought["redactedContent"])})
         if "text" not in thought and "signature" not in thought:
             return ""
         begun = self._begin(at, {"type": "thinking", "thinking": "", "signature": ""})
         if "text" in thought:
-            return begun + self._told(at, "thinking_delta", "thinking", thought["text"])
-        return begun + self._told(at, "signature_delta", "signature", thought["signature"])
+            return begun + self._told(at, "thinking_delta", "thinking", checked(thought["text"]))
+        return begun + self._told(at, "signature_delta", "signature", checked(thought["signature"]))
 
     def _cite(self, at: int, citation: Mapping[str, Any]) -> str:
         told = cited(citation)
@@ -194,7 +205,7 @@ class MessageStream(Streamed):
         use = payload.get("start", {}).get("toolUse")
         if use is None or use.get("type") is not None:
             return ""
-        block = {"type": "tool_use", "id": use["toolUseId"], "name": use["name"], "input": {}}
+        block = {"type": "tool_use", "id": checked(use["toolUseId"]), "name": checked(use["name"]), "input": {}}
         return self._begin(payload["contentBlockIndex"], block)
 
     def _begin(self, at: int, block: Block) -> str:
@@ -217,7 +228,7 @@ class MessageStream(Streamed):
         self._open.remove(at)
         return _event("content_block_stop", {"index": self._indexes[at]})
 
-    def _finish(self, usage: Mapping[str, Any]) -> str:
+    def _finish(self, usage: object) -> str:
         self.ended = True
         return _event("message_delta", {"delta": self._last, "usage": _usage(usage)}) + _event("message_stop", {})
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bedrock_gateway.dialects.converse_answers import list_, object_, text_
 from bedrock_gateway.dialects.fields import Block, integer, items, mapping, one_of, text
 
 __all__ = ["cited", "citing", "without_citations"]
@@ -44,13 +45,17 @@ _LOCATIONS = {kind: name for name, (kind, _, _) in _PLACES.items()}
 
 
 def cited(citation: Mapping[str, Any]) -> Block | None:
-    """Return Anthropic's form of a citation, whole or streamed; None where it has none."""
-    location = citation.get("location") or {}
-    found = next((name for name in _PLACES if name in location), None)
+    """Return Anthropic's form of a citation, whole or streamed; None where it has none.
+
+    All that it says is optional in Converse.
+    """
+    location = object_(citation.get("location"))
+    found = next((name for name in _PLACES if isinstance(location.get(name), dict)), None)
     if found is None:
         return None
     kind, title, members = _PLACES[found]
-    told: Block = {"type": kind, "cited_text": "".join(one["text"] for one in citation.get("sourceContent") or ())}
+    words = "".join(text_(object_(one).get("text")) for one in list_(citation.get("sourceContent")))
+    told: Block = {"type": kind, "cited_text": words}
     told |= {theirs: location[found][ours] for ours, theirs in members.items() if ours in location[found]}
     told[title] = citation.get("title")
     if found == "searchResultLocation":

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
-from bedrock_gateway.dialects.converse_answers import blocks_of, checked
+from bedrock_gateway.dialects.converse_answers import blocks_of, checked, list_, number_, object_, text_
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.openai.errors import error_object
 from bedrock_gateway.dialects.speech import Fit, Whole
@@ -27,9 +27,7 @@ __all__ = [
     "besides",
     "completion",
     "joined",
-    "object_",
     "parts_of",
-    "text_",
     "usage_of",
 ]
 
@@ -157,7 +155,7 @@ def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]
         elif "reasoningContent" in block:
             found.append(("thought", object_(block["reasoningContent"])))
         elif "citationsContent" in block:
-            cited = _list(object_(block["citationsContent"]).get("content"))
+            cited = list_(object_(block["citationsContent"]).get("content"))
             found += [("text", text_(object_(one).get("text"))) for one in cited]
     answers = [at for at, (kind, _) in enumerate(found) if kind == "json"]
     if not answers:
@@ -169,24 +167,6 @@ def parts_of(answer: Mapping[str, Any], json_tool: str) -> list[tuple[str, Any]]
         for at, (kind, told) in enumerate(found)
         if at == first or kind not in ("text", "json")
     ]
-
-
-def object_(value: object) -> Mapping[str, Any]:
-    """Return an object, an empty one for anything else: what stands beside an answer does not spoil it."""
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def text_(value: object) -> str:
-    """Return a string, an empty one for anything else."""
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: object) -> int:
-    return value if type(value) is int else 0
 
 
 def _thought(told: Mapping[str, Any]) -> Block:
@@ -227,12 +207,12 @@ def usage_of(usage: Mapping[str, Any], fields: object = None) -> Block:
     Args:
         fields: what the model says besides: of Claude that thinks, the tokens of its thought.
     """
-    read, write = _number(usage.get("cacheReadInputTokens")), _number(usage.get("cacheWriteInputTokens"))
-    prompt, said = _number(usage.get("inputTokens")) + read + write, _number(usage.get("outputTokens"))
+    read, write = number_(usage.get("cacheReadInputTokens")), number_(usage.get("cacheWriteInputTokens"))
+    prompt, said = number_(usage.get("inputTokens")) + read + write, number_(usage.get("outputTokens"))
     thought = 0
     if fields is not None:
         details = object_(object_(object_(fields).get("usage")).get("output_tokens_details"))
-        thought = _number(details.get("thinking_tokens", details.get("reasoning_tokens")))
+        thought = number_(details.get("thinking_tokens", details.get("reasoning_tokens")))
     told: Block = {
         "prompt_tokens": prompt,
         "completion_tokens": said,

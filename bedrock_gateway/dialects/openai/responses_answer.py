@@ -15,13 +15,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bedrock_gateway.dialects.converse_answers import checked
+from bedrock_gateway.dialects.converse_answers import checked, object_, text_
 from bedrock_gateway.dialects.fields import Block
 from bedrock_gateway.dialects.openai.chat_answer import (
     besides,
-    object_,
     parts_of,
-    text_,
     usage_of,
 )
 from bedrock_gateway.dialects.openai.errors import error_object
