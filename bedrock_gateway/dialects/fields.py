@@ -16,6 +16,7 @@ __all__ = [
     "boolean",
     "fraction",
     "given",
+    "given_in",
     "integer",
     "items",
     "mapping",
@@ -53,6 +54,14 @@ def given(holder: Mapping[str, Any], name: str, otherwise: object) -> Any:
     """Return a member, or ``otherwise`` where it is left out or null: SDKs send null for what nobody has set."""
     value = holder.get(name)
     return otherwise if value is None else value
+
+
+def given_in(value: Any) -> Any:
+    """Return a member without what is null in it; None for an object that holds nothing but nulls."""
+    if not isinstance(value, dict):
+        return value
+    found = {name: told for name, told in value.items() if told is not None}
+    return found if found or not value else None
 
 
 def text(value: object, path: str) -> str:

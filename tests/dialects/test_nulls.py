@@ -15,12 +15,16 @@ from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
 
 from bedrock_gateway.dialects.anthropic.dialect import COUNT_TOKENS, MESSAGES
+from bedrock_gateway.dialects.families.bodies import body_of
+from bedrock_gateway.dialects.families.invoked import invoked
+from bedrock_gateway.dialects.openai.chat_answer import ChatStream
 from bedrock_gateway.dialects.openai.dialect import CHAT, EMBEDDINGS, IMAGES, RERANK, RESPONSES
 from bedrock_gateway.dialects.speech import Asked, Dialect, Divided
 from bedrock_gateway.errors import InvalidRequest
 
 NOVA, CLAUDE = "amazon.nova-pro-v1:0", "anthropic.claude-sonnet-4-20250514-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+GPT = "openai.gpt-oss-120b-1:0"
 TITAN, COHERE = "amazon.titan-embed-text-v2:0", "cohere.embed-v4:0"
 CANVAS, STABLE, RERANKER = "amazon.nova-canvas-v1:0", "stability.sd3-5-large-v1:0", "cohere.rerank-v3-5:0"
 
@@ -281,3 +285,55 @@ def test_null_inside(dialect: Dialect, body: dict[str, Any], path: str) -> None:
     # A response says again what was asked, null or not.
     wanted = sent(dialect, NOVA, changed)
     assert (wanted[0], wanted[1].operation) == (told[0], told[1].operation)
+
+
+#: Members of Converse that stand in requests as they are, and something to say in each.
+CONVERSES: dict[str, dict[str, Any]] = {
+    "guardrailConfig": {
+        "guardrailIdentifier": "g",
+        "guardrailVersion": "1",
+        "trace": "enabled",
+        "streamProcessingMode": "sync",
+    },
+    "performanceConfig": {"latency": "optimized"},
+    "serviceTier": {"type": "flex"},
+    "requestMetadata": {"a": "b"},
+    "promptVariables": {"a": {"text": "b"}},
+    "outputConfig": {"textFormat": {"type": "json_schema"}},
+}
+BODIES = [(CHAT, CHATS), (RESPONSES, RESPONSE), (MESSAGES, MESSAGE)]
+
+
+@pytest.mark.parametrize(("dialect", "body"), BODIES)
+@pytest.mark.parametrize(("member", "name"), [(member, name) for member, told in CONVERSES.items() for name in told])
+def test_null_inside_of_converses_own(dialect: Dialect, body: dict[str, Any], member: str, name: str) -> None:
+    """What is null in a member of Converse's is left out, and the member where nothing else is in it."""
+    others = {one: told for one, told in CONVERSES[member].items() if one != name}
+    without = body | {member: others} if others else body
+    alone = dict.fromkeys(CONVERSES[member])
+
+    assert [] == differing(dialect, NOVA, without, {name: body | {member: others | {name: None}}})
+    assert [] == differing(dialect, NOVA, body, {member: body | {member: alone}})
+
+
+@pytest.mark.parametrize(("dialect", "body"), BODIES)
+def test_null_for_the_model(dialect: Dialect, body: dict[str, Any]) -> None:
+    """What is null among the members that are the model's own is told to it."""
+    told, _ = sent(dialect, NOVA, body | {"additionalModelRequestFields": {"a": None}})
+
+    assert None is told["additionalModelRequestFields"]["a"]
+
+
+@pytest.mark.parametrize("member", ["guardrailConfig", "performanceConfig", "serviceTier"])
+def test_null_where_the_model_is_invoked(member: str) -> None:
+    """What InvokeModel has headers for is no header where it is null, nor is it refused."""
+    asked = {"messages": [{"role": "user", "content": [{"text": "Why?"}]}]}
+    found = []
+    for more in ({}, {member: None}, {member: dict.fromkeys(CONVERSES[member])}):
+        family = body_of("", GPT)
+        assert family is not None
+        relay = invoked(ChatStream(None, "c", 0, "m", "", False), family)
+        found.append((json.loads(relay.request(json.dumps(asked | more).encode())), relay.headers))
+
+    assert [found[0]] * 3 == found
+    assert [] == found[0][1]

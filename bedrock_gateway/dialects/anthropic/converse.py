@@ -21,7 +21,18 @@ from bedrock_gateway.dialects.converse_blocks import cache_point
 from bedrock_gateway.dialects.families import wishes as families
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import Wishes
-from bedrock_gateway.dialects.fields import Block, boolean, fraction, given, integer, items, mapping, one_of, text
+from bedrock_gateway.dialects.fields import (
+    Block,
+    boolean,
+    fraction,
+    given,
+    given_in,
+    integer,
+    items,
+    mapping,
+    one_of,
+    text,
+)
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 
@@ -82,7 +93,8 @@ def converse_request(request: Asked, asked: Mapping[str, Any], model_id: str) ->
     if one_of(asked.get("service_tier", "auto"), "service_tier", ("auto", "standard_only")) == "standard_only":
         converse["serviceTier"] = {"type": "default"}
     beside = members_beside(request.headers)
-    converse = {**beside, **converse, **{name: asked[name] for name in (_CONVERSE - {_FIELDS}) & asked.keys()}}
+    own = {name: given_in(asked[name]) for name in (_CONVERSE - {_FIELDS}) & asked.keys()}
+    converse = {**beside, **converse, **{name: told for name, told in own.items() if told is not None}}
     paths = items(converse.get(_PATHS, []), _PATHS)
     if stops and _STOP_SEQUENCE not in paths:
         # Which of them was met is told on demand only.

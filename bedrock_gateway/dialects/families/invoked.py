@@ -19,7 +19,7 @@ from typing import Any
 
 from bedrock_gateway.dialects.families.bodies import Body, Streaming
 from bedrock_gateway.dialects.families.shared import intervened, no_place
-from bedrock_gateway.dialects.fields import Block, items, mapping, text, written, wrong
+from bedrock_gateway.dialects.fields import Block, given, items, mapping, text, written, wrong
 from bedrock_gateway.dialects.speech import Counted, Headers, Relay
 from bedrock_gateway.dialects.streams import Streamed, chunk
 from bedrock_gateway.errors import InvalidRequest
@@ -118,14 +118,14 @@ class _Request:
         """
         converse: Block = json.loads(body)
         _check(converse)
-        guard = converse.get("guardrailConfig", {})
+        guard = given(converse, "guardrailConfig", {})
         self.headers = [
             (header, told)
             for member, name, header in _HEADERS
-            if (told := converse.get(member, {}).get(name)) is not None
+            if (told := given(converse, member, {}).get(name)) is not None
         ]
-        if "trace" in guard:
-            self.headers.append((_TRACE, guard["trace"].upper()))
+        if (trace := guard.get("trace")) is not None:
+            self.headers.append((_TRACE, trace.upper()))
         if metadata := converse.pop("requestMetadata", None):
             self.headers.append((_METADATA, json.dumps(metadata, separators=(",", ":"))))
         for member, _, _ in _HEADERS:
@@ -139,8 +139,7 @@ class _Request:
         if self._streamed and isinstance(self._body, Streaming):
             told = self._body.streamed(told)
         config = {"tagSuffix": suffix} if tagged and guard else {}
-        if "streamProcessingMode" in guard:
-            mode = guard["streamProcessingMode"]
+        if (mode := guard.get("streamProcessingMode")) is not None:
             config["streamProcessingMode"] = _MODES.get(mode, mode)
         if config:
             told["amazon-bedrock-guardrailConfig"] = config
@@ -258,9 +257,9 @@ def _check(converse: Block) -> None:
         InvalidRequest: naming the member.
     """
     for member, *names in _TOLD_BY_HEADERS:
-        told = mapping(converse.get(member, {}), member)
+        told = mapping(given(converse, member, {}), member)
         for name in names:
-            value = text(told.get(name, ""), f"{member}.{name}")
+            value = text(given(told, name, ""), f"{member}.{name}")
             if not (value.isascii() and value.isprintable()):
                 wrong(f"{member}.{name}", "must have visible characters of ASCII alone")
     items(converse.get("additionalModelResponseFieldPaths", []), "additionalModelResponseFieldPaths")

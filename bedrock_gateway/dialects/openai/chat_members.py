@@ -16,7 +16,18 @@ from typing import Any
 
 from bedrock_gateway.dialects.families.invoked import members_beside
 from bedrock_gateway.dialects.families.wishes import ANSWER, EFFORTS, Wishes, thinking
-from bedrock_gateway.dialects.fields import Block, boolean, fraction, integer, items, mapping, one_of, text, wrong
+from bedrock_gateway.dialects.fields import (
+    Block,
+    boolean,
+    fraction,
+    given_in,
+    integer,
+    items,
+    mapping,
+    one_of,
+    text,
+    wrong,
+)
 from bedrock_gateway.dialects.speech import Asked
 from bedrock_gateway.errors import InvalidRequest
 
@@ -146,8 +157,11 @@ def add_others(converse: Block, asked: Mapping[str, Any], known: Collection[str]
     others = {name: value for name, value in asked.items() if name not in known}
     for name, read in _CONVERSE.items():
         if name in others:
-            converse[name] = read(others.pop(name), name)
+            told = read(others.pop(name), name)
+            # What is null for the model is for the model to read.
+            if (said := told if name == _ADDITIONAL else given_in(told)) is not None:
+                converse[name] = said
     if others:
         converse[_ADDITIONAL] = {**converse.get(_ADDITIONAL, {}), **others}
-    for name, told in members_beside(headers).items():
-        converse.setdefault(name, told)
+    for name, beside in members_beside(headers).items():
+        converse.setdefault(name, beside)
