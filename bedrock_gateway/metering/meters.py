@@ -249,7 +249,7 @@ class _ByteMeter:
 
     def receive_data(self, data: bytes) -> None:
         """Count the bytes."""
-        self._tally.said.whole += len(data)
+        self._tally.said.pass_over(len(data))
 
     def receive_eof(self) -> None:
         """Take note of the end."""

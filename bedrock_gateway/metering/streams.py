@@ -19,6 +19,7 @@ import attrs
 
 from bedrock_gateway.errors import EventStreamError
 from bedrock_gateway.metering.families import read_document, read_headers
+from bedrock_gateway.metering.said import LONG
 from bedrock_gateway.metering.tally import MAX_TEXT, Reading, Tally, is_name, plain
 from bedrock_gateway.wire.eventstream import Heads, Message, MessageDecoder
 
@@ -54,7 +55,10 @@ def _tells(document: bytes) -> bool:
 
 def _wants(head: Message) -> bool:
     headers = head.headers
-    return headers.get(":event-type") in _WANTED or headers.get(":message-type") != "event"
+    event = headers.get(":event-type")
+    if event == "contentBlockDelta":
+        return head.payload_length > LONG
+    return event in _WANTED or headers.get(":message-type") != "event"
 
 
 def _looks(head: Message) -> bool:
@@ -66,7 +70,7 @@ class MessageHeads:
     """What all event-stream meters of a process may share: what they know of message heads (bounded).
 
     Attributes:
-        passing: of those that pass over words; looking: of those that look at them for now.
+        passing: of those that pass over words, but for long events; looking: of those that look at all for now.
     """
 
     passing: Heads = attrs.field(
@@ -80,7 +84,7 @@ class MessageHeads:
 def _inner(payload: bytes) -> bytes:
     """Return the document in a chunk, ``{"bytes":"…","p":"…"}``.
 
-    Raises ValueError, KeyError, TypeError or RecursionError.
+    Raises ValueError, TypeError or RecursionError.
     """
     if payload.startswith(_BEFORE):
         # As AWS writes it; to parse it takes several times as long, and there are very many.
@@ -88,18 +92,24 @@ def _inner(payload: bytes) -> bytes:
             return a2b_base64(payload[len(_BEFORE) : payload.index(b'"', len(_BEFORE))], strict_mode=True)
         except ValueError:
             pass
-    return b64decode(json.loads(payload)["bytes"], validate=True)
+    told = json.loads(payload)
+    if not isinstance(told, dict):
+        raise TypeError("no object")
+    # It need not be there.
+    return b64decode(told.get("bytes") or "", validate=True)
 
 
 class EventStreamMeter:
     """Meter of ``application/vnd.amazon.eventstream``, whatever the operation: the events say themselves what they are.
+
+    A chunk that cannot be read is a fault where nothing after it told what all of them came to.
 
     Attributes:
         fault: why the reading may be less than AWS told, or None.
         first: head of the first message once its headers are complete, else None.
     """
 
-    __slots__ = ("_broken", "_decoder", "_heads", "_looking", "_metadata", "_stopped", "_tally", "first")
+    __slots__ = ("_broken", "_decoder", "_heads", "_looking", "_metadata", "_stopped", "_tally", "_unreadable", "first")
 
     def __init__(self, headers: Mapping[str, str], heads: MessageHeads | None = None) -> None:
         self._tally = Tally()
@@ -109,13 +119,15 @@ class EventStreamMeter:
         self._broken = False
         self._stopped = False
         self._metadata = False
+        self._unreadable = False
         self.first: Message | None = None
         read_headers(headers, self._tally)
 
     @property
     def fault(self) -> str | None:
         """Why the reading may be less than AWS told, or None."""
-        return self._tally.fault
+        tally = self._tally
+        return tally.fault or ("chunk-unreadable" if self._unreadable and not tally.terminal else None)
 
     @property
     def mid_message(self) -> bool:
@@ -134,8 +146,9 @@ class EventStreamMeter:
                     self.first = message
                 headers = message.headers
                 if headers.get(":event-type") == "contentBlockDelta":
-                    passed = said.bytes + message.payload_length
-                    if passed < said.until and not self._looking:
+                    length = message.payload_length
+                    passed = said.bytes + length
+                    if passed < said.until and length <= said.long and not self._looking:
                         said.bytes = passed
                     else:
                         self._look(message)
@@ -156,7 +169,9 @@ class EventStreamMeter:
     def reading(self) -> Reading:
         """Give what is known by now."""
         self._tally.terminal = self._tally.terminal or (self._stopped and self._metadata)
-        return self._tally.reading()
+        reading = self._tally.reading()
+        reading.fault = self.fault
+        return reading
 
     def _look(self, message: Message) -> None:
         """Take words, and have what the next ones say kept where that is to be looked at."""
@@ -191,9 +206,9 @@ class EventStreamMeter:
     def _take_chunk(self, length: int, payload: bytes | None) -> None:
         try:
             inner = None if payload is None else _inner(payload)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError):
             inner = None
-            self._tally.fault = self._tally.fault or "chunk-unreadable"
+            self._unreadable = True
         self._tally.said.hear(length, inner)
         if inner is not None and _tells(inner):
             self._read(inner)
@@ -228,12 +243,13 @@ class SseMeter:
     A line is looked into only when it holds a needle; of a line under way at most ``MAX_LINE`` bytes are held.
     """
 
-    __slots__ = ("_line", "_skipping", "_tally", "first")
+    __slots__ = ("_line", "_says", "_skipping", "_tally", "first")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._tally = Tally()
         self._line = bytearray()
         self._skipping = False
+        self._says = False
         self.first: Message | None = None
         read_headers(headers, self._tally)
 
@@ -268,24 +284,33 @@ class SseMeter:
         # A carriage return ends a line too (alone or before a line feed); the empty lines this makes mean nothing here.
         lines = data.replace(b"\r", b"\n").split(b"\n")
         for piece in lines[:-1]:
-            if self._skipping:
-                self._skipping = False
-                self._tally.said.whole += len(piece)
-                continue
-            if self._line:
-                piece = bytes(self._line) + piece
-                self._line.clear()
-            if piece:
-                self._take(piece)
+            if not self._skipping:
+                if self._line:
+                    piece = bytes(self._line) + piece
+                    self._line.clear()
+                if len(piece) <= MAX_LINE:
+                    if piece:
+                        self._take(piece)
+                    continue
+            self._pass_over(piece)
+            self._skipping = False
         last = lines[-1]
         if self._skipping:
-            self._tally.said.whole += len(last)
+            self._pass_over(last)
         elif len(self._line) + len(last) > MAX_LINE:
-            self._tally.said.whole += len(self._line) + len(last)
+            self._pass_over(bytes(self._line) + last)
             self._line.clear()
-            self._skipping = True
         else:
             self._line += last
+
+    def _pass_over(self, piece: bytes) -> None:
+        """Take a piece of a line that is too long: nobody looks into it."""
+        length = len(piece)
+        if not self._skipping:
+            self._skipping, self._says = True, piece.startswith(b"data:")
+            length -= len(b"data: ")
+        if self._says:
+            self._tally.said.pass_over(length)
 
     def _take(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
@@ -295,7 +320,7 @@ class SseMeter:
             self._tally.terminal = True
             return
         self._tally.said.hear(len(value), value)
-        if len(value) <= MAX_LINE and _tells(value):
+        if _tells(value):
             try:
                 document = json.loads(value)
             except (ValueError, RecursionError):

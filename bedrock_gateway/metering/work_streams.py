@@ -93,7 +93,7 @@ class AgentMeter(_WorkMeter):
     def _take(self, message: Message) -> None:
         event = message.headers.get(":event-type")
         if event == "chunk":
-            self._tally.said.whole += message.payload_length * 3 // 4
+            self._tally.said.pass_over(message.payload_length * 3 // 4)
         elif event not in ("trace", "flowTraceEvent"):
             super()._take(message)
         elif message.payload is None:
@@ -196,7 +196,7 @@ class RetrievalMeter(_WorkMeter):
     def _take(self, message: Message) -> None:
         event = message.headers.get(":event-type")
         if event == "output":
-            self._tally.said.whole += message.payload_length
+            self._tally.said.pass_over(message.payload_length)
         elif event == "citation":
             self._context += message.payload_length
         elif event == "guardrail":

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_answers import STREAMS, WHOLE, Recorded, Streamed, chunk, event
+from recorded_answers import STREAMS, WHOLE, Recorded, Streamed, chunk, event, metrics
 
 from bedrock_gateway.metering.meters import MessageHeads, Meter, Reading, open_meter, read_body
 from bedrock_gateway.metering.streams import MAX_LINE, MAX_PAYLOAD
@@ -352,7 +352,8 @@ def test_an_exception_in_mid_stream_keeps_what_was_read() -> None:
         (b'{"bytes":"dXNhZ2U="}', "event-unreadable"),
         (b'{"bytes":"' + b64encode(b'{"text":"usage"}') + b'"}', None),
         (b'{"bytes":""}', None),
-        (b"{}", "chunk-unreadable"),
+        (b"{}", None),
+        (b'{"p":"abc"}', None),
     ],
 )
 def test_chunks_that_cannot_be_read(payload: bytes, fault: str | None) -> None:
@@ -381,6 +382,26 @@ def test_said_bytes_are_those_of_the_words() -> None:
     one = chunk({"type": "content_block_delta", "delta": {"text": "Hello"}})
     assert 5 == fed(EVENT_STREAM, [one], "InvokeModelWithResponseStream").reading().said_bytes
     assert 5 == fed(SSE, [b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n']).reading().said_bytes
+
+
+def test_a_chunk_that_cannot_be_read_before_the_end() -> None:
+    """What the end of a stream tells is of all of it: no chunk before makes that an estimate."""
+    junk = encode_message({":event-type": "chunk", ":message-type": "event"}, b"{")
+    reading = fed(EVENT_STREAM, [junk, chunk({"x": 1, **metrics(3, 4)})], "InvokeModelWithResponseStream").reading()
+    assert reading.usage is not None
+    assert (None, True, 3) == (reading.fault, reading.terminal, reading.usage.input_tokens)
+
+
+@pytest.mark.parametrize(
+    "line", [b"data: " + b"x" * 2 * MAX_LINE, b": " + b"x" * 2 * MAX_LINE], ids=["data", "comment"]
+)
+@pytest.mark.parametrize("size", [999, MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 3 * MAX_LINE])
+def test_long_lines_are_the_same_however_they_are_cut(line: bytes, size: int) -> None:
+    """How much was said does not hang on the pieces it came in."""
+    data = b"data: {}\n" + line + b"\ndata: {}\n\n"
+    pieces = [data[:40], *(data[at : at + size] for at in range(40, len(data), size))]
+    said = 2 * MAX_LINE if line.startswith(b"data") else 2 * len("{}")
+    assert said == fed(SSE, pieces).reading().said_bytes
 
 
 def test_a_guardrail_that_intervened_in_a_stream() -> None:
