@@ -23,7 +23,7 @@ from bedrock_gateway.chain.judging import answered, judge
 from bedrock_gateway.chain.leaving import ended
 from bedrock_gateway.chain.litellm_headers import response_cost
 from bedrock_gateway.chain.objects import note_made, only_own, sees_all
-from bedrock_gateway.chain.relay import gateway_headers, passed_on, relay, request_id
+from bedrock_gateway.chain.relay import gateway_headers, is_events, passed_on, relay, request_id
 from bedrock_gateway.dialects.speech import Counted
 from bedrock_gateway.downstream.answers import WholeAnswer
 from bedrock_gateway.errors import MaybeBilled, Refusal
@@ -33,7 +33,7 @@ from bedrock_gateway.metering.work import FROM_REQUEST, work_of
 from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
-from bedrock_gateway.wire.headers import content_coding
+from bedrock_gateway.wire.headers import content_coding, media_type
 from bedrock_gateway.wire.made_objects import listed_by, made_by
 from bedrock_gateway.wire.operations import Operation
 
@@ -80,7 +80,7 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
                     )
                 if response.status >= 300:
                     await _refused(call, response)
-                if call.translation is not None and call.target.operation.stream_out and not _is_events(response):
+                if call.translation is not None and call.target.operation.stream_out and not is_events(response):
                     await _refuse_no_stream(call, response)
                 light = not call.target.operation.of_model
                 written_anew = call.translation is not None and not call.target.operation.stream_out
@@ -167,19 +167,10 @@ def _refuse_long_list(call: Call, response: Answer) -> None:
 
 def _is_whole(response: Answer, most: int) -> bool:
     """Tell whether an answer is to be read whole: not a stream, and not known to be large."""
-    if _is_events(response) or _media_type(response) == "text/event-stream":
+    if is_events(response) or media_type(response.headers.get("content-type", "")) == "text/event-stream":
         return False
     length = response.content_length
     return length is None or length <= most
-
-
-def _is_events(response: Answer) -> bool:
-    """Tell whether an answer is a stream of AWS's."""
-    return _media_type(response) == "application/vnd.amazon.eventstream"
-
-
-def _media_type(response: Answer) -> str:
-    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _refuse_no_stream(call: Call, response: Answer) -> NoReturn:

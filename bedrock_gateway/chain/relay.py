@@ -31,14 +31,12 @@ from bedrock_gateway.routing import verdicts
 from bedrock_gateway.upstream.exchange import Answer
 from bedrock_gateway.upstream.session import Happened, UpstreamFault
 from bedrock_gateway.wire.eventstream import Message
-from bedrock_gateway.wire.headers import downstream_headers
+from bedrock_gateway.wire.headers import downstream_headers, media_type
 
-__all__ = ["failed_headers", "gateway_headers", "passed_on", "relay", "request_id"]
+__all__ = ["failed_headers", "gateway_headers", "is_events", "passed_on", "relay", "request_id"]
 
 _LOG = logging.getLogger("bedrock_gateway.chain")
 
-#: Bytes up to which a stream is held back until the head of its first message is there: no head is so long.
-FIRST_HEAD = 262_144
 #: Bytes read of a stream whose first message is an exception.
 EXCEPTION_MESSAGE = 262_144
 #: Seconds in which a stream should end after such a message.
@@ -94,10 +92,15 @@ async def relay(
     return await _end(request, call, attempt, response, meter, answer, fault)
 
 
+def is_events(response: Answer) -> bool:
+    """Tell whether an answer is a stream of AWS's."""
+    return media_type(response.headers.get("content-type", "")) == "application/vnd.amazon.eventstream"
+
+
 async def _beginning(call: Call, attempt: Attempt, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Return the first bytes of a stream; where another attempt can follow, with the head of its first message."""
     held = prefix
-    if attempt.last and call.speech is None:
+    if (attempt.last and call.speech is None) or not is_events(response):
         for data in prefix:
             meter.receive_data(data)
     else:
@@ -107,18 +110,16 @@ async def _beginning(call: Call, attempt: Attempt, response: Answer, meter: Mete
 
 async def _hold_first(call: Call, response: Answer, meter: Meter, prefix: list[bytes]) -> list[bytes]:
     """Read until the headers of the first message are there; another attempt can still take its place if it is an
-    exception. What has no such message, as it is no stream of AWS's, is not held for long.
+    exception.
     """
     held = []
-    size = 0
     pending = iter(prefix)
-    while meter.first is None and meter.fault is None and size < FIRST_HEAD:
+    while meter.first is None and meter.fault is None:
         data = next(pending, None) or await call.gateway.upstream.read(response)
         if not data:
             break
         meter.receive_data(data)
         held.append(data)
-        size += len(data)
     for data in pending:
         meter.receive_data(data)
         held.append(data)

@@ -24,6 +24,7 @@ from bedrock_gateway.metering.tally import Reading, Tally
 from bedrock_gateway.metering.work import GENERATED_KEYS, read_generated
 from bedrock_gateway.metering.work_streams import AgentMeter, RetrievalMeter
 from bedrock_gateway.wire.eventstream import Message
+from bedrock_gateway.wire.headers import media_type
 from bedrock_gateway.wire.operations import Kind, Operation
 
 __all__ = ["MessageHeads", "Meter", "Reading", "open_meter", "read_body", "read_whole"]
@@ -72,12 +73,12 @@ def open_meter(
     ``headers``: the response's, names in lower case or of a mapping that ignores case. ``heads``: what event-stream
     meters share (``MessageHeads()``), so that a stream need not learn again what others have.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == "application/vnd.amazon.eventstream":
+    kind = media_type(content_type)
+    if kind == "application/vnd.amazon.eventstream":
         return _STREAMS.get(operation.kind, EventStreamMeter)(headers, heads)
-    if media_type == "application/json" or media_type.endswith("+json"):
+    if kind == "application/json" or kind.endswith("+json"):
         return (_GeneratedMeter if operation.kind is Kind.GENERATE else _BodyMeter)(operation, headers)
-    if media_type == "text/event-stream":
+    if kind == "text/event-stream":
         return SseMeter(headers)
     return _ByteMeter(headers)
 

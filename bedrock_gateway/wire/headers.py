@@ -35,6 +35,7 @@ __all__ = [
     "content_coding",
     "downstream_headers",
     "is_signed",
+    "media_type",
     "strip_query_credentials",
     "upstream_headers",
 ]
@@ -142,6 +143,11 @@ def is_signed(name: str) -> bool:
     Everything else may be changed by a hop that AWS never hears of.
     """
     return name in _SIGNED or (name.startswith(_SIGNED_PREFIXES) and name != _UNSIGNED)
+
+
+def media_type(content_type: str) -> str:
+    """Return the media type of a ``content-type``, without parameters, in lower case (RFC 9110, 8.3.1)."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def content_coding(value: str | None) -> str | None:

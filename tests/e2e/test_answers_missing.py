@@ -144,7 +144,7 @@ async def test_what_is_no_stream_is_not_held_back(tmp_path: Path) -> None:
     async def answer(asked: Asked) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(asked.request)
-        await response.write(b"data: {}\n\n" * 100_000)
+        await response.write(b"data: {}\n\n")
         await read.wait()
         return response
 
@@ -155,7 +155,7 @@ async def test_what_is_no_stream_is_not_held_back(tmp_path: Path) -> None:
         async with asyncio.timeout(20), aiohttp.ClientSession() as client, client.post(url, json=body) as response:
             assert b"data: {}" == await response.content.readexactly(8)
             read.set()
-            assert 999_992 == len(await response.read())
+            assert b"\n\n" == await response.read()
 
 
 @CALLS
