@@ -3,7 +3,7 @@
 An event of a stream is mostly names, quotes and padding around a word or two, so its length says little. What is in
 it is looked at in the first events, in all long ones, and now and then in others: to read each would cost more than
 everything else that is done for one, and small events that follow each other are alike. Where nothing that is looked
-at holds words, the lengths stand, which is never too little.
+at can be read, or none of many holds words, the lengths stand, which is never too little.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Said:
             at, only added; long: from how many bytes on one is.
     """
 
-    __slots__ = ("_from", "_long", "_times", "_words", "bytes", "long", "until")
+    __slots__ = ("_from", "_long", "_read", "_times", "_words", "bytes", "long", "until")
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -49,6 +49,7 @@ class Said:
         self.long = LONG
         self._from = 0
         self._times = 0
+        self._read = False
         #: Words in what was looked at and in all that it stands for; length of long events, and words in them.
         self._words = 0
         self._long = [0, 0]
@@ -84,7 +85,7 @@ class Said:
     def words(self) -> int:
         """Return about how many bytes of words there were."""
         length, words = self._long
-        if not self._words and not words:
+        if not self._words and not words and (self._times >= _FIRST or not self._read):
             return self.bytes + length
         rest = self.bytes - self._from
         return words + self._words + (-(-rest * self._words // self._from) if self._from else rest)
@@ -94,9 +95,11 @@ class Said:
         if document is None or len(document) > _MOST_LOOKED_AT:
             return None
         try:
-            return words_in(json.loads(document))
+            words = words_in(json.loads(document))
         except (ValueError, RecursionError):
             return None
+        self._read = True
+        return words
 
 
 def words_in(document: object, depth: int = _MOST_DEPTH) -> int:

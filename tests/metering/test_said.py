@@ -111,6 +111,15 @@ def heard(events: list[bytes]) -> int:
     return said.words()
 
 
+def test_an_answer_cut_before_its_first_word() -> None:
+    """What begins an answer says nothing: so little may have passed that none of it was words."""
+    usage = {"input_tokens": 9, "output_tokens": 1, "cache_creation_input_tokens": 0}
+    start = json.dumps({"type": "message_start", "message": {"id": "m" * 99, "content": [], "usage": usage}}).encode()
+    block = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
+
+    assert [0, 0, 4] == [heard(events) for events in ([start], [start, block], [start, block, delta("word")])]
+
+
 @pytest.mark.parametrize("document", [b"{", b"[" * 100_000, b"\xff", b"{}", b"[]", b"null", b'{"text": 1}', None])
 def test_events_nobody_can_read(document: bytes | None) -> None:
     """Where nothing holds words, lengths stand: too much rather than too little."""
