@@ -162,13 +162,18 @@ async def _serve(
             await signals.first.wait()
             signals.when_again(functools.partial(_hurry, gateway))
             if gateway.calls:
-                seconds = config.general.limits.shutdown_timeout
-                print(f"stopping: {len(gateway.calls)} calls have {seconds:g} s to finish (again: now)", flush=True)
+                print(_stopping(len(gateway.calls), config.general.limits.shutdown_timeout), flush=True)
 
 
 def _root_secret(environ: Mapping[str, str], database: Path) -> bytes | None:
     """Return the root secret of a database, made beside it where there is none."""
     return read_root_secret(environ, database, create=True)
+
+
+def _stopping(calls: int, seconds: float) -> str:
+    """Return what is printed on the first signal when calls are under way."""
+    number, them = ("1 call under way is", "it") if calls == 1 else (f"{calls} calls under way are", "them")
+    return f"stopping: {number} waited for, at most {seconds:g} s; Ctrl-C again ends {them} now"
 
 
 def _hurry(gateway: Gateway) -> None:
@@ -277,7 +282,11 @@ def _greeting(
         ways = ["the master key"] if callers.master is not None else []
         ways += ["a virtual key"] if callers.directory.key_count else []
         mode = f"locked: callers need {' or '.join(ways)}"
-    lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})", f"ledger {database}"]
+    lines = [f"bedrock-gateway {VERSION} listens at {url}/bedrock ({mode})"]
+    if first.family != socket.AF_UNIX:
+        # Their clients take no path of a socket for a base URL.
+        lines.append(f"OpenAI's base URL is {url}/v1, Anthropic's is {url}")
+    lines.append(f"ledger {database}")
     lines += [tls.told] if tls is not None and tls.told else []
     lines += [f"warning: {warning}" for warning in config.warnings]
     if simulate:

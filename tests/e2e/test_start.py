@@ -594,3 +594,13 @@ async def test_unix_socket(tmp_path: Path) -> None:
     assert 1 == len(simulator.received)
     assert 0o600 == mode
     assert not path.exists()
+
+
+def test_base_urls_of_other_clients(tmp_path: Path) -> None:
+    """It says on a line of its own which base URLs OpenAI's and Anthropic's clients take."""
+    with Command.start(tmp_path, "--simulate", "--port", "0") as gateway:
+        url = gateway.url()
+        gateway.until(f"^OpenAI's base URL is {re.escape(url)}/v1, Anthropic's is {re.escape(url)}$")
+        gateway.process.terminate()
+
+        assert 0 == gateway.ended()

@@ -114,7 +114,7 @@ async def test_what_is_under_way_finishes(tmp_path: Path, number: signal.Signals
         await left.first()
         left.answer.close()
         here.gateway.signal(number)
-        await here.says(r"^stopping: [67] calls have 30 s to finish \(again: now\)$")
+        await here.says(r"^stopping: [67] calls under way are waited for, at most 30 s; Ctrl-C again ends them now$")
         with pytest.raises(aiohttp.ClientOSError):
             await here.ask()
         ends = [(await stream.events(data))[-1] for stream, data in zip(streams, begun, strict=True)]
@@ -163,7 +163,7 @@ async def test_second_signal(tmp_path: Path, told: str) -> None:
         begun = [await stream.first() for stream in streams]
         here.gateway.signal(signal.SIGTERM)
         if told == "after-it-said-so":
-            await here.says("^stopping: 3 calls have 3600 s")
+            await here.says("^stopping: 3 calls under way are waited for, at most 3600 s")
         here.gateway.signal(signal.SIGINT)
 
         assert 0 == await here.stopped()
@@ -171,6 +171,23 @@ async def test_second_signal(tmp_path: Path, told: str) -> None:
     assert ["modelStreamErrorException"] * 3 == ends
     assert [("estimated", 3)] == rows(here.database, "SELECT state, count(*) FROM attempts GROUP BY state")
     assert_closed(here.database)
+
+
+async def test_one_call_and_none(tmp_path: Path) -> None:
+    """One call that is waited for is told of in the singular, and of no call nothing is said."""
+    async with stopping(tmp_path, INSTANT, shutdown_timeout=0.2) as here:
+        stream = await here.ask(text=NEVER)
+        begun = await stream.first()
+        here.gateway.signal(signal.SIGINT)
+        await here.says(r"^stopping: 1 call under way is waited for, at most 0\.2 s; Ctrl-C again ends it now$")
+        await stream.events(begun)
+
+        assert 0 == await here.stopped()
+    async with stopping(tmp_path, INSTANT) as here:
+        here.gateway.signal(signal.SIGINT)
+
+        assert 0 == await here.stopped()
+        assert [] == [line for line in here.gateway.out if line.startswith("stopping")]
 
 
 async def test_idle_connections_do_not_delay_the_end(tmp_path: Path) -> None:
