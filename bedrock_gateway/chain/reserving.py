@@ -80,7 +80,7 @@ async def reserve(call: Call, end_user: EndUser | None) -> None:
             _alert(call, over)
             clamps += 1
             if policy.on_budget is not OnBudget.CLAMP or clamps > MOST_CLAMPS:
-                raise _refused(over) from over
+                raise _refused(over, _bounds(call, admission)) from over
             amount = await _clamp(call, admission, over)
     if hard:
         # What it asks for is known by now for every model it may end at; the body itself may be large.
@@ -136,12 +136,13 @@ async def hold(call: Call, deployment: Deployment) -> Reservation | None:
     await measure(call, call.admission)
     await know(call, (charge,))
     price = call.snapshot.price_of(deployment, call.target.operation)
-    amount = _spend(call, (charge,), bound_on(call, call.admission, deployment, price))
+    bound = bound_on(call, call.admission, deployment, price)
+    amount = _spend(call, (charge,), bound)
     try:
         return call.gateway.budgets.reserve((charge,), amount, min(call.started_at, call.gateway.clock.admitted_ms()))
     except OverBudget as over:
         _alert(call, over)
-        raise _refused(over) from over
+        raise _refused(over, (bound,)) from over
 
 
 def charge_of(deployment: Deployment, budget: Budget) -> Charge:
@@ -236,18 +237,17 @@ async def _clamp(call: Call, admission: Admission, over: OverBudget) -> int:
     """
     assert call.resolution is not None and call.target is not None
     bounds = list(_bounds(call, admission))
-    fitting = [bound.fitting(over.available) for bound in bounds]
-    limit = min((tokens for tokens in fitting if tokens is not None), default=0)
+    limit = _fitting(bounds, over)
     document, large = admission.document, len(call.body) > OFF_LOOP
     if admission.plain is not None:
         document = await asyncio.to_thread(read_body, call.body) if large else read_body(call.body)
-    if None in fitting or limit < LEAST_ANSWER or document is None:
-        raise _refused(over) from over
+    if limit < LEAST_ANSWER or document is None:
+        raise _refused(over, bounds, clamping=True) from over
     deployment = call.resolution.candidates[0][0]
     arguments = call.target.operation, deployment.foundation, call.body, document, limit
     clamped = await asyncio.to_thread(clamp, *arguments) if large else clamp(*arguments)
     if clamped is None:
-        raise _refused(over) from over
+        raise _refused(over, bounds) from over
     call.body, note = clamped
     call.body_hash = ""
     if note is not None:
@@ -274,8 +274,20 @@ def _tell(call: Call, admission: Admission, restraints: Restraints) -> None:
         admission.told.append(("x-bedrock-gateway-budget-warning", plain))
 
 
-def _refused(over: OverBudget) -> BudgetExhausted:
-    """Return what a caller is told of a budget that has not enough left."""
+def _fitting(bounds: Iterable[Bound], over: OverBudget) -> int:
+    """Return the most tokens of an answer with which a call fits into what is left wherever it may end; 0 where no
+    answer does.
+    """
+    return min((bound.fitting(over.available) or 0 for bound in bounds), default=0)
+
+
+def _refused(over: OverBudget, bounds: Iterable[Bound], *, clamping: bool = False) -> BudgetExhausted:
+    """Return what a caller is told of a budget that has not enough left.
+
+    Args:
+        bounds: of the call, wherever it may end.
+        clamping: whether its answer would have been shortened.
+    """
     limit = over.charge.budget.limit or 0
     window, resets = over.charge.budget.window, "It never resets."
     if over.resets_at is not None:
@@ -284,9 +296,19 @@ def _refused(over: OverBudget) -> BudgetExhausted:
     held = f", {_usd(over.reserved)} USD held by calls under way" if over.reserved else ""
     return BudgetExhausted(
         f"The budget of {over.charge.name} has not enough left: {_usd(over.spent)} of {_usd(limit)} USD spent{held}; "
-        f"this call can cost at most {_usd(over.wanted)} USD. {resets}",
+        f"this call can cost at most {_usd(over.wanted)} USD. {resets}{_way_out(over, list(bounds), clamping)}",
         at=over.charge.account,
     )
+
+
+def _way_out(over: OverBudget, bounds: Sequence[Bound], clamping: bool) -> str:
+    """Return what a caller can do about a refusal, as a further sentence; "" where a shorter answer changes nothing."""
+    if not any(bound.output_rate and bound.output_tokens for bound in bounds):
+        return ""
+    fitting = _fitting(bounds, over)
+    if fitting >= LEAST_ANSWER:
+        return f" A smaller max_tokens lowers what it can cost: {fitting} fits into what is left."
+    return f" Not even an answer of {LEAST_ANSWER} tokens fits into what is left." if clamping else ""
 
 
 def _alert(call: Call, over: OverBudget) -> None:

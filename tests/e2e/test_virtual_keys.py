@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,26 @@ async def test_what_a_budget_refusal_says(tmp_path: Path) -> None:
     assert 0 == here.simulator.received.total
 
 
+async def test_a_budget_refusal_says_which_answer_would_fit(tmp_path: Path) -> None:
+    """Where a shorter answer fits, the refusal says how long it may be, and with a token more it is refused again;
+    where none does, it says nothing of it.
+    """
+
+    def asking(tokens: int) -> dict[str, Any]:
+        return {**BODY, "inferenceConfig": {"maxTokens": tokens}}
+
+    async with running(tmp_path, LOCKED) as here:
+        key = await new_key(here, max_budget=0.02)
+        _, _, message = refusal(await call(here, key, body=asking(4000)))
+        hint = re.search(r"It never resets\. A smaller max_tokens lowers what it can cost: (\d+) fits into", message)
+        assert hint is not None
+        more, fitting = [(await call(here, key, body=asking(int(hint[1]) + extra)))[0] for extra in (1, 0)]
+        none = refusal(await call(here, await new_key(here, max_budget=0.0001), body=asking(4000)))
+
+    assert (400, 200) == (more, fitting)
+    assert none[2].endswith("It never resets.")
+
+
 async def test_soft_budget_and_what_is_left_are_told_in_headers(tmp_path: Path) -> None:
     """Every answer says what the tightest budget has left; once the soft limit is reached, it says that too."""
     async with running(tmp_path, LOCKED) as here:
@@ -233,6 +254,7 @@ async def test_clamped_answer(tmp_path: Path) -> None:
     assert [f"clamp:maxTokens={limit}"] == json.loads(row["notes"])
     assert row["spend_at_most"] <= 20_000_000
     assert (400, "ServiceQuotaExceededException") == refused[:2]
+    assert refused[2].endswith(" Not even an answer of 16 tokens fits into what is left.")
 
 
 VIDEO = {"format": "mp4", "source": {"s3Location": {"uri": "s3://a/b"}}}
