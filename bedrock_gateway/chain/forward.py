@@ -61,7 +61,7 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
     response: Answer | None = None
     try:
         await open_attempt(call, attempt)
-        limit = _limit(call, attempt)
+        limit, _ = _limit(call, attempt)
         deadline = None if limit is None else asyncio.get_running_loop().time() + limit
         prefix: list[bytes] = []
         async with _NO_LIMIT if deadline is None else asyncio.timeout_at(deadline):
@@ -113,9 +113,11 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
         ) from fault
     except TimeoutError as error:
         sent = attempt.request.sent
+        reason = f"the deployment's timeout passed{'' if sent else ' before there was a connection'}"
         raise AttemptFailed(
             verdicts.of_fault(Happened.SILENT if sent else Happened.NEVER_REACHED),
-            reason=f"the deployment's timeout passed{'' if sent else ' before there was a connection'}",
+            reason=reason,
+            refusal=_timed_out(call, attempt, reason) if sent else None,
             status=None if response is None else response.status,
             aws_request_id=request_id(response),
         ) from error
@@ -139,12 +141,32 @@ async def forward(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
 
 
-def _limit(call: Call, attempt: Attempt) -> float | None:
-    """Return the seconds an answer's head (a stream) or all of it (a whole one) may take; None for no limit."""
+def _limit(call: Call, attempt: Attempt) -> tuple[float | None, str]:
+    """Return the seconds an answer's head (a stream) or all of it (a whole one) may take, None for no limit; and the
+    setting that says so.
+    """
     assert call.target is not None
     deployment = attempt.deployment
-    limit = deployment.stream_timeout if call.target.operation.stream_out else None
-    return limit if limit is not None else deployment.timeout
+    if call.target.operation.stream_out and deployment.stream_timeout is not None:
+        return deployment.stream_timeout, "stream_timeout"
+    return deployment.timeout, "timeout"
+
+
+def _timed_out(call: Call, attempt: Attempt, reason: str) -> MaybeBilled | None:
+    """Return what a caller is told of a deployment that was not done in its time, and where that time is set; None
+    where it has no such time.
+    """
+    assert call.target is not None
+    seconds, setting = _limit(call, attempt)
+    if seconds is None:
+        return None
+    missed = "did not begin to answer" if call.target.operation.stream_out else "gave no whole answer"
+    return MaybeBilled(
+        f"Deployment {attempt.deployment.name!r} was sent this call and {missed} within its timeout of {seconds:g} s "
+        f"(litellm_params.{setting}, else router_settings.{setting}). It may have been billed, and a repeat may be "
+        "billed again.",
+        at=reason,
+    )
 
 
 def _most_whole(operation: Operation) -> int:

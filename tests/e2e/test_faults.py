@@ -686,7 +686,9 @@ model_list:
 
 
 async def test_a_deployments_timeouts_are_kept(tmp_path: Path) -> None:
-    """An answer that is not there in its deployment's time is a 424; a stream in time may go on for longer."""
+    """An answer that is not there in its deployment's time is a 424 that says which time has passed and where it is
+    set; a stream in time may go on for longer.
+    """
     config = """
 model_list:
   - model_name: slow
@@ -703,6 +705,8 @@ model_list:
         late = await fetch(here, "slow", "converse-stream")
 
         assert [424, 424, 200] == [whole.status, stream.status, late.status]
+        assert b"gave no whole answer within its timeout of 0.2 s (litellm_params.timeout, else" in whole.body
+        assert b"did not begin to answer within its timeout of 0.3 s (litellm_params.stream_timeout, " in stream.body
         assert 0.5 <= took
         assert late.whole
         assert ["silent", "silent", None] == [
