@@ -35,11 +35,13 @@ __all__ = [
     "Answer",
     "Listed",
     "Page",
+    "Words",
     "answered",
     "body_of",
     "count_of",
     "flag_of",
     "iso",
+    "litellm_error",
     "page_of",
     "query_of",
     "required",
@@ -66,6 +68,8 @@ _EXPIRED = "ExpiredTokenException"
 
 Answer: TypeAlias = Callable[[web.Request], Awaitable[Any]]
 """A handler that returns what is to be sent as JSON, or a whole answer where that is none."""
+Words: TypeAlias = Callable[[int, Refusal], bytes]
+"""Writes a refusal, told by this status, as JSON."""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,8 +80,20 @@ class Listed:
     total: int
 
 
-def answered(handler: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """Return a handler that sends what another one returns as JSON, or its refusal in LiteLLM's shape."""
+def litellm_error(status: int, refusal: Refusal) -> bytes:
+    """Return a refusal in LiteLLM's shape."""
+    kind = "expired_key" if refusal.error_type == _EXPIRED else _TYPES.get(status, "internal_server_error")
+    told = {
+        "message": f"Authentication Error, {refusal.message}" if status == 401 else refusal.message,
+        "type": kind,
+        "param": getattr(refusal, "field", None) or ("key" if status == 401 else None),
+        "code": str(status),
+    }
+    return json.dumps({"error": told}).encode()
+
+
+def answered(handler: Answer, words: Words = litellm_error) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return a handler that sends what another one returns as JSON, or its refusal in these words."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
@@ -88,38 +104,35 @@ def answered(handler: Answer) -> Callable[[web.Request], Awaitable[web.StreamRes
                 return _json(200, told.entries, [("x-bedrock-gateway-total", str(told.total))])
             return _json(200, told)
         except Refusal as refusal:
-            return _refusal(refusal)
+            return _refusal(refusal, words)
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(RequestTooLarge(f"A body may have {LARGEST_BODY} bytes here."))
+            return _refusal(RequestTooLarge(f"A body may have {LARGEST_BODY} bytes here."), words)
         except web.HTTPException:
             raise
         except Exception:
             # The text stays in the log; what went wrong inside is nobody's business outside.
             _LOG.exception("%s %s failed in the gateway", request.method, request.path)
-            return _refusal(InternalFault("The gateway failed; its log has the details."))
+            return _refusal(InternalFault("The gateway failed; its log has the details."), words)
 
     return answer
 
 
-def _json(status: int, told: Any, headers: Sequence[tuple[str, str]] = (), *, close: bool = False) -> WholeAnswer:
+def _json(status: int, told: Any, headers: Sequence[tuple[str, str]] = ()) -> WholeAnswer:
+    return _sent(status, json.dumps(told).encode(), headers)
+
+
+def _sent(status: int, body: bytes, headers: Sequence[tuple[str, str]], *, close: bool = False) -> WholeAnswer:
     # Answers may hold a new key, and what is told of budgets is true only now.
     usual = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
-    return WholeAnswer(status, (*usual, *headers), json.dumps(told).encode(), close=close)
+    return WholeAnswer(status, (*usual, *headers), body, close=close)
 
 
-def _refusal(refusal: Refusal) -> WholeAnswer:
+def _refusal(refusal: Refusal, words: Words) -> WholeAnswer:
     status = 401 if isinstance(refusal, Unauthenticated) else refusal.status
-    kind = "expired_key" if refusal.error_type == _EXPIRED else _TYPES.get(status, "internal_server_error")
-    told = {
-        "message": f"Authentication Error, {refusal.message}" if status == 401 else refusal.message,
-        "type": kind,
-        "param": getattr(refusal, "field", None) or ("key" if status == 401 else None),
-        "code": str(status),
-    }
     headers = [("Retry-After", str(refusal.retry_after))] if refusal.retry_after is not None else []
     if not refusal.repeatable:
         headers.append(("x-should-retry", "false"))
-    return _json(status, {"error": told}, headers, close=isinstance(refusal, RequestTimeout))
+    return _sent(status, words(status, refusal), headers, close=isinstance(refusal, RequestTimeout))
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What is shown of models, in LiteLLM's and OpenAI's shapes. No secret is in any of it, and no ARN in what keys without
-a role are shown: account ids are the operator's business.
+"""What is shown of models, in LiteLLM's, OpenAI's and Anthropic's shapes. No secret is in any of it, and no ARN in what
+keys without a role are shown: account ids are the operator's business.
 
-Source: LiteLLM 1.109, ``/model/new``, ``/model/info``, ``/v1/models``; OpenAI API reference, "Models".
+Source: LiteLLM 1.109, ``/model/new``, ``/model/info``, ``/v1/models``; OpenAI API reference, "Models"; Anthropic API
+reference, "Get a Model"; anthropic-python 2.14, ``types/model_info.py`` (the members it requires).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from bedrock_gateway.metering.prices import Price
 from bedrock_gateway.routing.deployments import Deployment
 from bedrock_gateway.store.sealing import is_sealed
 
-__all__ = ["info", "listed", "not_served", "row"]
+__all__ = ["anthropic_view", "info", "listed", "not_served", "row"]
 
 #: What LiteLLM tells of every model; clients tell OpenAI's models from Ollama's by the owner.
 _CREATED, _OWNER = 1677610602, "openai"
+#: What Anthropic tells of a model whose day of release is not known.
+_UNKNOWN_DAY = "1970-01-01T00:00:00Z"
 
 
 def row(added: Added) -> dict[str, Any]:
@@ -103,6 +106,20 @@ def listed(name: str, deployment: Deployment, price: Price | None) -> dict[str, 
         "max_input_tokens": told["max_input_tokens"],
         "max_output_tokens": told["max_output_tokens"],
         **costs,
+    }
+
+
+def anthropic_view(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of OpenAI's list of models as one of Anthropic's; what nobody knows of it is null."""
+    return {
+        "type": "model",
+        "id": entry["id"],
+        "display_name": entry["id"],
+        "created_at": _UNKNOWN_DAY,
+        "lifecycle": "active",
+        "max_input_tokens": entry["max_input_tokens"],
+        "max_tokens": entry["max_output_tokens"],
+        "capabilities": None,
     }
 
 
