@@ -54,9 +54,10 @@ class Place:
         self._end(answered)
 
     def drop(self) -> None:
-        """Give up the place or the turn: its call has ended."""
+        """Give up the place or the turn: its call has ended. Nobody may be left in the line then."""
         self.line.remove(self)
         self.decided(answered=False)
+        self.line.pump()
 
     def _end(self, answered: bool) -> None:
         if self.in_turn:
@@ -218,7 +219,6 @@ class Queue:
             if not place.in_turn:
                 # It may have been let go in the moment it gave up: then the turn is somebody else's.
                 place.drop()
-                place.line.pump()
             waited = loop.time() - began
             call.waiting += waited
             call.queued += waited

@@ -129,6 +129,31 @@ async def test_a_call_that_is_ended_is_answered_once_its_end_lasts(tmp_path: Pat
             assert [("estimated", 1)] == [(row["state"], row["charged"]) for row in here.rows("SELECT * FROM attempts")]
 
 
+async def test_a_caller_that_leaves_before_its_call_waits_leaves_no_line(tmp_path: Path) -> None:
+    """A throttled call is put in line, and waits first until its refusal is on record: whoever leaves by then leaves
+    the line too.
+    """
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        return throttled("1")
+
+    more = f"general_settings: {{master_key: {MASTER}, queue: {{timeout: 30}}}}\n"
+    async with scripted(script) as upstream:
+        config = config_of(deployment("A", url=upstream.url), more=more)
+        async with running(tmp_path, config, ledger_limits=PATIENT) as here:
+            key = f"Bearer {await new_key(here, max_budget=10)}"
+            with locked(here.database):
+                calling = asyncio.create_task(ask(here, authorization=key, body=BODY))
+                await here.until(lambda: any(call.attempt and call.attempt.closed for call in here.gateway.calls))
+                in_line = here.gateway.queue.waiting
+                calling.cancel()
+                await here.settled()
+                lines = dict(here.gateway.queue._lines)
+            await assert_nothing_held(here)
+
+            assert (1, {}) == (in_line, lines)
+
+
 async def turns(count: int) -> None:
     """Let the loop turn so often: as long as that many things take to happen, on any machine."""
     for _ in range(count):
