@@ -59,9 +59,7 @@ async def fail_over(request: web.Request, handler: Handler) -> web.StreamRespons
             try:
                 attempt = _begin(call, candidates, use, reservation)
             except BaseException:
-                gateway.balancer.end(use, 0, time.monotonic(), sent=False)
-                if reservation is not None:
-                    free(reservation, call.booked)
+                _give_back(call, use, reservation)
                 raise
             try:
                 return await handler(request)
@@ -244,14 +242,14 @@ class _Trying:
         if following_use is None and queue is not None and later and not call.left and not candidates.alone:
             return await self._queue_up(queue, attempt, failed)
         if following_use is None or call.left:
-            self._give_back(following_use, None if mine else held)
+            _give_back(call, following_use, None if mine else held)
             return None
         try:
             await self._go_on(attempt, failed, mine=mine)
             if wait:
                 await self._rest(wait)
         except BaseException:
-            self._give_back(following_use, held)
+            _give_back(call, following_use, held)
             raise
         return following_use, held
 
@@ -322,12 +320,6 @@ class _Trying:
         self.call.waiting += wait
         await asyncio.sleep(wait)
 
-    def _give_back(self, use: Use | None, reservation: Reservation | None) -> None:
-        if use is not None:
-            self.call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
-        if reservation is not None:
-            free(reservation, self.call.booked)
-
     async def _has_other_credentials(self, attempt: Attempt) -> bool:
         """Read the credentials of an attempt's deployment again; tell whether they are others now."""
         try:
@@ -335,6 +327,14 @@ class _Trying:
         except CredentialsError:
             return False
         return found != attempt.credentials
+
+
+def _give_back(call: Call, use: Use | None, reservation: Reservation | None) -> None:
+    """Give back the place of an attempt that was not begun, and what was held for it."""
+    if use is not None:
+        call.gateway.balancer.end(use, 0, time.monotonic(), sent=False)
+    if reservation is not None:
+        free(reservation, call.booked)
 
 
 def _forget_credentials(call: Call, attempt: Attempt) -> None:
